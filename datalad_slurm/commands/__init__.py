@@ -1,0 +1,1 @@
+"""The commands: their parameters, validation, help and rendering."""

@@ -1,0 +1,50 @@
+"""What parameters may be; checked before anything happens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datalad_next.constraints import Constraint, EnsureDataset
+
+__all__ = ["EnsureJobIds", "EnsureTexts", "dataset_with_repository"]
+
+
+class EnsureTexts(Constraint):
+    """Ensure a tuple of texts, from one text or a list of them."""
+
+    def __call__(self, value: Any) -> tuple[str, ...]:
+        """Return the texts."""
+        if isinstance(value, str):
+            return (value,)
+        items = tuple(map(str, value)) if isinstance(value, list | tuple) else None
+        if items is None:
+            self.raise_for(value, "must be a text or a list of texts")
+        return items or ()
+
+    def short_description(self) -> str:
+        """Return what is expected, for documentation."""
+        return "text or list of texts"
+
+
+class EnsureJobIds(Constraint):
+    """Ensure ids of Slurm jobs, from numbers or texts, one or a list of them."""
+
+    def __call__(self, value: Any) -> tuple[int, ...]:
+        """Return the ids."""
+        items = value if isinstance(value, list | tuple) else (value,)
+        return tuple(self._id(item) for item in items)
+
+    def _id(self, item: Any) -> int:
+        text = str(item).strip()
+        if not (text.isascii() and text.isdigit()) or isinstance(item, bool) or int(text) < 1:
+            self.raise_for(item, "'{item}' is no id of a Slurm job, such as 4711", item=item)
+        return int(text)
+
+    def short_description(self) -> str:
+        """Return what is expected, for documentation."""
+        return "Slurm job id or list of them"
+
+
+def dataset_with_repository(purpose: str) -> Any:
+    """Return the constraint for the dataset a command works on."""
+    return EnsureDataset(installed=True, purpose=purpose)

@@ -1,0 +1,200 @@
+"""``datalad slurm-finish``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+from datalad_next.commands import (
+    EnsureCommandParameterization,
+    Parameter,
+    ParameterConstraintContext,
+    ValidatedInterface,
+    build_doc,
+    datasetmethod,
+    eval_results,
+)
+from datalad_next.constraints import EnsureBool, EnsureStr
+
+from datalad_slurm.commands.constraints import EnsureJobIds, dataset_with_repository
+from datalad_slurm.commands.results import run_flow
+from datalad_slurm.commands.schedule import message_parameter, render
+
+__all__ = ["Finish"]
+
+
+class _Validator(EnsureCommandParameterization):
+    def __init__(self) -> None:
+        super().__init__(
+            param_constraints={
+                "job": EnsureJobIds(),
+                "slurm_job_id": EnsureJobIds(),
+                "dataset": dataset_with_repository("finish Slurm jobs"),
+                "message": EnsureStr(),
+                "list_open_jobs": EnsureBool(),
+                "close_failed_jobs": EnsureBool(),
+                "accept_failed_jobs": EnsureBool(),
+                "commit_failed_jobs": EnsureBool(),
+            },
+            validate_defaults=("dataset",),
+            joint_constraints={
+                ParameterConstraintContext(
+                    ("close_failed_jobs", "accept_failed_jobs", "commit_failed_jobs"),
+                    "failed jobs",
+                ): self._one_fate,
+            },
+        )
+
+    def _one_fate(self, **kwargs: Any) -> None:
+        accept = kwargs["accept_failed_jobs"] or kwargs["commit_failed_jobs"]
+        if kwargs["close_failed_jobs"] and accept:
+            self.raise_for(
+                kwargs, "failed jobs can either be accepted or closed, not both; name the jobs"
+            )
+
+
+@build_doc
+class Finish(ValidatedInterface):
+    """Commit the outputs of Slurm jobs that have ended.
+
+    Asks Slurm how each tracked job has ended. For one that has completed, its
+    declared outputs, its log files and a file with what Slurm knows of it are
+    committed, one commit a job, with a record that `slurm-reschedule` can run
+    again. Nothing else is committed or staged, whatever has changed in the
+    dataset.
+
+    A job that waits or runs stays open. So does one that has failed, was
+    cancelled or has timed out, until you say what to do with it:
+    --accept-failed-jobs commits what it left, --close-failed-jobs forgets it
+    and leaves its files as they are. A job array counts as one job: if one
+    task has failed, it has failed.
+
+    The exit status is 0 only if every job was committed or closed.
+    """
+
+    result_renderer = "tailored"
+    on_failure = "continue"
+
+    _validator_ = _Validator()
+
+    _params_: ClassVar[dict[str, Parameter]] = {
+        "job": Parameter(
+            args=("job",),
+            nargs="*",
+            metavar="JOB",
+            doc="""id of a Slurm job to finish. Without any, all open jobs of the dataset.""",
+        ),
+        "slurm_job_id": Parameter(
+            args=("--slurm-job-id",),
+            metavar="JOB",
+            action="append",
+            doc="""the same as JOB. [CMD: Can be given more than once. CMD]""",
+        ),
+        "dataset": Parameter(
+            args=("-d", "--dataset"),
+            metavar="DATASET",
+            doc="""dataset that tracks the jobs. Without it, the one around the working
+            directory.""",
+        ),
+        "message": message_parameter,
+        "list_open_jobs": Parameter(
+            args=("-l", "--list-open-jobs"),
+            action="store_true",
+            doc="""only list the open jobs with their states.""",
+        ),
+        "close_failed_jobs": Parameter(
+            args=("--close-failed-jobs",),
+            action="store_true",
+            doc="""forget jobs that have failed, were cancelled or have timed out, and commit
+            nothing of them. Never touches a job that has not ended.""",
+        ),
+        "accept_failed_jobs": Parameter(
+            args=("--accept-failed-jobs",),
+            action="store_true",
+            doc="""commit what failed jobs left as if they had completed; the record says how
+            they ended. Never touches a job that has not ended.""",
+        ),
+        "commit_failed_jobs": Parameter(
+            args=("--commit-failed-jobs",),
+            action="store_true",
+            doc="""the same as accept-failed-jobs.""",
+        ),
+    }
+
+    _examples_: ClassVar[list[dict[str, str]]] = [
+        {
+            "text": "Commit the outputs of all jobs that have completed",
+            "code_py": "slurm_finish()",
+            "code_cmd": "datalad slurm-finish",
+        },
+        {
+            "text": "See how the open jobs are doing",
+            "code_py": "slurm_finish(list_open_jobs=True)",
+            "code_cmd": "datalad slurm-finish --list-open-jobs",
+        },
+        {
+            "text": "Give up on two jobs that have failed",
+            "code_py": "slurm_finish([123, 124], close_failed_jobs=True)",
+            "code_cmd": "datalad slurm-finish 123 124 --close-failed-jobs",
+        },
+    ]
+
+    # the summary comes after the results of a list, too
+    custom_result_summary_renderer_pass_summary = True
+
+    @staticmethod
+    @datasetmethod(name="slurm_finish")
+    @eval_results
+    def __call__(  # noqa: D102 - documented by the class
+        job: Sequence[int] | None = None,
+        *,
+        slurm_job_id: Sequence[int] | None = None,
+        dataset: Any = None,
+        message: str | None = None,
+        list_open_jobs: bool = False,
+        close_failed_jobs: bool = False,
+        accept_failed_jobs: bool = False,
+        commit_failed_jobs: bool = False,
+    ) -> Iterator[dict[str, Any]]:
+        from datalad_slurm.jobs.plan import FailedJobs
+        from datalad_slurm.workflow import finish, listing
+
+        job_ids = [*(job or ()), *(slurm_job_id or ())] or None
+        if list_open_jobs:
+            yield from run_flow(
+                "finish", dataset.ds, lambda ctx: listing.list_open_jobs(ctx, job_ids)
+            )
+            return
+        failed_jobs = FailedJobs.CLOSE if close_failed_jobs else FailedJobs.KEEP_OPEN
+        if accept_failed_jobs or commit_failed_jobs:
+            failed_jobs = FailedJobs.ACCEPT
+        yield from run_flow(
+            "finish",
+            dataset.ds,
+            lambda ctx: finish.finish(ctx, job_ids, failed_jobs, message or ""),
+        )
+
+    @staticmethod
+    def custom_result_renderer(res: dict[str, Any], **kwargs: Any) -> None:
+        """Print a result; entries of a list wait for the summary."""
+        if not kwargs.get("list_open_jobs") or res["status"] != "ok":
+            render(res)
+
+    @staticmethod
+    def custom_result_summary_renderer(
+        results: list[dict[str, Any]], action_summary: dict[str, dict[str, int]]
+    ) -> None:
+        """Print the table of open jobs, or how many results there were of each kind."""
+        from datalad.interface.utils import render_action_summary
+        from datalad_next.uis import ui_switcher as ui
+
+        from datalad_slurm.commands.table import open_jobs_table
+        from datalad_slurm.workflow.listing import LIST_ACTION
+
+        entries = [res for res in results if res["action"] == LIST_ACTION and res["status"] == "ok"]
+        if entries:
+            ui.message(open_jobs_table(entries))
+        elif not results:
+            ui.message("There are no open jobs.")
+        elif sum(sum(counts.values()) for counts in action_summary.values()) > 1:
+            render_action_summary(action_summary)

@@ -1,0 +1,153 @@
+"""The single place from which git and git-annex are started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from datalad_slurm.jobs.errors import DatasetError
+
+__all__ = ["STATE_DIR", "Repo", "in_argument_chunks"]
+
+#: Name of our directory inside a repository's git directory.
+STATE_DIR = "datalad-slurm"
+#: Bytes of paths on one command line, well below any limit.
+_ARGUMENT_BYTES = 100_000
+#: Variables by which a caller, such as a git hook, would redirect git elsewhere.
+_REDIRECTING = frozenset(
+    {
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_COMMON_DIR",
+        "GIT_PREFIX",
+        "GIT_NAMESPACE",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Repo:
+    """A repository with a working tree.
+
+    Parameters
+    ----------
+    root : Path
+        Top of the working tree, symbolic links resolved.
+    """
+
+    root: Path
+
+    @cached_property
+    def git_dir(self) -> Path:
+        """The git directory of this working tree; ``.git`` may be a file that points to it."""
+        dot_git = self.root / ".git"
+        if dot_git.is_dir():
+            return dot_git
+        try:
+            text = os.fsdecode(dot_git.read_bytes())
+        except OSError as exc:
+            raise DatasetError(f"{self.root} is not the top of a git repository") from exc
+        return (self.root / text.removeprefix("gitdir:").strip()).resolve()
+
+    @cached_property
+    def common_dir(self) -> Path:
+        """The git directory that all working trees of the repository share."""
+        try:
+            text = os.fsdecode((self.git_dir / "commondir").read_bytes())
+        except OSError:
+            return self.git_dir
+        return (self.git_dir / text.strip()).resolve()
+
+    @property
+    def state_dir(self) -> Path:
+        """Where this extension keeps its files."""
+        return self.git_dir / STATE_DIR
+
+    @property
+    def has_annex(self) -> bool:
+        """Whether git-annex was initialised here."""
+        return (self.common_dir / "annex").is_dir()
+
+    def run(
+        self,
+        *args: str,
+        input: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        ok_codes: Sequence[int] = (0,),
+    ) -> bytes:
+        """Run git in the working tree's top directory and return what it printed.
+
+        Parameters
+        ----------
+        *args : str
+            Arguments, or ``annex`` and its arguments.
+        input : bytes, optional
+            What git reads from stdin.
+        env : mapping, optional
+            Variables to add to the environment.
+        ok_codes : sequence of int
+            Exit codes that are no failure.
+
+        Raises
+        ------
+        DatasetError
+            When git cannot be started, or fails; holds its first words.
+        """
+        argv = ["git", "--literal-pathspecs", *args]
+        try:
+            done = subprocess.run(
+                argv,
+                cwd=self.root,
+                input=input,
+                stdin=subprocess.DEVNULL if input is None else None,
+                capture_output=True,
+                env=_environment(env),
+                check=False,
+            )
+        except OSError as exc:
+            raise DatasetError(f"git could not be started: {exc.strerror}") from exc
+        if done.returncode not in ok_codes:
+            raise DatasetError(
+                f"git {args[0]} failed: {_first_words(done.stderr, done.returncode)}"
+            )
+        return done.stdout
+
+    def ask(self, *args: str) -> str | None:
+        """Return git's one-line answer, or None when it exits with 1 or has none to give."""
+        answer = os.fsdecode(self.run(*args, ok_codes=(0, 1))).strip()
+        return answer or None
+
+    def config(self, name: str) -> str | None:
+        """Return a configuration value of git's."""
+        return self.ask("config", "--get", name)
+
+
+def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
+    env = {name: value for name, value in os.environ.items() if name not in _REDIRECTING}
+    # git's words are read here and there, and shown to users as they are
+    return env | {"LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0"} | dict(extra or {})
+
+
+def _first_words(stderr: bytes, code: int) -> str:
+    lines = [line for line in os.fsdecode(stderr).splitlines() if line.strip()]
+    return " / ".join(lines[:3]) if lines else f"exit code {code}"
+
+
+def in_argument_chunks(paths: Iterable[str]) -> Iterator[list[str]]:
+    """Yield lists of paths that fit on a command line."""
+    chunk: list[str] = []
+    size = 0
+    for path in paths:
+        size += len(os.fsencode(path)) + 1
+        if chunk and size > _ARGUMENT_BYTES:
+            yield chunk
+            chunk, size = [], len(os.fsencode(path)) + 1
+        chunk.append(path)
+    if chunk:
+        yield chunk

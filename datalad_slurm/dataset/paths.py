@@ -1,0 +1,132 @@
+"""One spelling for each path: relative to the dataset's root, links resolved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from datalad_slurm.dataset.git import Repo
+from datalad_slurm.jobs.errors import InvalidRequestError
+
+__all__ = ["inside", "normalise_output", "subdataset_above", "walk"]
+
+
+def inside(repo: Repo, path: str) -> str | None:
+    """Return an absolute path relative to the root, or None when it lies elsewhere.
+
+    Links on the way are followed, but not at the path itself: an annexed file
+    is a link.
+    """
+    head, tail = os.path.split(os.path.normpath(path) if path.endswith("/.") else path.rstrip("/"))
+    if tail in ("", ".", ".."):
+        resolved = os.path.realpath(path)
+    else:
+        resolved = os.path.join(os.path.realpath(head or "."), tail)  # noqa: PTH118
+    root = str(repo.root)
+    if resolved == root:
+        return ""
+    return resolved[len(root) + 1 :] if resolved.startswith(root.rstrip("/") + "/") else None
+
+
+def normalise_output(repo: Repo, output: str, cwd: Path) -> str:
+    """Return a declared output as a claim.
+
+    Parameters
+    ----------
+    repo : Repo
+        The dataset's repository.
+    output : str
+        As typed: absolute, or relative to `cwd`.
+    cwd : Path
+        Directory the output was typed for.
+
+    Raises
+    ------
+    InvalidRequestError
+        When it lies outside the dataset, inside the git directory, or in
+        another dataset.
+    """
+    if not output or "\0" in output:
+        raise InvalidRequestError("an output needs a name")
+    absolute = os.path.join(cwd, output)  # noqa: PTH118 - keeps a trailing slash
+    path = inside(repo, absolute)
+    if path is not None and Path(absolute).is_symlink() and Path(absolute).is_dir():
+        # what the job writes goes to where the link points
+        path = inside(repo, os.path.realpath(absolute) + "/.")
+        if path is None:
+            raise InvalidRequestError(
+                f"output '{output}' is a link to {os.path.realpath(absolute)}, "
+                f"which is outside the dataset {repo.root}"
+            )
+    if path is None:
+        raise InvalidRequestError(f"output '{output}' is outside the dataset {repo.root}")
+    if path.split("/", 1)[0] == ".git":
+        raise InvalidRequestError(f"output '{output}' is inside the git directory of the dataset")
+    other = subdataset_above(repo, path)
+    if other is not None:
+        raise InvalidRequestError(
+            f"output '{output}' is in the subdataset '{other}'; schedule the job in that dataset"
+        )
+    return path
+
+
+def subdataset_above(repo: Repo, path: str) -> str | None:
+    """Return the repository inside the dataset that holds `path`, if there is one."""
+    registered = _registered_subdatasets(repo)
+    parts = path.split("/") if path else []
+    for count in range(1, len(parts) + 1):
+        above = "/".join(parts[:count])
+        if above in registered or (repo.root / above / ".git").exists():
+            return above
+    return None
+
+
+def _registered_subdatasets(repo: Repo) -> frozenset[str]:
+    modules = repo.root / ".gitmodules"
+    if not modules.exists():
+        return frozenset()
+    listed = repo.run(
+        "config",
+        "-z",
+        "-f",
+        str(modules),
+        "--get-regexp",
+        r"^submodule\..*\.path$",
+        ok_codes=(0, 1),
+    )
+    return frozenset(
+        os.fsdecode(entry.partition(b"\n")[2]).strip("/") for entry in listed.split(b"\0") if entry
+    )
+
+
+def walk(repo: Repo, path: str) -> Iterator[tuple[str, bool]]:
+    """Yield what lies at and below `path`, and whether it can be committed.
+
+    What cannot be committed is a nested repository, which is not entered, and
+    whatever is neither file nor link, such as a named pipe. Directories that
+    are links are yielded, not followed.
+    """
+    top = repo.root / path if path else repo.root
+    if not top.is_symlink() and top.is_dir():
+        yield from _walk_directory(repo, path)
+    elif top.is_symlink() or top.exists():
+        yield path, top.is_symlink() or top.is_file()
+
+
+def _walk_directory(repo: Repo, directory: str) -> Iterator[tuple[str, bool]]:
+    pending = [directory]
+    while pending:
+        current = pending.pop()
+        with os.scandir(repo.root / current) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+        if current and any(entry.name == ".git" for entry in listed):
+            yield current, False
+            continue
+        for entry in listed:
+            path = f"{current}/{entry.name}" if current else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if path != ".git":
+                    pending.append(path)
+            else:
+                yield path, entry.is_symlink() or entry.is_file(follow_symlinks=False)

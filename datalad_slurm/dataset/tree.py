@@ -1,0 +1,122 @@
+"""Look up paths in a commit, at a cost of only the directories on the way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from types import TracebackType
+
+from datalad_slurm.dataset.git import Repo
+from datalad_slurm.jobs.errors import DatasetError
+
+__all__ = ["TreeReader"]
+
+_DIRECTORY = "40000"
+_SUBDATASET = "160000"
+
+
+class TreeReader:
+    """Reads trees through one ``git cat-file``, each directory at most once.
+
+    To be used as a context manager.
+
+    Parameters
+    ----------
+    repo : Repo
+        The repository.
+    commit : str
+        Commit to look into; empty stands for no content at all.
+    """
+
+    def __init__(self, repo: Repo, commit: str) -> None:
+        self._commit = commit
+        self._trees: dict[str, dict[str, tuple[str, str]]] = {}
+        self._process = subprocess.Popen(
+            ["git", "cat-file", "--batch"],
+            cwd=repo.root,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def __enter__(self) -> TreeReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.communicate()
+
+    def lookup(self, path: str) -> tuple[str, str] | None:
+        """Return mode and object id at a path, or None when there is nothing."""
+        if not self._commit:
+            return None
+        mode, oid = _DIRECTORY, f"{self._commit}^{{tree}}"
+        for part in path.split("/") if path else ():
+            if mode != _DIRECTORY:
+                return None
+            entry = self._entries(oid).get(part)
+            if entry is None:
+                return None
+            mode, oid = entry
+        return mode, oid
+
+    def files_below(self, path: str) -> Iterator[str]:
+        """Yield the path itself if it is a file or link, else all files below it.
+
+        Subdatasets are left out.
+        """
+        found = self.lookup(path)
+        if found is None:
+            return
+        mode, oid = found
+        if mode == _DIRECTORY:
+            yield from self._walk(path, oid)
+        elif mode != _SUBDATASET:
+            yield path
+
+    def _walk(self, directory: str, oid: str) -> Iterator[str]:
+        for name, (mode, child) in self._entries(oid).items():
+            path = f"{directory}/{name}" if directory else name
+            if mode == _DIRECTORY:
+                yield from self._walk(path, child)
+            elif mode != _SUBDATASET:
+                yield path
+
+    def _entries(self, oid: str) -> dict[str, tuple[str, str]]:
+        if oid not in self._trees:
+            self._trees[oid] = _parse_tree(*self._read(oid))
+        return self._trees[oid]
+
+    def _read(self, oid: str) -> tuple[str, bytes]:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise DatasetError("git cat-file has no pipes")
+        try:
+            stdin.write(oid.encode() + b"\n")
+            stdin.flush()
+            header = stdout.readline().split()
+        except BrokenPipeError as exc:
+            raise DatasetError("git cat-file ended early") from exc
+        if len(header) != 3 or header[1] != b"tree":
+            raise DatasetError(f"git has no directory {oid}; is the repository damaged?")
+        content = stdout.read(int(header[2]))
+        stdout.read(1)
+        return header[0].decode(), content
+
+
+def _parse_tree(oid: str, content: bytes) -> dict[str, tuple[str, str]]:
+    """Return the entries of a tree object: mode, name, and id of SHA-1's or SHA-256's size."""
+    id_size = len(oid) // 2
+    entries: dict[str, tuple[str, str]] = {}
+    position = 0
+    while position < len(content):
+        end = content.index(b"\0", position)
+        mode, _, name = content[position:end].partition(b" ")
+        entries[os.fsdecode(name)] = (mode.decode(), content[end + 1 : end + 1 + id_size].hex())
+        position = end + 1 + id_size
+    return entries

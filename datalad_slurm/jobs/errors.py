@@ -1,0 +1,60 @@
+"""The exceptions of this package, all of one base."""
+
+from __future__ import annotations
+
+__all__ = [
+    "DatabaseError",
+    "DataladSlurmError",
+    "DatasetError",
+    "InvalidRequestError",
+    "JobNotTrackedError",
+    "OutputConflictError",
+    "PublicationError",
+    "QueryFailedError",
+    "RecordError",
+    "SubmissionError",
+]
+
+
+class DataladSlurmError(Exception):
+    """Base of everything this package raises on purpose.
+
+    The message is one clear sentence for the person at the terminal: what
+    happened, to which job or path, and what to do next.
+    """
+
+
+class InvalidRequestError(DataladSlurmError):
+    """What was asked for cannot be done; nothing was submitted or changed."""
+
+
+class JobNotTrackedError(InvalidRequestError):
+    """A job that this dataset does not track was named."""
+
+
+class OutputConflictError(InvalidRequestError):
+    """An output is claimed by a job that is still open."""
+
+
+class SubmissionError(DataladSlurmError):
+    """The command did not submit any job."""
+
+
+class QueryFailedError(DataladSlurmError):
+    """A program of Slurm gave no answer; this never means that a job has ended."""
+
+
+class RecordError(DataladSlurmError):
+    """A commit holds no usable record of a job."""
+
+
+class DatabaseError(DataladSlurmError):
+    """The tracking database cannot be used."""
+
+
+class DatasetError(DataladSlurmError):
+    """git or git-annex could not do what was asked of it."""
+
+
+class PublicationError(DatasetError):
+    """Commits were built, but the branch could not be moved onto them."""

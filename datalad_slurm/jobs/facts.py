@@ -1,0 +1,110 @@
+"""How a job went, for its record and for the file of facts beside its log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from datalad_slurm.jobs.model import AccountingRow, JobStatus, TaskStatus, TrackedJob
+from datalad_slurm.jobs.tasks import format_index_list
+
+__all__ = ["job_facts", "task_rows"]
+
+
+def job_facts(job: TrackedJob, status: JobStatus) -> dict[str, Any]:
+    """Return what the record's key ``slurm`` holds.
+
+    Times are in UTC, durations in seconds, memory in bytes; `elapsed` and
+    `cpu_seconds` are sums, `peak_memory` is the largest of all tasks. What is
+    not known is left out.
+    """
+    rows = [task.facts for task in status.tasks if task.facts]
+    facts: dict[str, Any] = {
+        "attempts": max(slurm_job.attempt for slurm_job in job.slurm_jobs),
+        "cluster": _common(row.cluster for row in rows) or job.slurm_jobs[0].cluster,
+        "commit": job.commit_at_submission,
+        "cpu_seconds": _sum(row.cpu_seconds for row in rows),
+        "cpus": max((row.cpus for row in rows if row.cpus is not None), default=None),
+        "declared_outputs": list(job.declared_outputs),
+        "elapsed": _sum(row.elapsed for row in rows),
+        "end": _time(max((row.ended for row in rows if row.ended), default=None)),
+        "exit_code": _common(row.exit_code for row in rows),
+        "name": job.slurm_jobs[0].name,
+        "nodes": ",".join(dict.fromkeys(row.nodes for row in rows if row.nodes)),
+        "partition": _common(row.partition for row in rows),
+        "peak_memory": max(
+            (r.peak_memory for r in rows if r.peak_memory is not None), default=None
+        ),
+        "requested_memory": _common(row.requested_memory for row in rows),
+        "start": _time(min((row.started for row in rows if row.started), default=None)),
+        "state": status.word,
+        "submit": _time(min((s.submitted for s in job.slurm_jobs if s.submitted), default=None)),
+        "time_limit": _common(row.time_limit for row in rows),
+    }
+    if len(job.slurm_jobs) > 1:
+        facts["jobs"] = [slurm_job.job_id for slurm_job in job.slurm_jobs]
+    if len(status.tasks) > 1:
+        facts["tasks"] = _task_groups(status.tasks)
+    return {key: value for key, value in facts.items() if value not in (None, "", [])}
+
+
+def _task_groups(tasks: Iterable[TaskStatus]) -> list[dict[str, Any]]:
+    """Return tasks that ended alike as one entry each: ids, state, exit code."""
+    groups: dict[tuple[int, str, str], list[TaskStatus]] = {}
+    for task in tasks:
+        code = task.facts.exit_code if task.facts else ""
+        groups.setdefault((task.task.job_id, task.word, code), []).append(task)
+    entries = []
+    for (job_id, state, code), members in groups.items():
+        indices = [member.task.index for member in members if member.task.index >= 0]
+        name = (
+            f"{job_id}_[{format_index_list(indices)}]"
+            if indices
+            else ",".join(str(member.task) for member in members)
+        )
+        entry = {"ids": name, "state": state, "count": len(members)}
+        entries.append(entry | ({"exit_code": code} if code else {}))
+    return entries
+
+
+def task_rows(status: JobStatus, job_id: int) -> list[dict[str, Any]]:
+    """Return what the accounting said of each task of a Slurm job, without names of users."""
+    return [
+        {"task": str(task.task), "state": task.word} | (_row(task.facts) if task.facts else {})
+        for task in status.tasks
+        if task.task.job_id == job_id
+    ]
+
+
+def _row(row: AccountingRow) -> dict[str, Any]:
+    content = {
+        "job_id": row.raw_id,
+        "submit": _time(row.submitted),
+        "start": _time(row.started),
+        "end": _time(row.ended),
+        "elapsed": row.elapsed,
+        "time_limit": row.time_limit,
+        "exit_code": row.exit_code,
+        "nodes": row.nodes,
+        "partition": row.partition,
+        "cpus": row.cpus,
+        "cpu_seconds": row.cpu_seconds,
+        "requested_memory": row.requested_memory,
+        "peak_memory": row.peak_memory,
+    }
+    return {key: value for key, value in content.items() if value not in (None, "")}
+
+
+def _time(moment: int | None) -> str | None:
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat()
+
+
+def _common(values: Iterable[str]) -> str:
+    """Return the one value there is, or all of them, joined."""
+    return ",".join(dict.fromkeys(value for value in values if value))
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

@@ -1,0 +1,93 @@
+"""Where Slurm puts a job's log files."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from datalad_slurm.jobs.tasks import TaskId
+
+__all__ = ["LogName", "candidates", "names_for"]
+
+#: What slurmctld shows for %a as long as a task is part of the array's common record (NO_VAL).
+_NO_INDEX = "4294967294"
+_SPECIFIER = re.compile(r"%(\d*)([%AJNabjnstux])")
+#: Ways to read one name are tried up to this many places that hold the job's id.
+_MOST_PLACES = 4
+
+
+@dataclass(frozen=True)
+class LogName:
+    """A log file's absolute path as ``scontrol show job`` gives it.
+
+    slurmctld has filled in most patterns of sbatch(1), but leaves the node's
+    name and all that have a width (``%4a``) to the node.
+    """
+
+    pattern: str
+    #: index of the one array task it is for, or -1
+    index: int = -1
+
+
+def names_for(logs: Iterable[LogName], task: TaskId) -> list[LogName]:
+    """Return the logs of one task: its own, where slurmctld gave them, or the array's."""
+    logs = list(logs)
+    own = [log for log in logs if log.index == task.index]
+    return own or [log for log in logs if log.index < 0]
+
+
+def candidates(log: LogName, task: TaskId, raw_id: int | None, node: str) -> list[str]:
+    """Return the paths a log may have, the likeliest first.
+
+    slurmctld shows an array's ``%j`` as the id of the array, though each task
+    fills in its own. Where the task's own id is known, every reading of the
+    places in question is a candidate.
+
+    Parameters
+    ----------
+    log : LogName
+        Name as slurmctld gave it.
+    task : TaskId
+        The task that wrote it.
+    raw_id : int, optional
+        The task's own job id (sacct's JobIDRaw).
+    node : str
+        Name of the node on which the batch script ran.
+    """
+    own_id = raw_id or task.job_id
+    text = log.pattern
+    if task.index >= 0 and log.index < 0:
+        text = text.replace(_NO_INDEX, str(task.index))
+    values = {
+        "%": "%",
+        "A": str(task.job_id),
+        "J": str(own_id),
+        "N": node.partition(".")[0],
+        "a": str(task.index) if task.index >= 0 else _NO_INDEX,
+        "b": str(task.index % 10) if task.index >= 0 else _NO_INDEX,
+        "j": str(own_id),
+        "n": "0",
+        "s": "batch",
+        "t": "0",
+    }
+
+    def fill(match: re.Match[str]) -> str:
+        width, letter = match.groups()
+        value = values.get(letter, match[0])
+        return value.zfill(int(width)) if width and value.isdigit() else value
+
+    # a backslash anywhere in the name switches patterns off (sbatch(1))
+    text = text if "\\" in text else _SPECIFIER.sub(fill, text)
+    readings = [text]
+    if task.index >= 0 and log.index < 0 and own_id != task.job_id:
+        parts = re.split(rf"(?<!\d){task.job_id}(?!\d)", text)
+        places = len(parts) - 1
+        if 0 < places <= _MOST_PLACES:
+            ids = (str(task.job_id), str(own_id))
+            readings = [
+                "".join(itertools.chain.from_iterable(zip(parts, [*choice, ""], strict=True)))
+                for choice in itertools.product(ids, repeat=places)
+            ]
+    return list(dict.fromkeys(readings))

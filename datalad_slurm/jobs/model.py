@@ -1,0 +1,254 @@
+"""Jobs, their tasks, and what Slurm said of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from datalad_slurm.jobs.logs import LogName
+from datalad_slurm.jobs.states import JobState
+from datalad_slurm.jobs.tasks import TaskId, format_index_list
+
+__all__ = [
+    "AccountingRow",
+    "Answer",
+    "JobStatus",
+    "Process",
+    "QueueRow",
+    "SlurmJob",
+    "TaskStatus",
+    "TrackedJob",
+]
+
+#: Above this many tasks a message names ranges instead of every task.
+_TASKS_NAMED_ONE_BY_ONE = 20
+
+
+@dataclass(frozen=True)
+class QueueRow:
+    """What slurmctld says of one task, by way of ``squeue``."""
+
+    task: TaskId
+    state: JobState
+    word: str
+    reason: str = ""
+    elapsed: str = ""
+    submitted: int | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class AccountingRow:
+    """What slurmdbd says of one task, by way of ``sacct``.
+
+    Times are seconds since the epoch, `elapsed` seconds, memory bytes.
+    """
+
+    task: TaskId
+    state: JobState
+    word: str
+    #: the task's own job id, where `task` is part of an array or het job
+    raw_id: int | None = None
+    submitted: int | None = None
+    started: int | None = None
+    ended: int | None = None
+    elapsed: int | None = None
+    time_limit: str = ""
+    exit_code: str = ""
+    nodes: str = ""
+    partition: str = ""
+    cpus: int | None = None
+    cpu_seconds: float | None = None
+    requested_memory: str = ""
+    peak_memory: int | None = None
+    cluster: str = ""
+    name: str = ""
+
+
+class Answer(Enum):
+    """How much is known of a task's state."""
+
+    KNOWN = "known"
+    #: slurmctld has forgotten the task, or never had it, and accounting lags
+    NOT_YET = "not known yet"
+    QUERY_FAILED = "the query failed"
+
+
+@dataclass(frozen=True)
+class TaskStatus:
+    """State of one task, and how sure it is."""
+
+    task: TaskId
+    state: JobState
+    #: the state in Slurm's own word, which may be one we do not know
+    word: str
+    answer: Answer = Answer.KNOWN
+    #: slurmctld's reason for waiting
+    reason: str = ""
+    elapsed: str = ""
+    facts: AccountingRow | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the task is known to have ended."""
+        return self.answer is Answer.KNOWN and self.state.has_ended
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the task is known to have completed."""
+        return self.answer is Answer.KNOWN and self.state.is_ok
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """State of all tasks of one tracked job."""
+
+    tasks: tuple[TaskStatus, ...]
+    #: whether these are all tasks there are
+    is_complete: bool = True
+    #: why a query failed
+    failure: str = ""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether every task is known to have ended."""
+        return self.is_complete and bool(self.tasks) and all(t.has_ended for t in self.tasks)
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether every task is known to have completed."""
+        return self.has_ended and all(task.is_ok for task in self.tasks)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the state of every task is known."""
+        return bool(self.tasks) and all(task.answer is Answer.KNOWN for task in self.tasks)
+
+    @property
+    def word(self) -> str:
+        """One word for the whole job, in Slurm's terms.
+
+        While it has not ended the liveliest state counts, afterwards the
+        failure, if there was one: ``FAILED`` when tasks failed in several ways.
+        """
+        if not self.is_answered:
+            return JobState.UNKNOWN.value
+        open_words = [task.word for task in self.tasks if not task.state.has_ended]
+        if open_words or not self.is_complete:
+            begun = [t.word for t in self.tasks if not t.state.has_ended and not t.state.waits]
+            if not begun and len(open_words) < len(self.tasks):
+                return JobState.RUNNING.value  # some tasks have run, the others still wait
+            return Counter(begun or open_words).most_common(1)[0][0]
+        bad = {task.state for task in self.tasks if not task.state.is_ok}
+        if not bad:
+            return JobState.COMPLETED.value
+        return bad.pop().value if len(bad) == 1 else JobState.FAILED.value
+
+    @property
+    def progress(self) -> str:
+        """How far an array is, such as ``3/10 done, 1 failed``; empty for one task."""
+        if len(self.tasks) < 2:
+            return ""
+        done = sum(task.is_ok for task in self.tasks)
+        failed = sum(task.has_ended and not task.is_ok for task in self.tasks)
+        return f"{done}/{len(self.tasks)} done" + (f", {failed} failed" if failed else "")
+
+    def describe(self) -> str:
+        """Return each task with its state: ``12_0: COMPLETED, 12_1: TIMEOUT``."""
+        if len(self.tasks) <= _TASKS_NAMED_ONE_BY_ONE:
+            return ", ".join(f"{task.task}: {_state_text(task)}" for task in self.tasks)
+        groups: dict[tuple[int, str], list[int]] = {}
+        for task in self.tasks:
+            groups.setdefault((task.task.job_id, _state_text(task)), []).append(task.task.index)
+        return ", ".join(
+            f"{job_id}_[{format_index_list(indices)}]: {text}"
+            for (job_id, text), indices in groups.items()
+        )
+
+
+def _state_text(task: TaskStatus) -> str:
+    if task.answer is Answer.KNOWN:
+        return task.word
+    return f"{task.answer.value} (last seen {task.word})" if task.word else task.answer.value
+
+
+@dataclass(frozen=True)
+class Process:
+    """Identity of a process that stays unique across reboots and reused pids."""
+
+    host: str
+    boot_id: str
+    pid: int
+    #: clock ticks between the machine's start and the process's
+    start_ticks: int
+
+    def __str__(self) -> str:
+        """Return the process as a person would look for it."""
+        return f"process {self.pid} on {self.host}"
+
+
+@dataclass(frozen=True)
+class SlurmJob:
+    """One job that Slurm took from a tracked command."""
+
+    job_id: int
+    #: cluster it was sent to with ``-M``; empty for the default one
+    cluster: str = ""
+    #: seconds since the epoch
+    submitted: int | None = None
+    #: number of the attempt, from 1
+    attempt: int = 1
+    name: str = ""
+    work_dir: str = ""
+    logs: tuple[LogName, ...] = ()
+    #: every task the job has; None as long as slurmctld could not be asked
+    tasks: tuple[TaskId, ...] | None = None
+    #: further answers of ``scontrol show job``, without names of users
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrackedJob:
+    """One scheduled command, from its claim to its commit.
+
+    Paths are relative to the dataset's root, except `declared_outputs` and
+    `inputs`, which are as typed, relative to `pwd`.
+    """
+
+    id: int
+    token: str
+    cmd: str
+    pwd: str
+    dsid: str
+    outputs: tuple[str, ...]
+    declared_outputs: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    extra_inputs: tuple[str, ...] = ()
+    message: str = ""
+    #: commits this one repeats, oldest first
+    chain: tuple[str, ...] = ()
+    #: commit that was checked out at submission; empty in a new repository
+    commit_at_submission: str = ""
+    #: seconds since the epoch
+    claimed_at: int = 0
+    claimed_by: Process | None = None
+    slurm_jobs: tuple[SlurmJob, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_submitted(self) -> bool:
+        """Whether at least one job id is known."""
+        return bool(self.slurm_jobs)
+
+    @property
+    def job_id(self) -> int:
+        """Id of the first job of the command; it names the tracked job."""
+        return self.slurm_jobs[0].job_id
+
+    @property
+    def label(self) -> str:
+        """How messages name the job."""
+        return str(self.job_id) if self.slurm_jobs else f"(no id yet, claim {self.token})"

@@ -1,0 +1,47 @@
+"""What `slurm-finish` does with each job."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from datalad_slurm.jobs.model import JobStatus
+
+__all__ = ["Action", "FailedJobs", "decide"]
+
+
+class FailedJobs(Enum):
+    """What to do with jobs that have ended, but not well."""
+
+    KEEP_OPEN = "keep open"
+    ACCEPT = "accept"
+    CLOSE = "close"
+
+
+class Action(Enum):
+    """What happens to one job."""
+
+    COMMIT = "commit"
+    #: forget the job and commit nothing
+    CLOSE = "close"
+    #: the job has not ended
+    WAIT = "wait"
+    #: whether it has ended is not known
+    ASK_AGAIN = "ask again"
+    #: the job has failed, and the user has not said what to do about it
+    REFUSE = "refuse"
+
+
+def decide(status: JobStatus, failed_jobs: FailedJobs) -> Action:
+    """Return what to do with a job of this status.
+
+    Only a known ending is an ending: what is not known stays open whatever
+    the user wants done with failed jobs.
+    """
+    if not status.has_ended:
+        still_open = any(
+            not task.state.has_ended for task in status.tasks if task.answer.value == "known"
+        )
+        return Action.WAIT if still_open or status.is_answered else Action.ASK_AGAIN
+    if status.is_ok or failed_jobs is FailedJobs.ACCEPT:
+        return Action.COMMIT
+    return Action.CLOSE if failed_jobs is FailedJobs.CLOSE else Action.REFUSE

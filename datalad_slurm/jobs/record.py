@@ -1,0 +1,194 @@
+"""The record of a job in its commit's message: built, rendered, parsed.
+
+The keys are those that datalad-slurm 0.2 has written into many histories, so
+that either tool reads the other's commits; what is new lies under ``slurm``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from datalad_slurm.jobs.errors import RecordError
+
+__all__ = ["RunRecord", "Sidecar", "is_inside", "parse_message", "parse_record", "render_message"]
+
+_TITLE = "[DATALAD SLURM RUN]"
+_BEGIN = "=== Do not change lines below ==="
+_END = "^^^ Do not change lines above ^^^"
+_LISTS = ("chain", "extra_inputs", "inputs", "outputs", "slurm_outputs")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is needed to run a job again, and how it went.
+
+    `outputs` and `slurm_outputs` are relative to the dataset's root, `inputs`
+    to `pwd`, which is relative to the root as well. `outputs` holds
+    `slurm_outputs` too.
+    """
+
+    cmd: str
+    dsid: str
+    slurm_job_id: int
+    pwd: str = "."
+    inputs: tuple[str, ...] = ()
+    extra_inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    slurm_outputs: tuple[str, ...] = ()
+    chain: tuple[str, ...] = ()
+    slurm: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def declared_outputs(self) -> tuple[str, ...]:
+        """The outputs without the log files, relative to the dataset's root."""
+        return tuple(path for path in self.outputs if path not in self.slurm_outputs)
+
+    def to_json(self) -> str:
+        """Return the record as it stands in a commit message."""
+        content = {
+            "chain": list(self.chain),
+            "cmd": self.cmd,
+            "commit_id": None,
+            "dsid": self.dsid,
+            "extra_inputs": list(self.extra_inputs),
+            "inputs": list(self.inputs),
+            "outputs": list(self.outputs),
+            "pwd": self.pwd,
+            "slurm": dict(self.slurm),
+            "slurm_job_id": self.slurm_job_id,
+            "slurm_outputs": list(self.slurm_outputs),
+        }
+        text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
+        if text.isprintable() or _is_encodable(text):
+            return text
+        # names that are no UTF-8 arrive with surrogates, which JSON can only escape
+        return json.dumps(content, indent=1, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """Name of the file in the record directory that holds a record instead."""
+
+    name: str
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def render_message(job_id: int, state: str, messages: list[str], record: str) -> str:
+    """Return the commit message of a job.
+
+    Parameters
+    ----------
+    job_id : int
+        Id of the Slurm job.
+    state : str
+        Its state as Slurm writes it, such as ``OUT_OF_MEMORY``.
+    messages : list of str
+        What the user said, at scheduling and at finishing.
+    record : str
+        The JSON text of the record, or of the name of its sidecar file.
+    """
+    title = f"{_TITLE} Slurm job {job_id}: {state.replace('_', ' ').capitalize()}"
+    said = [message.strip() for message in messages if message.strip()]
+    return "\n\n".join([title, *said, f"{_BEGIN}\n{record}\n{_END}"]) + "\n"
+
+
+def parse_message(text: str) -> RunRecord | Sidecar | None:
+    """Return the record in a commit message, or None when it holds none.
+
+    Raises
+    ------
+    RecordError
+        When the message is that of a job, but its record cannot be read.
+    """
+    if not text.startswith(_TITLE):
+        return None
+    # A user's message may quote another record; ours is the last one.
+    before, begin, rest = text.rpartition(f"{_BEGIN}\n")
+    body, end, _ = rest.rpartition(f"\n{_END}")
+    if not before or not begin or not end:
+        raise RecordError("the commit message has lost the lines around its record")
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise RecordError(f"the record is not valid JSON ({exc})") from exc
+    if isinstance(content, str):
+        if not content.isalnum():
+            raise RecordError(f"{content!r} is no name of a record file")
+        return Sidecar(content)
+    return parse_record(content)
+
+
+def parse_record(content: object) -> RunRecord:
+    """Return a record from its JSON object.
+
+    Raises
+    ------
+    RecordError
+        When something is missing or of a wrong kind, or when a path of the
+        record leads out of the dataset.
+    """
+    if not isinstance(content, dict):
+        raise RecordError("the record is not a JSON object")
+    cmd = content.get("cmd")
+    if not isinstance(cmd, str) or not cmd.strip():
+        raise RecordError("the record holds no command")
+    lists: dict[str, tuple[str, ...]] = {}
+    for key in _LISTS:
+        value = content.get(key) or []
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise RecordError(f"{key!r} in the record is not a list of texts")
+        if any("\0" in item for item in value):
+            raise RecordError(f"{key!r} in the record holds a null character")
+        lists[key] = tuple(value)
+    pwd = content.get("pwd") or "."
+    if not isinstance(pwd, str):
+        raise RecordError("'pwd' in the record is not a text")
+    for path in (pwd, *lists["outputs"]):
+        if not is_inside(path):
+            raise RecordError(f"the record names {path!r}, which is outside the dataset")
+    slurm = content.get("slurm") or {}
+    if not isinstance(slurm, dict):
+        raise RecordError("'slurm' in the record is not a JSON object")
+    dsid = content.get("dsid")
+    return RunRecord(
+        cmd=cmd,
+        dsid=dsid if isinstance(dsid, str) else "",
+        slurm_job_id=_parse_job_id(content.get("slurm_job_id")),
+        pwd=pwd,
+        slurm=slurm,
+        **lists,
+    )
+
+
+def _parse_job_id(value: object) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise RecordError("the record holds no Slurm job id")
+    return value
+
+
+def is_inside(path: str) -> bool:
+    """Return whether a relative path stays inside, whatever its ``..`` cancel out.
+
+    Symbolic links are for the one who has the dataset at hand to follow.
+    """
+    if "\0" in path or PurePosixPath(path).is_absolute():
+        return False
+    depth = 0
+    for part in PurePosixPath(path).parts:
+        depth += -1 if part == ".." else 1
+        if depth < 0:
+            return False
+    return True

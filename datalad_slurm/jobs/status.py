@@ -1,0 +1,101 @@
+"""Put together what slurmctld and the accounting say of a job.
+
+slurmctld (``squeue``) is current but forgets a job MinJobAge after its end.
+Accounting (``sacct``) remembers, but lags by seconds, shows some tasks of an
+array before others, and may be down, switched off or closed to users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from datalad_slurm.jobs.model import (
+    AccountingRow,
+    Answer,
+    JobStatus,
+    QueueRow,
+    SlurmJob,
+    TaskStatus,
+)
+from datalad_slurm.jobs.states import JobState
+from datalad_slurm.jobs.tasks import TaskId
+
+__all__ = ["Observation", "combine", "resolve"]
+
+#: Clocks of login node and controller may differ; ids are not reused this fast (seconds).
+_SUBMIT_TIME_SLACK = 300
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one look at Slurm brought. A failure holds the reason, or is empty."""
+
+    queue: Sequence[QueueRow] = ()
+    accounting: Sequence[AccountingRow] = ()
+    queue_failure: str = ""
+    accounting_failure: str = ""
+
+
+def resolve(job: SlurmJob, seen: Observation) -> JobStatus:
+    """Return the status of one Slurm job.
+
+    Rows of other jobs, and rows of an earlier job that had the same id, are
+    left out. Only a state that is certain is `Answer.KNOWN`.
+    """
+    queue = {row.task: row for row in seen.queue if _is_of(job, row.task, row.submitted)}
+    accounting = {row.task: row for row in seen.accounting if _is_of(job, row.task, row.submitted)}
+    tasks = job.tasks
+    is_complete = tasks is not None
+    if tasks is None:
+        tasks = tuple(sorted({*queue, *accounting})) or (TaskId(job.job_id),)
+        # Once slurmctld has forgotten the whole job, accounting had MinJobAge to catch up.
+        is_complete = not queue and not seen.queue_failure and bool(accounting)
+    statuses = tuple(_resolve_task(t, queue.get(t), accounting.get(t), seen) for t in tasks)
+    failures = (seen.queue_failure, seen.accounting_failure)
+    return JobStatus(statuses, is_complete, "; ".join(filter(None, failures)))
+
+
+def combine(statuses: Iterable[JobStatus]) -> JobStatus:
+    """Return the status of a command that submitted several Slurm jobs."""
+    parts = list(statuses)
+    if len(parts) == 1:
+        return parts[0]
+    return JobStatus(
+        tuple(task for part in parts for task in part.tasks),
+        all(part.is_complete for part in parts),
+        next((part.failure for part in parts if part.failure), ""),
+    )
+
+
+def _is_of(job: SlurmJob, task: TaskId, submitted: int | None) -> bool:
+    if task.job_id != job.job_id:
+        return False
+    if submitted is None or job.submitted is None:
+        return True
+    # A requeue moves the submit time forward, never back.
+    return submitted >= job.submitted - _SUBMIT_TIME_SLACK
+
+
+def _resolve_task(
+    task: TaskId, queued: QueueRow | None, accounted: AccountingRow | None, seen: Observation
+) -> TaskStatus:
+    if queued is not None:
+        # sacct's facts may be those of an earlier run, or not there yet
+        facts = accounted if accounted and accounted.state is queued.state else None
+        return TaskStatus(
+            task, queued.state, queued.word, Answer.KNOWN, queued.reason, queued.elapsed, facts
+        )
+    if accounted is None:
+        failed = seen.queue_failure or seen.accounting_failure
+        answer = Answer.QUERY_FAILED if failed else Answer.NOT_YET
+        return TaskStatus(task, JobState.UNKNOWN, "", answer)
+    state = accounted.state
+    answer = Answer.KNOWN
+    if seen.queue_failure:
+        if state.may_start_again:
+            answer = Answer.QUERY_FAILED
+    elif not state.has_ended:
+        # slurmctld does not have it any more, so it has ended, but not known how
+        answer = Answer.NOT_YET
+    return TaskStatus(task, state, accounted.word, answer, facts=accounted)

@@ -1,0 +1,1 @@
+"""Everything that talks to Slurm: one module a program."""

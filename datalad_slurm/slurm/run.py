@@ -1,0 +1,76 @@
+"""The single place from which Slurm's query programs are started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable, Iterator
+
+from datalad_slurm.jobs.errors import QueryFailedError
+
+__all__ = ["DEFAULT_TIMEOUT", "in_chunks", "query", "query_environment"]
+
+#: Seconds until a query counts as failed.
+DEFAULT_TIMEOUT = 120.0
+#: Ids on one command line; a single argument may have 128 KiB on Linux.
+_IDS_PER_QUERY = 5000
+_TIME_FORMAT = "%s"
+
+
+def query(argv: list[str], timeout: float = DEFAULT_TIMEOUT) -> str:
+    """Run a query program and return what it printed.
+
+    Parameters
+    ----------
+    argv : list of str
+        Program and arguments.
+    timeout : float
+        Seconds to wait for it.
+
+    Raises
+    ------
+    QueryFailedError
+        When it could not be started, did not answer in time, or failed.
+    """
+    program = argv[0]
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            env=query_environment(),
+            check=False,
+        )
+    except FileNotFoundError as exc:
+        raise QueryFailedError(f"{program} is not on PATH") from exc
+    except OSError as exc:
+        raise QueryFailedError(f"{program} could not be started: {exc.strerror}") from exc
+    except subprocess.TimeoutExpired as exc:
+        raise QueryFailedError(f"{program} gave no answer within {timeout:g} s") from exc
+    if done.returncode != 0:
+        said = os.fsdecode(done.stderr).strip().splitlines()
+        raise QueryFailedError(said[0] if said else f"{program} ended with {done.returncode}")
+    return os.fsdecode(done.stdout)
+
+
+def query_environment() -> dict[str, str]:
+    """Return an environment in which every site and user gets the same output.
+
+    A user's own ``SQUEUE_STATES``, ``SACCT_FORMAT`` and the like would hide
+    jobs or columns. ``SLURM_BITSTR_LEN=0`` keeps squeue and scontrol from
+    cutting long index lists at 64 bytes (squeue(1), scontrol(1)).
+    """
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SQUEUE_", "SACCT_", "SCONTROL_")) and name != "SLURM_CLUSTERS"
+    }
+    return env | {"LC_ALL": "C.UTF-8", "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": _TIME_FORMAT}
+
+
+def in_chunks(ids: Iterable[int]) -> Iterator[str]:
+    """Yield comma-joined lists of ids that fit a command line."""
+    ordered = sorted(set(ids))
+    for start in range(0, len(ordered), _IDS_PER_QUERY):
+        yield ",".join(map(str, ordered[start : start + _IDS_PER_QUERY]))

@@ -1,0 +1,170 @@
+"""Ask the accounting, by way of ``sacct``, about many jobs at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+
+from datalad_slurm.jobs.model import AccountingRow
+from datalad_slurm.jobs.states import JobState
+from datalad_slurm.jobs.tasks import TaskId
+from datalad_slurm.slurm.notation import parse_number, parse_size, parse_task_name
+from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, in_chunks, query
+
+__all__ = ["find_token", "parse", "parse_submit_lines", "show"]
+
+#: The job's name comes last: it may hold anything but this separator.
+_FIELDS = (
+    "JobID",
+    "JobIDRaw",
+    "State",
+    "Submit",
+    "Start",
+    "End",
+    "ElapsedRaw",
+    "Timelimit",
+    "ExitCode",
+    "NodeList",
+    "Partition",
+    "AllocCPUS",
+    "TotalCPU",
+    "ReqMem",
+    "MaxRSS",
+    "Cluster",
+    "JobName",
+)
+_SEPARATOR = "\x1f"
+#: Login node and slurmdbd may have different clocks (seconds).
+_CLOCK_SLACK = 600
+
+
+def show(
+    job_ids: Iterable[int],
+    cluster: str = "",
+    since: int | None = None,
+    *,
+    with_steps: bool = False,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> list[AccountingRow]:
+    """Return what the accounting knows of jobs; unknown ones are left out.
+
+    Parameters
+    ----------
+    job_ids : iterable of int
+        Ids of jobs; the id of an array stands for all its tasks.
+    cluster : str
+        Name of the cluster, empty for the default one.
+    since : int, optional
+        Seconds since the epoch; jobs that ended before are not meant, though
+        they may have had the same id.
+    with_steps : bool
+        Whether to look at the job steps as well: only they know peak memory.
+    timeout : float
+        Seconds to wait for each query.
+
+    Raises
+    ------
+    QueryFailedError
+        When the accounting does not answer, or there is none.
+    """
+    rows: list[AccountingRow] = []
+    for ids in in_chunks(job_ids):
+        argv = _argv(_FIELDS, cluster, since)
+        argv += [f"--jobs={ids}"] if with_steps else ["--allocations", f"--jobs={ids}"]
+        rows += parse(query(argv, timeout))
+    return rows
+
+
+def find_token(
+    token: str, since: int, cluster: str = "", timeout: float = DEFAULT_TIMEOUT
+) -> list[int]:
+    """Return the ids of own jobs that were submitted with `token` on the command line."""
+    argv = [*_argv(("JobID", "SubmitLine"), cluster, since), "--allocations"]
+    return parse_submit_lines(query(argv, timeout), token)
+
+
+def _argv(fields: Iterable[str], cluster: str, since: int | None) -> list[str]:
+    argv = [
+        "sacct",
+        "--noheader",
+        "--parsable2",
+        f"--delimiter={_SEPARATOR}",
+        f"--format={','.join(fields)}",
+    ]
+    if cluster:
+        argv.append(f"--clusters={cluster}")
+    if since is not None:
+        start = time.localtime(max(0, since - _CLOCK_SLACK))
+        argv.append(f"--starttime={time.strftime('%Y-%m-%dT%H:%M:%S', start)}")
+    return argv
+
+
+def parse(text: str) -> list[AccountingRow]:
+    """Return a row for each task in what sacct printed, peak memory taken from its steps."""
+    rows: dict[TaskId, AccountingRow] = {}
+    peaks: dict[TaskId, int] = {}
+    for line in text.split("\n"):
+        values = line.split(_SEPARATOR)
+        named = parse_task_name(values[0])
+        if named is None or len(values) != len(_FIELDS):
+            continue  # the rest of a job name with a line break
+        row = dict(zip(_FIELDS, values, strict=True))
+        if named.step:
+            peak = parse_size(row["MaxRSS"])
+            if peak is not None:
+                peaks[named.tasks[0]] = max(peak, peaks.get(named.tasks[0], 0))
+            continue
+        for task in named.tasks:
+            rows[task] = _row(task, row)
+    return [replace(row, peak_memory=peaks.get(task)) for task, row in rows.items()]
+
+
+def _row(task: TaskId, row: dict[str, str]) -> AccountingRow:
+    return AccountingRow(
+        task=task,
+        raw_id=parse_number(row["JobIDRaw"].partition("+")[0]),
+        state=JobState.parse(row["State"]),
+        word=row["State"].split()[0] if row["State"].split() else "",
+        submitted=parse_number(row["Submit"]),
+        started=parse_number(row["Start"]),
+        ended=parse_number(row["End"]),
+        elapsed=parse_number(row["ElapsedRaw"]),
+        time_limit=row["Timelimit"],
+        exit_code=row["ExitCode"],
+        nodes=row["NodeList"],
+        partition=row["Partition"],
+        cpus=parse_number(row["AllocCPUS"]),
+        cpu_seconds=parse_duration(row["TotalCPU"]),
+        requested_memory=row["ReqMem"],
+        cluster=row["Cluster"],
+        name=row["JobName"],
+    )
+
+
+def parse_duration(text: str) -> float | None:
+    """Return ``[DD-[HH:]]MM:SS[.mmm]`` in seconds, or None when it is no duration."""
+    days, dash, rest = text.rpartition("-")
+    seconds = 0.0
+    try:
+        for part in rest.split(":"):
+            seconds = seconds * 60 + float(part)
+        return seconds + (int(days) * 86400 if dash else 0)
+    except ValueError:
+        return None
+
+
+def parse_submit_lines(text: str, token: str) -> list[int]:
+    """Return the ids of jobs whose submit line holds `token`, each once."""
+    found: list[int] = []
+    job_id: int | None = None
+    for line in text.split("\n"):
+        name, separator, rest = line.partition(_SEPARATOR)
+        if separator:
+            named = parse_task_name(name)
+            job_id = named.tasks[0].job_id if named and named.tasks else None
+        else:
+            rest = line  # a submit line goes on after a line break in an argument
+        if job_id is not None and token in rest:
+            found.append(job_id)
+    return list(dict.fromkeys(found))

@@ -1,0 +1,175 @@
+"""Run a command that ends in ``sbatch``, and learn which jobs it submitted."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+__all__ = ["Submission", "Submitted", "parse_printed", "sbatch_path", "submit"]
+
+_SHIM_DIR = Path(__file__).resolve().parent / "shim"
+#: sbatch(1): "Submitted batch job 12", with -M "... on cluster c1"; --parsable "12" or "12;c1"
+_VERBOSE = re.compile(r"Submitted batch job (\d+)(?: on cluster (\S+))?")
+_PARSABLE = re.compile(r"(\d+)(?:;(\S+))?", re.ASCII)
+
+
+@dataclass(frozen=True, order=True)
+class Submitted:
+    """A job as sbatch announced it."""
+
+    job_id: int
+    cluster: str = ""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What came of running a command."""
+
+    jobs: tuple[Submitted, ...]
+    exit_code: int
+    #: the command's last words on stderr, or else on stdout
+    said: str
+    #: whether sbatch ran and it is not known what became of it
+    is_in_doubt: bool = False
+
+
+def sbatch_path() -> str | None:
+    """Return the path of the sbatch that a command would find, if any."""
+    return shutil.which("sbatch")
+
+
+def parse_printed(text: str) -> list[Submitted]:
+    """Return the jobs that are announced in what sbatch, or a wrapper, printed.
+
+    A bare number counts only where no line is sbatch's own, and only when
+    there is one such line: wrappers print all sorts of numbers.
+    """
+    found = [Submitted(int(m[1]), m[2] or "") for m in _VERBOSE.finditer(text)]
+    if found:
+        return found
+    bare = [m for line in text.splitlines() if (m := _PARSABLE.fullmatch(line.strip()))]
+    return [Submitted(int(bare[0][1]), bare[0][2] or "")] if len(bare) == 1 else []
+
+
+def submit(command: str, cwd: Path, token: str, notes: Path) -> Submission:
+    """Run `command` in a shell, as `datalad run` does, with our sbatch first on its PATH.
+
+    Parameters
+    ----------
+    command : str
+        What the user typed, placeholders filled in.
+    cwd : Path
+        Directory to run it in.
+    token : str
+        Travels with each submitted job as its comment, and in its SubmitLine.
+    notes : Path
+        An existing directory; each call of sbatch leaves a note in it. As long
+        as the command or a child of it lives, its file ``alive`` is locked.
+
+    Notes
+    -----
+    What the command prints is passed on to stderr while it runs: stdout
+    belongs to DataLad's results.
+    """
+    env = dict(os.environ)
+    env["PATH"] = f"{_SHIM_DIR}:{env.get('PATH', os.defpath)}"
+    env["DATALAD_SLURM_TOKEN"] = token
+    env["DATALAD_SLURM_NOTES"] = str(notes)
+    with (notes / "alive").open("w") as alive:
+        fcntl.flock(alive, fcntl.LOCK_SH)
+        child = subprocess.Popen(
+            command,
+            shell=True,
+            cwd=cwd,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # An inherited lock outlives us: a later command sees that sbatch still runs.
+            pass_fds=(alive.fileno(),),
+        )
+        with _relayed(child) as (out, err), _survives_interrupt(child):
+            child.wait()
+    printed = os.fsdecode(b"".join(out))
+    jobs, is_in_doubt = read_notes(notes)
+    if not jobs:
+        jobs = parse_printed(printed)
+    said = os.fsdecode(b"".join(err)).strip() or printed.strip()
+    return Submission(tuple(jobs), child.returncode, said, is_in_doubt)
+
+
+def read_notes(notes: Path) -> tuple[list[Submitted], bool]:
+    """Return the jobs noted so far, and whether a call of sbatch is unaccounted for.
+
+    A call is unaccounted for when it began, but left no announcement: it may
+    have been killed, or have failed after the controller took the job.
+    """
+    jobs: list[Submitted] = []
+    is_in_doubt = False
+    for begun in sorted(notes.glob("*.begun"), key=lambda path: path.stat().st_mtime_ns):
+        printed = begun.with_suffix(".printed")
+        found = parse_printed(printed.read_text(errors="replace")) if printed.exists() else []
+        jobs += [job for job in found if job not in jobs]
+        is_in_doubt = is_in_doubt or not found
+    return jobs, is_in_doubt
+
+
+def is_alive(notes: Path) -> bool:
+    """Return whether a command that was started with these notes still runs.
+
+    On file systems whose locks are local to a node (``localflock``) this sees
+    only processes of the same node.
+    """
+    try:
+        with (notes / "alive").open("r") as alive:
+            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+@contextmanager
+def _relayed(child: subprocess.Popen[bytes]) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """Pass on what `child` prints and keep it."""
+    kept: tuple[list[bytes], list[bytes]] = ([], [])
+
+    def relay(stream: IO[bytes] | None, chunks: list[bytes]) -> None:
+        assert stream is not None  # noqa: S101 - both were opened as pipes
+        while chunk := os.read(stream.fileno(), 65536):
+            chunks.append(chunk)
+            sys.stderr.write(os.fsdecode(chunk).encode(errors="replace").decode())
+            sys.stderr.flush()
+
+    threads = [
+        threading.Thread(target=relay, args=args, daemon=True)
+        for args in ((child.stdout, kept[0]), (child.stderr, kept[1]))
+    ]
+    for thread in threads:
+        thread.start()
+    yield kept
+    # A background process of the command's may keep the pipes open for ever.
+    for thread in threads:
+        thread.join(timeout=5)
+
+
+@contextmanager
+def _survives_interrupt(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Let an interrupt reach the command, which got it too, but see it through.
+
+    sbatch may have submitted just before; only when it has ended is that known.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        child.wait()

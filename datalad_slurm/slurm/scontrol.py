@@ -1,0 +1,127 @@
+"""Ask slurmctld, by way of ``scontrol``, all it knows of one job."""
+
+from __future__ import annotations
+
+import re
+
+from datalad_slurm.jobs.logs import LogName
+from datalad_slurm.jobs.model import SlurmJob
+from datalad_slurm.jobs.tasks import TaskId, expand_index_list
+from datalad_slurm.slurm.notation import parse_number
+from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, query
+
+__all__ = ["describe", "parse_job", "parse_records"]
+
+#: Keys whose value fills the rest of the line, spaces and all.
+_WHOLE_LINE = (
+    "JobName",
+    "Command",
+    "WorkDir",
+    "Comment",
+    "StdErr",
+    "StdIn",
+    "StdOut",
+    "SubmitLine",
+)
+_KEY = re.compile(r"[A-Za-z][\w/:.-]*")
+#: Datasets get published: who ran a job, and for whom, stays out of them.
+_PRIVATE = frozenset(
+    {"UserId", "GroupId", "Account", "MCS_label", "AllocNode:Sid", "MailUser", "Comment", "QOS"}
+)
+#: True for a moment only, or kept elsewhere.
+_PASSING = frozenset(
+    {"JobState", "Reason", "RunTime", "EndTime", "StartTime", "Priority", "LastSchedEval"}
+)
+_NO_VALUE = ("", "(null)", "N/A", "Unknown", "None")
+
+
+def describe(job_id: int, cluster: str = "", timeout: float = DEFAULT_TIMEOUT) -> SlurmJob:
+    """Return a job as slurmctld holds it, with all its tasks and the names of its logs.
+
+    Raises
+    ------
+    QueryFailedError
+        When slurmctld does not answer, or does not know the job (any more).
+    """
+    argv = ["scontrol", "show", "job", str(job_id)]
+    if cluster:
+        argv[1:1] = [f"--clusters={cluster}"]
+    return parse_job(query(argv, timeout), job_id, cluster)
+
+
+def parse_records(text: str) -> list[dict[str, str]]:
+    """Return the records in what ``scontrol show job`` printed, one for each job id.
+
+    Of a key that comes twice in a record the later value counts: a line break
+    in a job's name may feign lines, but the log files come after it.
+    """
+    records: list[dict[str, str]] = []
+    for line in text.split("\n"):
+        if line.startswith("JobId="):
+            records.append({})
+        if not records or not line.strip():
+            continue
+        record = records[-1]
+        rest = line.strip(" ") if not line.lstrip().startswith(_WHOLE_LINE) else line.lstrip()
+        while rest:
+            key, equals, value = rest.partition("=")
+            if not equals or not _KEY.fullmatch(key):
+                break
+            if key in _WHOLE_LINE:
+                record[key] = value
+                break
+            record[key], _, rest = value.partition(" ")
+            rest = rest.lstrip()
+    return records
+
+
+def parse_job(text: str, job_id: int, cluster: str = "") -> SlurmJob:
+    """Return the job in what ``scontrol show job`` printed of it."""
+    records = [record for record in parse_records(text) if _belongs(record, job_id)]
+    first = records[0] if records else {}
+    tasks: set[TaskId] = set()
+    logs: dict[LogName, None] = {}
+    for record in records:
+        indices = _indices(record)
+        component = parse_number(record.get("HetJobOffset", ""))
+        if indices:
+            tasks.update(TaskId(job_id, index) for index in indices)
+        elif component is not None:
+            tasks.add(TaskId(job_id, component=component))
+        else:
+            tasks.add(TaskId(job_id))
+        # only a task that has left the array's common record has log names of its own
+        index = indices[0] if len(indices) == 1 and "-" not in record["ArrayTaskId"] else -1
+        for key in ("StdOut", "StdErr"):
+            path = record.get(key, "")
+            if path not in _NO_VALUE and path != "/dev/null":
+                logs[LogName(path, index)] = None
+    submitted = [parse_number(record.get("SubmitTime", "")) for record in records]
+    facts = {
+        key: value
+        for key, value in first.items()
+        if key not in _PRIVATE | _PASSING and value not in _NO_VALUE
+    }
+    return SlurmJob(
+        job_id=job_id,
+        cluster=cluster,
+        submitted=min((moment for moment in submitted if moment is not None), default=None),
+        name=first.get("JobName", ""),
+        work_dir=first.get("WorkDir", ""),
+        logs=tuple(logs),
+        tasks=tuple(sorted(tasks)) if tasks else None,
+        facts=facts,
+    )
+
+
+def _belongs(record: dict[str, str], job_id: int) -> bool:
+    owners = (record.get("ArrayJobId"), record.get("HetJobId"), record.get("JobId"))
+    return str(job_id) in owners
+
+
+def _indices(record: dict[str, str]) -> list[int]:
+    text = record.get("ArrayTaskId", "")
+    try:
+        return list(expand_index_list(text)) if text else []
+    except ValueError:
+        return []

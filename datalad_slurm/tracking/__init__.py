@@ -1,0 +1,1 @@
+"""Which jobs are open and which outputs they claim: an SQLite database."""

@@ -1,0 +1,1 @@
+"""One module a command: its flow from the first step to the last."""

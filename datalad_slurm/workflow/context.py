@@ -1,0 +1,117 @@
+"""What every flow works on: the repository, the tracked jobs, the settings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from datalad_slurm.dataset.git import Repo
+from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.tracking.store import Tracker
+
+__all__ = ["Context", "Outcome", "Settings", "open_context"]
+
+lgr = logging.getLogger("datalad.slurm")
+
+
+class _Configuration(Protocol):
+    def get(self, var: str, default: Any = None) -> Any:
+        """Return the value of a configuration variable."""
+
+
+class _Dataset(Protocol):
+    path: str
+    id: str | None
+    config: _Configuration
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Configuration under ``datalad.slurm.``; all times in seconds."""
+
+    #: until a query to Slurm counts as failed
+    query_timeout: float = 120.0
+    #: until the tracking database counts as locked
+    database_timeout: float = 60.0
+    #: to wait for another process that finishes jobs
+    finish_timeout: float = 600.0
+    #: to wait for outputs that a file system shows late
+    latency_wait: float = 5.0
+    #: finish although another process claims to be at it
+    take_over: bool = False
+
+    @classmethod
+    def read(cls, config: _Configuration) -> Settings:
+        """Return the settings in a dataset's configuration.
+
+        Raises
+        ------
+        InvalidRequestError
+            When a value is not of its kind.
+        """
+
+        def seconds(name: str, default: float) -> float:
+            value = config.get(f"datalad.slurm.{name}")
+            if value is None:
+                return default
+            try:
+                number = float(value)
+            except (TypeError, ValueError):
+                number = -1.0
+            if not 0 <= number < float("inf"):
+                raise InvalidRequestError(
+                    f"configuration datalad.slurm.{name} must be a number of seconds, not {value!r}"
+                )
+            return number
+
+        return cls(
+            query_timeout=seconds("query-timeout", cls.query_timeout),
+            database_timeout=seconds("database-timeout", cls.database_timeout),
+            finish_timeout=seconds("finish-timeout", cls.finish_timeout),
+            latency_wait=seconds("latency-wait", cls.latency_wait),
+            take_over=str(config.get("datalad.slurm.take-over", "")).lower()
+            in ("true", "1", "yes"),
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One result of a flow; a command turns it into a result record."""
+
+    action: str
+    #: as in datalad's result records: ok, notneeded, impossible, error
+    status: str
+    message: str = ""
+    #: relative to the dataset's root; None stands for the dataset itself
+    path: str | None = None
+    type: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context:
+    """A dataset at hand."""
+
+    repo: Repo
+    tracker: Tracker
+    settings: Settings
+    dsid: str
+    #: for what only datalad's own code can do
+    dataset: Any
+
+
+def open_context(dataset: Any) -> Context:
+    """Return the context of a datalad dataset.
+
+    Raises
+    ------
+    DataladSlurmError
+        When its repository or its tracking database cannot be used.
+    """
+    repo = Repo(Path(dataset.path).resolve())
+    settings = Settings.read(dataset.config)
+    tracker = Tracker(repo.state_dir, settings.database_timeout)
+    return Context(repo, tracker, settings, dataset.id or "", dataset)

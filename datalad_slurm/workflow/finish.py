@@ -1,0 +1,102 @@
+"""Close jobs that have ended: recover, ask Slurm once for all, plan, commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from datalad_slurm.dataset.commits import check_identity
+from datalad_slurm.jobs.model import JobStatus, TrackedJob
+from datalad_slurm.jobs.plan import Action, FailedJobs, decide
+from datalad_slurm.tracking.finisher import only_finisher
+from datalad_slurm.workflow.context import Context, Outcome, lgr
+from datalad_slurm.workflow.deliver import deliver, settle_publications
+from datalad_slurm.workflow.observe import describe_submitted, observe
+from datalad_slurm.workflow.submissions import settle_claims
+
+__all__ = ["finish"]
+
+
+def finish(
+    context: Context,
+    job_ids: Sequence[int] | None,
+    failed_jobs: FailedJobs,
+    message: str = "",
+) -> Iterator[Outcome]:
+    """Commit or close jobs that have ended; say of the others why not.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    job_ids : sequence of int, optional
+        Jobs to finish; all open ones when not given.
+    failed_jobs : FailedJobs
+        What to do with jobs that have not ended well.
+    message : str
+        Added to each commit's message.
+
+    Raises
+    ------
+    JobNotTrackedError
+        When a job is named that is not open here; nothing was changed.
+    DatasetError
+        When git or git-annex fails; the jobs stay open.
+    DatabaseError
+        When another process is at it, or the database cannot be used.
+    """
+    check_identity(context.repo)
+    settings = context.settings
+    with only_finisher(
+        context.tracker.database,
+        settings.finish_timeout,
+        lgr.warning,
+        take_over=settings.take_over,
+    ):
+        settle_publications(context)
+        settle_claims(context)
+        jobs = _described(context, context.tracker.open_jobs(job_ids))
+        if not jobs:
+            yield Outcome("finish", "notneeded", "there are no open jobs")
+            return
+        statuses = observe(context, jobs, for_record=True)
+        plan = {job.id: decide(statuses[job.id], failed_jobs) for job in jobs}
+        yield from deliver(
+            context,
+            [(job, statuses[job.id]) for job in jobs if plan[job.id] is Action.COMMIT],
+            message,
+        )
+        context.tracker.forget(job.id for job in jobs if plan[job.id] is Action.CLOSE)
+        for job in jobs:
+            if plan[job.id] is not Action.COMMIT:
+                yield _explain(job, statuses[job.id], plan[job.id])
+
+
+def _described(context: Context, jobs: list[TrackedJob]) -> list[TrackedJob]:
+    """Catch up on jobs that slurmctld could not be asked about at submission."""
+    lacking = [job for job in jobs if any(slurm.tasks is None for slurm in job.slurm_jobs)]
+    if not lacking:
+        return jobs
+    for job in lacking:
+        describe_submitted(context, job.id, job.slurm_jobs)
+    chosen = {job.id for job in jobs}
+    return [job for job in context.tracker.open_jobs() if job.id in chosen]
+
+
+def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
+    details = {"slurm_job_id": job.job_id, "slurm_state": status.word}
+    states = f"Statuses: {status.describe()}"
+    if action is Action.CLOSE:
+        return Outcome(
+            "finish", "ok", f"Closing failed / cancelled jobs. {states}", details=details
+        )
+    message = f"Slurm job(s) for job {job.label} are not complete. {states}"
+    if action is Action.REFUSE:
+        finish_it = f"datalad slurm-finish {job.label}"
+        message += (
+            f". To commit what it left: {finish_it} --accept-failed-jobs; to drop it: "
+            f"{finish_it} --close-failed-jobs; to run it again: drop it, then schedule it anew"
+        )
+    elif action is Action.ASK_AGAIN:
+        why = f" ({status.failure})" if status.failure else ""
+        message += f". Whether it has ended is not known{why}; try again later"
+    return Outcome("finish", "impossible", message, details=details)

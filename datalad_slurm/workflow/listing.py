@@ -1,0 +1,69 @@
+"""List the open jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from datalad_slurm.jobs.model import Answer, JobStatus, TrackedJob
+from datalad_slurm.workflow.context import Context, Outcome
+from datalad_slurm.workflow.observe import observe
+from datalad_slurm.workflow.submissions import settle_claims
+
+__all__ = ["LIST_ACTION", "list_open_jobs"]
+
+LIST_ACTION = "list-open-jobs"
+
+
+def list_open_jobs(context: Context, job_ids: list[int] | None = None) -> Iterator[Outcome]:
+    """Yield each open job with its state, in the order of their scheduling.
+
+    Raises
+    ------
+    JobNotTrackedError
+        When a job is named that is not open here.
+    """
+    settle_claims(context)
+    jobs = context.tracker.open_jobs(job_ids)
+    statuses = observe(context, jobs)
+    for job in jobs:
+        yield _entry(job, statuses[job.id])
+    failures = dict.fromkeys(
+        statuses[job.id].failure
+        for job in jobs
+        if any(task.answer is Answer.QUERY_FAILED for task in statuses[job.id].tasks)
+    )
+    for failure in failures:
+        yield Outcome(LIST_ACTION, "error", f"Slurm did not tell all states: {failure}")
+
+
+def _entry(job: TrackedJob, status: JobStatus) -> Outcome:
+    submitted = job.slurm_jobs[0].submitted or job.claimed_at
+    running = [task for task in status.tasks if not task.has_ended]
+    elapsed = max((task.elapsed for task in running or status.tasks), key=_by_length, default="")
+    return Outcome(
+        LIST_ACTION,
+        "ok",
+        type="dataset",
+        details={
+            "slurm_job_id": job.job_id,
+            "slurm_job_ids": [slurm_job.job_id for slurm_job in job.slurm_jobs],
+            "slurm_job_status": status.word,
+            "cluster": job.slurm_jobs[0].cluster,
+            "name": job.slurm_jobs[0].name,
+            "progress": status.progress,
+            "tasks_total": len(status.tasks),
+            "tasks_done": sum(task.is_ok for task in status.tasks),
+            "tasks_failed": sum(task.has_ended and not task.is_ok for task in status.tasks),
+            "elapsed": elapsed,
+            "reason": next((t.reason for t in running if t.reason not in ("", "None")), ""),
+            "submitted": datetime.fromtimestamp(submitted, UTC).isoformat(),
+            "cmd": job.cmd,
+            "pwd": job.pwd,
+            "outputs": [path or "." for path in job.outputs],
+        },
+    )
+
+
+def _by_length(elapsed: str) -> tuple[int, str]:
+    return len(elapsed), elapsed

@@ -1,0 +1,145 @@
+"""Ask Slurm about many jobs, a constant number of times."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from datalad_slurm.jobs.errors import QueryFailedError
+from datalad_slurm.jobs.model import (
+    AccountingRow,
+    Answer,
+    JobStatus,
+    QueueRow,
+    SlurmJob,
+    TrackedJob,
+)
+from datalad_slurm.jobs.status import Observation, combine, resolve
+from datalad_slurm.slurm import sacct, scontrol, squeue
+from datalad_slurm.workflow.context import Context, lgr
+
+__all__ = ["describe_submitted", "observe"]
+
+#: Seconds in which the accounting usually catches up with slurmctld.
+_ACCOUNTING_LAG = 6.0
+
+
+def observe(
+    context: Context, jobs: Sequence[TrackedJob], *, for_record: bool = False
+) -> dict[int, JobStatus]:
+    """Return the status of tracked jobs, by their tracking id.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    jobs : sequence of TrackedJob
+        Jobs to ask about.
+    for_record : bool
+        Whether all the accounting knows is wanted, which is worth a short wait
+        when it lags behind slurmctld.
+    """
+    by_cluster: defaultdict[str, list[SlurmJob]] = defaultdict(list)
+    for job in jobs:
+        for slurm_job in job.slurm_jobs:
+            by_cluster[slurm_job.cluster].append(slurm_job)
+    seen = {
+        cluster: _look(context, cluster, slurm_jobs, with_steps=for_record)
+        for cluster, slurm_jobs in by_cluster.items()
+    }
+    if for_record:
+        for cluster, slurm_jobs in by_cluster.items():
+            seen[cluster] = _await_accounting(context, cluster, slurm_jobs, seen[cluster])
+    rows = {cluster: _by_job(observation) for cluster, observation in seen.items()}
+    return {
+        job.id: combine(
+            resolve(slurm_job, rows[slurm_job.cluster](slurm_job.job_id))
+            for slurm_job in job.slurm_jobs
+        )
+        for job in jobs
+    }
+
+
+def _by_job(seen: Observation) -> Callable[[int], Observation]:
+    """Return a function that gives the part of an observation that is about one job."""
+    queue: defaultdict[int, list[QueueRow]] = defaultdict(list)
+    accounting: defaultdict[int, list[AccountingRow]] = defaultdict(list)
+    for queue_row in seen.queue:
+        queue[queue_row.task.job_id].append(queue_row)
+    for accounting_row in seen.accounting:
+        accounting[accounting_row.task.job_id].append(accounting_row)
+    return lambda job_id: replace(
+        seen, queue=queue.get(job_id, ()), accounting=accounting.get(job_id, ())
+    )
+
+
+def _look(
+    context: Context, cluster: str, slurm_jobs: Sequence[SlurmJob], *, with_steps: bool
+) -> Observation:
+    ids = [job.job_id for job in slurm_jobs]
+    timeout = context.settings.query_timeout
+    submitted = [job.submitted for job in slurm_jobs]
+    since = None if None in submitted else min(s for s in submitted if s is not None)
+    seen = Observation()
+    try:
+        # slurmctld first: what it forgets in between, the accounting has
+        seen = replace(seen, queue=squeue.show(ids, cluster, timeout))
+    except QueryFailedError as exc:
+        seen = replace(seen, queue_failure=str(exc))
+    try:
+        rows = sacct.show(ids, cluster, since, with_steps=with_steps, timeout=timeout)
+        return replace(seen, accounting=rows)
+    except QueryFailedError as exc:
+        return replace(seen, accounting_failure=str(exc))
+
+
+def _await_accounting(
+    context: Context, cluster: str, slurm_jobs: Sequence[SlurmJob], seen: Observation
+) -> Observation:
+    """Ask the accounting again as long as it lags behind an ending slurmctld knows of."""
+    deadline = time.monotonic() + _ACCOUNTING_LAG
+    pause = 0.25
+    while not seen.accounting_failure and time.monotonic() < deadline:
+        select = _by_job(seen)
+        lagging = [
+            job
+            for job in slurm_jobs
+            if any(
+                (task.has_ended and task.facts is None) or task.answer is Answer.NOT_YET
+                for task in resolve(job, select(job.job_id)).tasks
+            )
+        ]
+        if not lagging:
+            break
+        time.sleep(pause)
+        pause *= 2
+        later = _look(context, cluster, lagging, with_steps=True)
+        again = {job.job_id for job in lagging}
+        seen = Observation(
+            [*(row for row in seen.queue if row.task.job_id not in again), *later.queue],
+            [*(row for row in seen.accounting if row.task.job_id not in again), *later.accounting],
+            later.queue_failure,
+            later.accounting_failure,
+        )
+    return seen
+
+
+def describe_submitted(
+    context: Context, tracked_id: int, slurm_jobs: Iterable[SlurmJob]
+) -> list[SlurmJob]:
+    """Learn and note the tasks and log files of jobs while slurmctld knows them.
+
+    That it does not answer is no failure: the next command tries again.
+    """
+    described: list[SlurmJob] = []
+    for job in slurm_jobs:
+        try:
+            known = scontrol.describe(job.job_id, job.cluster, context.settings.query_timeout)
+            described.append(replace(known, attempt=job.attempt))
+        except QueryFailedError as exc:
+            lgr.warning("job %s is tracked, but not described yet: %s", job.job_id, exc)
+            described.append(job)
+    context.tracker.note_submission(tracked_id, described)
+    return described

@@ -1,0 +1,144 @@
+"""Placeholders in commands, inputs and outputs, as `datalad run` knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.workflow.context import Outcome
+
+__all__ = ["Placeholders"]
+
+_PREFIX = "datalad.run.substitutions."
+
+
+class Placeholders:
+    """Fills in placeholders and retrieves inputs.
+
+    datalad's own code for this takes time to load, so it is loaded only where
+    there is a brace or an input.
+
+    Parameters
+    ----------
+    dataset : datalad.distribution.dataset.Dataset
+        Holds ``datalad.run.substitutions``.
+    cwd : Path
+        Directory the command runs in.
+    inputs, outputs : sequence of str
+        As typed, relative to `cwd`.
+
+    Raises
+    ------
+    InvalidRequestError
+        When a placeholder is unknown.
+    """
+
+    def __init__(
+        self, dataset: Any, cwd: Path, inputs: Sequence[str], outputs: Sequence[str]
+    ) -> None:
+        self._dataset = dataset
+        self._cwd = cwd
+        self._unformatted = {"inputs": list(inputs), "outputs": list(outputs)}
+        self.inputs = self._formatted(inputs)
+        self.outputs = self._formatted(outputs)
+
+    @cached_property
+    def _substitutions(self) -> dict[str, Any]:
+        return {
+            name.removeprefix(_PREFIX): value
+            for name, value in self._dataset.config.items(_PREFIX.rstrip("."))
+        }
+
+    def _formatted(self, specs: Sequence[str]) -> list[str]:
+        if not any(brace in spec for spec in specs for brace in "{}"):
+            return list(specs)
+        values = self._substitutions | self._unformatted
+        if len(specs) == 1 and isinstance(values.get(specs[0][1:-1]), list):
+            return list(values[specs[0][1:-1]])  # "{outputs}" as input stands for all of them
+        try:
+            return [spec.format(**values) for spec in specs]
+        except (KeyError, IndexError, ValueError, AttributeError) as exc:
+            raise InvalidRequestError(_unknown("an input or output", exc)) from exc
+
+    def check_command(self, cmd: str) -> Callable[[], str]:
+        """Return a function that fills in the command, once inputs are there.
+
+        Raises
+        ------
+        InvalidRequestError
+            When the command has a placeholder that is unknown.
+        """
+        if not any(brace in cmd for brace in "{}"):
+            return lambda: cmd
+        self._expanded(cmd, tmpdir="")
+        return lambda: self._expanded(cmd, tmpdir=None)
+
+    def _expanded(self, cmd: str, tmpdir: str | None) -> str:
+        from tempfile import mkdtemp
+
+        from datalad.core.local.run import format_command
+        from datalad.support.globbedpaths import GlobbedPaths
+
+        if tmpdir is None:
+            tmpdir = mkdtemp(prefix="datalad-run-") if "{tmpdir}" in cmd else ""
+        globbed = {
+            name: GlobbedPaths(paths, pwd=str(self._cwd))
+            for name, paths in (("inputs", self.inputs), ("outputs", self.outputs))
+        }
+        try:
+            expanded = format_command(
+                self._dataset,
+                cmd,
+                pwd=str(self._cwd),
+                dspath=self._dataset.path,
+                tmpdir=tmpdir,
+                **globbed,
+            )
+        except (KeyError, IndexError, ValueError, AttributeError) as exc:
+            raise InvalidRequestError(_unknown("the command", exc)) from exc
+        return str(expanded)
+
+    def fetch_inputs(self, extra_inputs: Sequence[str]) -> Iterator[Outcome]:
+        """Retrieve the content of inputs, and yield what came of each.
+
+        Raises
+        ------
+        InvalidRequestError
+            When an input does not exist, or cannot be retrieved.
+        """
+        if not self.inputs and not extra_inputs:
+            return
+        from datalad.core.local.run import prepare_inputs
+        from datalad.support.globbedpaths import GlobbedPaths
+
+        inputs, extra = (
+            GlobbedPaths(list(paths), pwd=str(self._cwd)) for paths in (self.inputs, extra_inputs)
+        )
+        for result in prepare_inputs(self._dataset.path, inputs, extra):
+            message = result.get("message") or ""
+            text = message[0] % message[1:] if isinstance(message, tuple) else str(message)
+            if result["status"] in ("error", "impossible"):
+                where = result.get("path", "")
+                raise InvalidRequestError(
+                    f"cannot get an input: {text or result['status']} ({where})"
+                )
+            if result["status"] == "ok":
+                relative = Path(result["path"])
+                root = Path(self._dataset.path)
+                yield Outcome(
+                    result["action"],
+                    "ok",
+                    text,
+                    str(relative.relative_to(root)) if relative.is_relative_to(root) else None,
+                    result.get("type", "file"),
+                )
+
+
+def _unknown(where: str, exc: Exception) -> str:
+    return (
+        f"{where} has a placeholder that cannot be filled in: {exc}; a brace that stands for "
+        "itself is typed twice, as {{ or }}"
+    )

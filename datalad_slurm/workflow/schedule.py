@@ -1,0 +1,188 @@
+"""Submit a command and track its jobs: validate, claim, prepare, submit, note."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datalad_slurm.dataset.paths import normalise_output
+from datalad_slurm.dataset.prepare import make_writable
+from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError, SubmissionError
+from datalad_slurm.jobs.model import SlurmJob, TrackedJob
+from datalad_slurm.slurm import sbatch
+from datalad_slurm.workflow.context import Context, Outcome
+from datalad_slurm.workflow.placeholders import Placeholders
+from datalad_slurm.workflow.submissions import (
+    adopt,
+    drop_notes,
+    find_by_token,
+    notes_directory,
+    settle_claims,
+)
+
+__all__ = ["Request", "schedule"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user wants to have run.
+
+    `outputs`, `inputs` and `extra_inputs` are as typed, relative to `cwd`.
+    """
+
+    cmd: str
+    cwd: Path
+    outputs: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    extra_inputs: tuple[str, ...] = ()
+    message: str = ""
+    chain: tuple[str, ...] = ()
+    #: further paths, relative to the dataset's root, that the job will overwrite
+    overwrites: tuple[str, ...] = ()
+    #: "inputs", "outputs", "both" or empty
+    assume_ready: str = ""
+    check_outputs: bool = True
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def schedule(context: Context, request: Request) -> Iterator[Outcome]:
+    """Submit a command and track its jobs.
+
+    Raises
+    ------
+    InvalidRequestError
+        When something about the request is wrong; nothing was changed.
+    SubmissionError
+        When no job was submitted; nothing is claimed.
+    QueryFailedError
+        When it is not known whether a job was submitted; its outputs stay
+        claimed, and the next command finds out.
+    """
+    claim, command, placeholders = _validated(context, request)
+    settle_claims(context)
+    claim = context.tracker.claim(claim, check=request.check_outputs)
+    notes = notes_directory(context, claim.token)
+    with _released_unless_submitted(context, claim):
+        yield from _prepared(context, request, claim, placeholders)
+        notes.mkdir(parents=True)
+        submission = sbatch.submit(command(), request.cwd, claim.token, notes)
+    jobs = _settled(context, claim, submission)
+    yield _scheduled(claim, jobs, submission)
+
+
+def _validated(context: Context, request: Request) -> tuple[TrackedJob, Any, Placeholders]:
+    if not request.cmd.strip():
+        raise InvalidRequestError("there is no command to submit, such as `sbatch job.sh`")
+    if not request.outputs:
+        raise InvalidRequestError(
+            "at least one output must be declared with -o/--output: a file or directory that "
+            "the job writes"
+        )
+    root = context.repo.root
+    cwd = request.cwd.resolve()
+    if not cwd.is_relative_to(root):
+        raise InvalidRequestError(f"the working directory {cwd} is outside the dataset {root}")
+    if not cwd.is_dir():
+        raise InvalidRequestError(f"the working directory {cwd} does not exist")
+    if sbatch.sbatch_path() is None:
+        raise InvalidRequestError(
+            "sbatch is not on PATH; log in to a node of the cluster, or load the site's module "
+            "for Slurm"
+        )
+    placeholders = Placeholders(context.dataset, cwd, request.inputs, request.outputs)
+    outputs = tuple(normalise_output(context.repo, out, cwd) for out in placeholders.outputs)
+    pwd = os.path.relpath(cwd, root)
+    claim = TrackedJob(
+        id=0,
+        token=f"datalad-slurm-{uuid.uuid4().hex}",
+        cmd=request.cmd,
+        pwd=pwd,
+        dsid=context.dsid,
+        outputs=tuple(dict.fromkeys(outputs)),
+        declared_outputs=tuple(placeholders.outputs),
+        inputs=tuple(placeholders.inputs),
+        extra_inputs=request.extra_inputs,
+        message=request.message,
+        chain=request.chain,
+        commit_at_submission=context.repo.ask("rev-parse", "-q", "--verify", "HEAD") or "",
+        extra=request.extra,
+    )
+    return claim, placeholders.check_command(request.cmd), placeholders
+
+
+@contextmanager
+def _released_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[None]:
+    """Free the claim when something goes wrong before sbatch was called."""
+    try:
+        yield
+    except BaseException:
+        jobs, in_doubt = sbatch.read_notes(notes_directory(context, claim.token))
+        if not jobs and not in_doubt:
+            context.tracker.forget([claim.id])
+            drop_notes(context, claim.token)
+        raise
+
+
+def _prepared(
+    context: Context, request: Request, claim: TrackedJob, placeholders: Placeholders
+) -> Iterator[Outcome]:
+    """Fetch inputs, and make outputs writable, as `datalad run` does."""
+    if request.assume_ready not in ("inputs", "both"):
+        yield from placeholders.fetch_inputs(request.extra_inputs)
+    if request.assume_ready not in ("outputs", "both"):
+        unlocked, removed = make_writable(context.repo, (*claim.outputs, *request.overwrites))
+        for path in unlocked:
+            yield Outcome("unlock", "ok", path=path, type="file")
+        for path in removed:
+            yield Outcome("remove", "ok", "its content is not here", path=path, type="file")
+
+
+def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> list[SlurmJob]:
+    """Track the jobs that were submitted, or free the claim when there are none."""
+    jobs = [SlurmJob(job.job_id, job.cluster) for job in done.jobs]
+    if not jobs and done.is_in_doubt:
+        # sbatch can fail after the controller took the job
+        try:
+            jobs = [SlurmJob(job_id) for job_id in find_by_token(context, claim)]
+        except QueryFailedError as exc:
+            raise QueryFailedError(
+                f"it is not known whether a job was submitted ({exc}); its outputs stay claimed "
+                f"until Slurm answers the next command; the command said: {done.said}"
+            ) from exc
+    if jobs:
+        return adopt(context, claim, jobs)
+    context.tracker.forget([claim.id])
+    drop_notes(context, claim.token)
+    said = f": {done.said}" if done.said else ""
+    raise SubmissionError(
+        f"the command submitted no job (exit status {done.exit_code}){said}"
+        if done.exit_code
+        else f"the command ended well, but submitted no job{said}"
+    )
+
+
+def _scheduled(claim: TrackedJob, jobs: list[SlurmJob], done: sbatch.Submission) -> Outcome:
+    ids = ", ".join(str(job.job_id) for job in jobs)
+    message = f"submitted Slurm job {ids}"
+    if done.exit_code:
+        message += f", though the command ended with exit status {done.exit_code}"
+    return Outcome(
+        "slurm-schedule",
+        "ok",
+        message,
+        type="dataset",
+        details={
+            "slurm_job_id": jobs[0].job_id,
+            "slurm_job_ids": [job.job_id for job in jobs],
+            "cluster": jobs[0].cluster,
+            "cmd": claim.cmd,
+            "pwd": claim.pwd,
+            "outputs": list(claim.outputs),
+            "inputs": list(claim.inputs),
+        },
+    )
