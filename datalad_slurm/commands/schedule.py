@@ -127,8 +127,8 @@ class Schedule(ValidatedInterface):
         },
         {
             "text": "Schedule a command without a script",
-            "code_py": "slurm_schedule('sbatch --wrap \"hostname > host.txt\"', outputs='host.txt')",
-            "code_cmd": "datalad slurm-schedule -o host.txt sbatch --wrap 'hostname > host.txt'",
+            "code_py": "slurm_schedule('sbatch --wrap \"hostname > host\"', outputs='host')",
+            "code_cmd": "datalad slurm-schedule -o host sbatch --wrap 'hostname > host'",
         },
     ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
@@ -57,7 +56,7 @@ def make_writable(repo: Repo, outputs: Iterable[str]) -> tuple[list[str], list[s
 def is_annex_link(repo: Repo, path: str) -> bool:
     """Return whether a path is the link of a locked annexed file."""
     try:
-        target = os.readlink(repo.root / path)
+        target = (repo.root / path).readlink()
     except OSError:
         return False
-    return "annex/objects/" in target
+    return "annex/objects/" in str(target)

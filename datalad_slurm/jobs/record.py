@@ -34,7 +34,7 @@ class RunRecord:
     cmd: str
     dsid: str
     slurm_job_id: int
-    pwd: str = "."
+    pwd: str = "."  # noqa: S105 - a directory
     inputs: tuple[str, ...] = ()
     extra_inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()

@@ -89,7 +89,7 @@ def submit(command: str, cwd: Path, token: str, notes: Path) -> Submission:
         fcntl.flock(alive, fcntl.LOCK_SH)
         child = subprocess.Popen(
             command,
-            shell=True,
+            shell=True,  # noqa: S602 - the user's own command, as `datalad run` runs it
             cwd=cwd,
             env=env,
             stdout=subprocess.PIPE,

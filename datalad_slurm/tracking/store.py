@@ -146,7 +146,7 @@ def _refuse_conflicts(session: Session, outputs: Iterable[str]) -> None:
         conditions: list[Any] = [ClaimRow.path.in_(list(ancestors(output)))]
         bounds = subtree_bounds(output)
         if bounds is None:
-            conditions: list[Any] = [ClaimRow.id.is_not(None)]
+            conditions = [ClaimRow.id.is_not(None)]
         else:
             conditions.append(and_(ClaimRow.path >= bounds[0], ClaimRow.path < bounds[1]))
         hit = session.execute(
