@@ -87,9 +87,9 @@ def submit(command: str, cwd: Path, token: str, notes: Path) -> Submission:
     env["DATALAD_SLURM_NOTES"] = str(notes)
     with (notes / "alive").open("w") as alive:
         fcntl.flock(alive, fcntl.LOCK_SH)
-        child = subprocess.Popen(
+        child = subprocess.Popen(  # noqa: S602 - the user's own command, as `datalad run` has it
             command,
-            shell=True,  # noqa: S602 - the user's own command, as `datalad run` runs it
+            shell=True,
             cwd=cwd,
             env=env,
             stdout=subprocess.PIPE,
@@ -104,7 +104,8 @@ def submit(command: str, cwd: Path, token: str, notes: Path) -> Submission:
     if not jobs:
         jobs = parse_printed(printed)
     said = os.fsdecode(b"".join(err)).strip() or printed.strip()
-    return Submission(tuple(jobs), child.returncode, said, is_in_doubt)
+    words = "; ".join(line.strip() for line in said.splitlines() if line.strip())
+    return Submission(tuple(jobs), child.returncode, words, is_in_doubt)
 
 
 def read_notes(notes: Path) -> tuple[list[Submitted], bool]:

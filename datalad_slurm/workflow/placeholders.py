@@ -113,28 +113,25 @@ class Placeholders:
             return
         from datalad.core.local.run import prepare_inputs
         from datalad.support.globbedpaths import GlobbedPaths
+        from datalad.utils import chpwd
 
         inputs, extra = (
             GlobbedPaths(list(paths), pwd=str(self._cwd)) for paths in (self.inputs, extra_inputs)
         )
-        for result in prepare_inputs(self._dataset.path, inputs, extra):
+        # datalad resolves these paths against the working directory
+        with chpwd(self._cwd):
+            results = list(prepare_inputs(self._dataset.path, inputs, extra))
+        for result in results:
             message = result.get("message") or ""
             text = message[0] % message[1:] if isinstance(message, tuple) else str(message)
+            path = Path(result.get("path", ""))
             if result["status"] in ("error", "impossible"):
-                where = result.get("path", "")
-                raise InvalidRequestError(
-                    f"cannot get an input: {text or result['status']} ({where})"
-                )
-            if result["status"] == "ok":
-                relative = Path(result["path"])
-                root = Path(self._dataset.path)
-                yield Outcome(
-                    result["action"],
-                    "ok",
-                    text,
-                    str(relative.relative_to(root)) if relative.is_relative_to(root) else None,
-                    result.get("type", "file"),
-                )
+                said = text or result["status"]
+                raise InvalidRequestError(f"cannot get the content of an input: {said} ({path})")
+            root = Path(self._dataset.path)
+            if result["status"] == "ok" and path.is_relative_to(root):
+                where = str(path.relative_to(root))
+                yield Outcome(result["action"], "ok", text, where, result.get("type", "file"))
 
 
 def _unknown(where: str, exc: Exception) -> str:

@@ -1,0 +1,191 @@
+"""Fixtures for all tests.
+
+No test sees the user's own cluster, home, or git configuration: Slurm's
+programs find a configuration only through the fixture `slurm`, which stands
+for the one-machine testbed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTBED = ROOT / "tools" / "testbed"
+DATALAD = str(Path(sys.executable).parent / "datalad")
+_REDIRECTING = re.compile(r"(SLURM|SBATCH|SQUEUE|SACCT|SCONTROL|GIT|DATALAD)_")
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path_factory.mktemp("home")
+    for name in list(os.environ):
+        if _REDIRECTING.match(name) and not name.startswith("DATALAD_SLURM_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("SLURM_CONF", str(home / "there-is-no-slurm.conf"))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "A Scientist")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "scientist@example.org")
+    bin_dir = str(Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", f"{bin_dir}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture(scope="session")
+def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return the directory of a running one-machine Slurm."""
+    given = os.environ.get("DATALAD_SLURM_TESTBED")
+    if given:
+        yield Path(given)
+        return
+    if shutil.which("slurmctld", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        if os.environ.get("DATALAD_SLURM_REQUIRE_TESTBED"):
+            pytest.fail("Slurm is not installed; tools/install-packages installs it")
+        pytest.skip("Slurm is not installed")
+    directory = tmp_path_factory.mktemp("testbed")
+    command = [sys.executable, str(TESTBED)]
+    subprocess.run([*command, "up", "--dir", str(directory)], check=True)
+    yield directory
+    subprocess.run([*command, "down", "--dir", str(directory)], check=True)
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """The real Slurm of the testbed, seen from outside the package."""
+
+    directory: Path
+
+    def run(self, *argv: str) -> str:
+        """Run one of Slurm's programs and return what it prints."""
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+    def sbatch(self, *args: str) -> int:
+        """Submit a job and return its id."""
+        return int(self.run("sbatch", "--parsable", *args).partition(";")[0])
+
+    def state(self, job_id: int | str) -> str:
+        """Return the accounting's word for a job."""
+        said = self.run("sacct", "-nXP", "-j", str(job_id), "-o", "State")
+        return said.splitlines()[0].split()[0] if said else ""
+
+    def wait(self, *job_ids: int, until: Callable[[str], bool] | None = None) -> None:
+        """Wait until slurmctld says that jobs have ended, or are in a given state."""
+        done = until or (lambda word: word not in _OPEN)
+        deadline = time.monotonic() + 90
+        for job_id in job_ids:
+            while True:
+                said = self.run("squeue", "-h", "-t", "all", "-o", "%T", "-j", f"{job_id},{job_id}")
+                words = said.split()
+                if words and all(map(done, words)):
+                    break
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"job {job_id} is still {said!r}")
+                time.sleep(0.1)
+
+
+_OPEN = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "STAGE_OUT"}
+
+
+@pytest.fixture
+def slurm(testbed: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
+    """Return the real Slurm; its programs work as long as the test runs."""
+    monkeypatch.setenv("SLURM_CONF", str(testbed / "etc" / "slurm.conf"))
+    return Slurm(testbed)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A dataset to work in."""
+
+    path: Path
+
+    def git(self, *args: str) -> str:
+        """Run git and return what it prints."""
+        done = subprocess.run(
+            ["git", *args], cwd=self.path, check=True, capture_output=True, text=True
+        )
+        return done.stdout.rstrip("\n")
+
+    def subjects(self, count: int = 1) -> list[str]:
+        """Return the subjects of the latest commits, the newest first."""
+        return self.git("log", f"-{count}", "--format=%s").splitlines()
+
+    def files_in_last_commit(self, revision: str = "HEAD") -> set[str]:
+        """Return the paths that a commit changes."""
+        listed = self.git("show", "--format=", "--name-only", "-z", "--no-renames", revision)
+        return set(filter(None, listed.split("\0")))
+
+    def script(self, body: str, name: str = "job.sh", *, save: bool = True) -> str:
+        """Write a job script, commit it, and return its name."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/bash\n{body}\n")
+        if save:
+            self.git("-c", "annex.largefiles=nothing", "add", name)
+            self.git("commit", "-qm", f"add {name}", "--", name)
+        return name
+
+    def cli(
+        self, *args: str, cwd: Path | None = None, code: int | None = 0, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run datalad as a user would; with `code`, insist on the exit status."""
+        done = subprocess.run(
+            [DATALAD, *args],
+            cwd=cwd or self.path,
+            capture_output=True,
+            text=True,
+            env=os.environ | env,
+        )
+        if code is not None:
+            assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def tracked(self) -> list[int]:
+        """Return the ids of the open jobs."""
+        from datalad.api import slurm_finish
+
+        found = slurm_finish(
+            dataset=self.path, list_open_jobs=True, result_renderer="disabled", on_failure="ignore"
+        )
+        return [res["slurm_job_id"] for res in found if res["status"] == "ok"]
+
+    def status(self) -> str:
+        """Return what `git status` says, untracked files included."""
+        return self.git("status", "--porcelain=v1", "-uall")
+
+
+@pytest.fixture(scope="session")
+def _template_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a dataset once; tests work on copies of it."""
+    path = tmp_path_factory.mktemp("template") / "ds"
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "SLURM_"))
+    }
+    for role in ("AUTHOR", "COMMITTER"):
+        env |= {f"GIT_{role}_NAME": "A Scientist", f"GIT_{role}_EMAIL": "scientist@example.org"}
+    env["HOME"] = str(tmp_path_factory.mktemp("template-home"))
+    subprocess.run(
+        [DATALAD, "create", str(path)], check=True, env=env,
+        capture_output=True,
+    )  # fmt: skip
+    return path
+
+
+@pytest.fixture
+def box(_template_dataset: Path, tmp_path: Path) -> Box:
+    """Return a new dataset."""
+    path = tmp_path / "ds"
+    subprocess.run(["cp", "-a", str(_template_dataset), str(path)], check=True)
+    return Box(path.resolve())
