@@ -149,7 +149,9 @@ def _verify_one(
 
 
 def drop_private_refs(repo: Repo) -> None:
-    """Drop what earlier builds left; only for the one process that may build."""
+    """Drop what builds have left; only for the one process that may build."""
+    for marks in repo.state_dir.glob("*.marks"):
+        marks.unlink(missing_ok=True)
     listed = os.fsdecode(repo.run("for-each-ref", "--format=%(refname)", PRIVATE_REFS))
     if refs := listed.split():
         repo.run("update-ref", "--stdin", input="".join(f"delete {ref}\n" for ref in refs).encode())

@@ -11,7 +11,7 @@ from pathlib import Path
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["Change", "Staging", "stage"]
+__all__ = ["Change", "Staging", "drop_staging_index", "stage"]
 
 _INDEX_NAME = "staging.index"
 _LINK_MODE = "120000"
@@ -69,7 +69,7 @@ def stage(repo: Repo, paths: Sequence[str]) -> Staging:
     if not paths:
         return Staging()
     index = repo.state_dir / _INDEX_NAME
-    index.unlink(missing_ok=True)
+    drop_staging_index(repo)
     env = {"GIT_INDEX_FILE": str(index)}
     try:
         if repo.has_annex:
@@ -81,7 +81,7 @@ def stage(repo: Repo, paths: Sequence[str]) -> Staging:
             for path, mode, blob in _read_index(repo, env)
         }
     finally:
-        index.unlink(missing_ok=True)
+        drop_staging_index(repo)
     for path in paths:
         if path not in changes:
             failures.setdefault(
@@ -89,6 +89,12 @@ def stage(repo: Repo, paths: Sequence[str]) -> Staging:
             )
     wanted = set(paths)
     return Staging({path: change for path, change in changes.items() if path in wanted}, failures)
+
+
+def drop_staging_index(repo: Repo) -> None:
+    """Remove the index of a staging, and what a killed one has left of it."""
+    for left in repo.state_dir.glob(f"{_INDEX_NAME}*"):
+        left.unlink(missing_ok=True)
 
 
 def _annex_add(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datalad_slurm.dataset.commits import NewCommit, build, drop_private_refs
 from datalad_slurm.dataset.publish import contains, move_branch, read_head, update_index
 from datalad_slurm.dataset.sidecar import place_record
-from datalad_slurm.dataset.stage import Change, Staging, stage
+from datalad_slurm.dataset.stage import Change, Staging, drop_staging_index, stage
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.errors import PublicationError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
@@ -42,6 +42,7 @@ def settle_publications(context: Context) -> None:
         else:
             publications.discard(context.tracker.database, publication)
     drop_private_refs(context.repo)
+    drop_staging_index(context.repo)
 
 
 def deliver(

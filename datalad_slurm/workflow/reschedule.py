@@ -54,7 +54,7 @@ def reschedule(
         extra_inputs=record.extra_inputs,
         message=message,
         chain=(*record.chain, commit),
-        overwrites=tuple(path for path in record.slurm_outputs if path in record.outputs),
+        overwrites=_logs_of_fixed_name(record),
         assume_ready=assume_ready,
     )
     if not cwd.is_dir():
@@ -101,6 +101,15 @@ def _outputs(record: RunRecord) -> tuple[str, ...]:
     if not outputs:
         raise RecordError("the record names no outputs besides log files")
     return _literal(outputs)
+
+
+def _logs_of_fixed_name(record: RunRecord) -> tuple[str, ...]:
+    """Return the logs that the new job will write again: those not named after the old one."""
+    return tuple(
+        path
+        for path in record.slurm_outputs
+        if path in record.outputs and str(record.slurm_job_id) not in path
+    )
 
 
 def _literal(paths: Iterable[str]) -> tuple[str, ...]:

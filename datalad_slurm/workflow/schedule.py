@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,11 @@ from datalad_slurm.workflow.submissions import (
 )
 
 __all__ = ["Request", "schedule"]
+
+#: sbatch's words when it lost the controller in the middle; others are plain refusals
+_LOST_CONTACT = re.compile(
+    "timed out|socket|connect|contact|communication|transport|zero bytes", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,9 @@ def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> li
     if not jobs and done.is_in_doubt:
         # sbatch can fail after the controller took the job
         try:
-            jobs = [SlurmJob(job_id) for job_id in find_by_token(context, claim)]
+            patient = _LOST_CONTACT.search(done.said) is not None
+            found = find_by_token(context, claim, patient=patient)
+            jobs = [SlurmJob(job_id) for job_id in found]
         except QueryFailedError as exc:
             raise QueryFailedError(
                 f"it is not known whether a job was submitted ({exc}); its outputs stay claimed "

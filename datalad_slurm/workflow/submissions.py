@@ -16,12 +16,16 @@ from datalad_slurm.workflow.observe import describe_submitted
 __all__ = ["adopt", "drop_notes", "find_by_token", "notes_directory", "settle_claims"]
 
 #: Until then the accounting may not have heard of a new job (seconds).
-_ACCOUNTING_LAG = 60
+_ACCOUNTING_LAG = 15.0
 
 
 def notes_directory(context: Context, token: str) -> Path:
     """Return the directory in which a submission leaves its notes."""
-    return context.repo.state_dir / "submissions" / token
+    return _all_notes(context) / token
+
+
+def _all_notes(context: Context) -> Path:
+    return context.repo.state_dir / "submissions"
 
 
 def drop_notes(context: Context, token: str) -> None:
@@ -35,7 +39,12 @@ def settle_claims(context: Context) -> None:
     The job is found by its token and tracked, or, when there is none, its
     claim is freed. What cannot be known yet stays as it is.
     """
-    for claim in context.tracker.claims_without_job():
+    # Notes are made after their claim: what is listed first can be judged by the claims.
+    noted = [notes.name for notes in _all_notes(context).glob("*")]
+    claims = context.tracker.claims_without_job()
+    for token in set(noted) - {claim.token for claim in claims}:
+        drop_notes(context, token)
+    for claim in claims:
         if claim.claimed_by is not None and is_running(claim.claimed_by):
             continue
         notes = notes_directory(context, claim.token)
@@ -78,13 +87,22 @@ def adopt(context: Context, claim: TrackedJob, found: list[SlurmJob]) -> list[Sl
     return described
 
 
-def find_by_token(context: Context, claim: TrackedJob) -> list[int]:
+def find_by_token(context: Context, claim: TrackedJob, *, patient: bool = True) -> list[int]:
     """Return the jobs that Slurm took with the token of a claim.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    claim : TrackedJob
+        The claim that may have a job.
+    patient : bool
+        Whether to wait for the accounting where only that can know the job.
 
     Raises
     ------
     QueryFailedError
-        When Slurm does not answer, or may not have heard of the job yet.
+        When Slurm does not answer.
     """
     timeout = context.settings.query_timeout
     found = squeue.find_token(claim.token, timeout=timeout)
@@ -92,15 +110,17 @@ def find_by_token(context: Context, claim: TrackedJob) -> list[int]:
         return found
     # A comment of the user's own replaces ours, but the submit line holds both.
     has_own_comment = _has_own_comment(notes_directory(context, claim.token))
-    try:
-        found = sacct.find_token(claim.token, claim.claimed_at, timeout=timeout)
-    except QueryFailedError:
-        if has_own_comment:
-            raise
-        return []
-    if not found and has_own_comment and time.time() < claim.claimed_at + _ACCOUNTING_LAG:
-        raise QueryFailedError("the accounting may not have heard of it yet")
-    return found
+    while True:
+        try:
+            found = sacct.find_token(claim.token, claim.claimed_at, timeout=timeout)
+        except QueryFailedError:
+            if has_own_comment:
+                raise
+            return []
+        waits = patient and has_own_comment and time.time() < claim.claimed_at + _ACCOUNTING_LAG
+        if found or not waits:
+            return found
+        time.sleep(1)
 
 
 def _has_own_comment(notes: Path) -> bool:

@@ -103,7 +103,10 @@ def test_the_example_session_of_the_handbook(box, slurm):
     head, _, rest = message.partition("=== Do not change lines below ===\n")
     record = json.loads(rest.partition("\n^^^ Do not change lines above ^^^")[0])
     assert head == f"[DATALAD SLURM RUN] Slurm job {ids['silver']}: Completed\n\n"
-    slurm_files = [f"{silver}/slurm-{ids['silver']}.out", f"{silver}/slurm-job-{ids['silver']}.env.json"]
+    slurm_files = [
+        f"{silver}/slurm-{ids['silver']}.out",
+        f"{silver}/slurm-job-{ids['silver']}.env.json",
+    ]
     added = record.pop("slurm")
     assert record == {
         "chain": [],

@@ -94,7 +94,7 @@ def test_any_form_of_sbatch_command_is_tracked_and_finished(box, slurm, command)
 
 
 def test_one_command_that_submits_three_jobs_is_one_commit(box, slurm):
-    script = "for i in 1 2 3; do sbatch --wrap \"mkdir -p out; echo $i > out/$i\"; done >/dev/null"
+    script = 'for i in 1 2 3; do sbatch --wrap "mkdir -p out; echo $i > out/$i"; done >/dev/null'
     job = schedule(box, script)
     (entry,) = [r for r in finish(box, list_open_jobs=True) if r["status"] == "ok"]
     assert entry["slurm_job_ids"][0] == job
@@ -106,7 +106,9 @@ def test_one_command_that_submits_three_jobs_is_one_commit(box, slurm):
 
 
 def test_the_job_inherits_nothing_of_the_scheduling(box, slurm):
-    box.script("mkdir out; env | grep -E 'DATALAD_SLURM_(TOKEN|NOTES)' > out/env; echo $PATH >> out/env; true")
+    box.script(
+        "mkdir out; env | grep -E 'DATALAD_SLURM_(TOKEN|NOTES)' > out/env; echo $PATH >> out/env; true"
+    )
     job = schedule(box, "sbatch job.sh")
     slurm.wait(job)
     assert (box.path / "out/env").read_text().strip() == os.environ["PATH"]
@@ -145,7 +147,9 @@ def test_a_name_that_is_no_utf8_is_committed(box, slurm):
     assert listed == b"out/caf\xe9\0"
 
 
-@pytest.mark.parametrize("spelling", ["out", "./out", "a/../out", "out/", "{root}/out", "{link}/out"])
+@pytest.mark.parametrize(
+    "spelling", ["out", "./out", "a/../out", "out/", "{root}/out", "{link}/out"]
+)
 def test_every_spelling_of_an_output_is_the_same_claim(box, slurm, spelling):
     (box.path / "a").mkdir()
     link = box.path.parent / "link"
@@ -153,7 +157,9 @@ def test_every_spelling_of_an_output_is_the_same_claim(box, slurm, spelling):
     schedule(box, ["sbatch", "--hold", "--wrap", "true"], ["out"])
     spelled = spelling.format(root=box.path, link=link)
     for where in (box.path, link):
-        done = box.cli("slurm-schedule", "-o", spelled, "sbatch", "--wrap", "true", cwd=where, code=1)
+        done = box.cli(
+            "slurm-schedule", "-o", spelled, "sbatch", "--wrap", "true", cwd=where, code=1
+        )
         assert f"conflicts with job {box.tracked()[0]}" in done.stdout
     assert len(box.tracked()) == 1
 
@@ -224,7 +230,11 @@ def test_bad_input_is_refused_in_one_sentence_and_claims_nothing(box, slurm, arg
 
 
 def test_outside_any_dataset_is_refused(box, slurm, tmp_path):
-    for command in (["slurm-schedule", "-o", "x", "sbatch", "j"], ["slurm-finish"], ["slurm-reschedule"]):
+    for command in (
+        ["slurm-schedule", "-o", "x", "sbatch", "j"],
+        ["slurm-finish"],
+        ["slurm-reschedule"],
+    ):
         done = box.cli(*command, cwd=tmp_path, code=None)
         assert done.returncode == 1
         assert "No dataset found" in done.stdout + done.stderr
@@ -234,7 +244,9 @@ def test_without_sbatch_on_path_nothing_happens(box):
     git_only = box.path.parent / "bin"
     git_only.mkdir()
     for program in ("git", "git-annex"):
-        (git_only / program).symlink_to(subprocess.check_output(["which", program], text=True).strip())
+        (git_only / program).symlink_to(
+            subprocess.check_output(["which", program], text=True).strip()
+        )
     done = box.cli("slurm-schedule", "-o", "out", "sbatch", "job.sh", code=1, PATH=str(git_only))
     assert "sbatch is not on PATH" in done.stdout
     assert not list(Path(box.path, ".git/datalad-slurm").glob("submissions/*"))
