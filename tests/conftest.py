@@ -85,12 +85,13 @@ class Slurm:
         deadline = time.monotonic() + 90
         for job_id in job_ids:
             while True:
-                said = self.run("squeue", "-h", "-t", "all", "-o", "%T", "-j", f"{job_id},{job_id}")
-                words = said.split()
-                if words and all(map(done, words)):
+                asked = ["squeue", "-h", "-t", "all", "-o", "%T", "-j", str(job_id)]
+                said = subprocess.run(asked, check=False, capture_output=True, text=True)
+                words = said.stdout.split()
+                if (words and all(map(done, words))) or "Invalid job id" in said.stderr:
                     break
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"job {job_id} is still {said!r}")
+                    raise TimeoutError(f"job {job_id} is still {words}")
                 time.sleep(0.1)
 
 

@@ -66,7 +66,7 @@ def build(repo: Repo, name: str, base: str, commits: Sequence[NewCommit]) -> lis
     ``git fast-import`` runs no hooks and signs nothing.
     """
     ref = PRIVATE_REFS + name
-    marks = repo.state_dir / f"{name}.marks"
+    marks = repo.state_file(f"{name}.marks")
     identity = {
         role: repo.run("var", f"GIT_{role.upper()}_IDENT").strip()
         for role in ("author", "committer")

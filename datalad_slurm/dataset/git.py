@@ -64,10 +64,28 @@ class Repo:
             return self.git_dir
         return (self.git_dir / text.strip()).resolve()
 
+    @cached_property
+    def registered_subdatasets(self) -> frozenset[str]:
+        """Paths of subdatasets, whether they are here or not."""
+        modules = self.root / ".gitmodules"
+        if not modules.exists():
+            return frozenset()
+        pattern = r"^submodule\..*\.path$"
+        listed = self.run(
+            "config", "-z", "-f", str(modules), "--get-regexp", pattern, ok_codes=(0, 1)
+        )
+        paths = (entry.partition(b"\n")[2] for entry in listed.split(b"\0") if entry)
+        return frozenset(os.fsdecode(path).strip("/") for path in paths)
+
     @property
     def state_dir(self) -> Path:
         """Where this extension keeps its files."""
         return self.git_dir / STATE_DIR
+
+    def state_file(self, name: str) -> Path:
+        """Return the path of a file of ours; its directory is made."""
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        return self.state_dir / name
 
     @property
     def has_annex(self) -> bool:
@@ -122,10 +140,6 @@ class Repo:
         """Return git's one-line answer, or None when it exits with 1 or has none to give."""
         answer = os.fsdecode(self.run(*args, ok_codes=(0, 1))).strip()
         return answer or None
-
-    def config(self, name: str) -> str | None:
-        """Return a configuration value of git's."""
-        return self.ask("config", "--get", name)
 
 
 def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:

@@ -73,31 +73,12 @@ def normalise_output(repo: Repo, output: str, cwd: Path) -> str:
 
 def subdataset_above(repo: Repo, path: str) -> str | None:
     """Return the repository inside the dataset that holds `path`, if there is one."""
-    registered = _registered_subdatasets(repo)
     parts = path.split("/") if path else []
     for count in range(1, len(parts) + 1):
         above = "/".join(parts[:count])
-        if above in registered or (repo.root / above / ".git").exists():
+        if above in repo.registered_subdatasets or (repo.root / above / ".git").exists():
             return above
     return None
-
-
-def _registered_subdatasets(repo: Repo) -> frozenset[str]:
-    modules = repo.root / ".gitmodules"
-    if not modules.exists():
-        return frozenset()
-    listed = repo.run(
-        "config",
-        "-z",
-        "-f",
-        str(modules),
-        "--get-regexp",
-        r"^submodule\..*\.path$",
-        ok_codes=(0, 1),
-    )
-    return frozenset(
-        os.fsdecode(entry.partition(b"\n")[2]).strip("/") for entry in listed.split(b"\0") if entry
-    )
 
 
 def walk(repo: Repo, path: str) -> Iterator[tuple[str, bool]]:

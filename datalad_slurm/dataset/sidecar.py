@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import lzma
 from pathlib import PurePosixPath
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.jobs.errors import RecordError
-from datalad_slurm.jobs.record import Sidecar, is_inside
+from datalad_slurm.jobs.record import Sidecar
 
 __all__ = ["place_record", "read_sidecar"]
 
-_DEFAULT_DIRECTORY = ".datalad/runinfo"
 #: Commit messages are read by people: a longer record makes way (characters).
 _LONGEST_INLINE = 16_384
 #: No record is this large; a file that claims so is not one (bytes).
 _MOST_BYTES = 256 * 2**20
 
 
-def place_record(repo: Repo, record: str) -> tuple[str, list[str]]:
+def place_record(
+    repo: Repo, record: str, directory: str, *, use_sidecar: bool | None
+) -> tuple[str, list[str]]:
     """Return the text for the commit message, and the files to commit with it.
 
-    ``datalad.run.record-sidecar`` decides; unset, only a long record gets a
-    file of its own.
+    Parameters
+    ----------
+    repo : Repo
+        The repository.
+    record : str
+        JSON text.
+    directory : str
+        Where such files lie, relative to the root.
+    use_sidecar : bool, optional
+        Whether to use a file; when not given, only a long record gets one.
     """
-    wanted = repo.config("datalad.run.record-sidecar")
-    use = len(record) > _LONGEST_INLINE if wanted is None else wanted.lower() in _TRUE
-    if not use:
+    if not (len(record) > _LONGEST_INLINE if use_sidecar is None else use_sidecar):
         return record, []
     raw = record.encode(errors="surrogateescape")
     name = hashlib.md5(raw, usedforsecurity=False).hexdigest()
-    path = _directory(repo) / name
+    path = PurePosixPath(directory) / name
     target = repo.root / path
     if not target.is_symlink():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -40,16 +48,11 @@ def place_record(repo: Repo, record: str) -> tuple[str, list[str]]:
     return f'"{name}"', [str(path)]
 
 
-_TRUE = ("1", "true", "yes", "on")
-
-
 def _one_line(record: str) -> str:
-    import json
-
     return json.dumps(json.loads(record)) + "\n"
 
 
-def read_sidecar(repo: Repo, sidecar: Sidecar) -> str:
+def read_sidecar(repo: Repo, sidecar: Sidecar, directory: str) -> str:
     """Return the text of a record that has a file of its own.
 
     Raises
@@ -57,7 +60,7 @@ def read_sidecar(repo: Repo, sidecar: Sidecar) -> str:
     RecordError
         When the file is not there, or holds no record.
     """
-    path = repo.root / _directory(repo) / sidecar.name
+    path = repo.root / directory / sidecar.name
     try:
         content = lzma.LZMADecompressor().decompress(path.read_bytes(), _MOST_BYTES)
         return content.decode()
@@ -67,10 +70,3 @@ def read_sidecar(repo: Repo, sidecar: Sidecar) -> str:
         ) from exc
     except (OSError, lzma.LZMAError, UnicodeDecodeError) as exc:
         raise RecordError(f"the record in {path} cannot be read: {exc}") from exc
-
-
-def _directory(repo: Repo) -> PurePosixPath:
-    configured = repo.config("datalad.run.record-directory") or _DEFAULT_DIRECTORY
-    if not is_inside(configured):
-        raise RecordError(f"datalad.run.record-directory is outside the dataset: {configured}")
-    return PurePosixPath(configured)

@@ -68,7 +68,7 @@ def stage(repo: Repo, paths: Sequence[str]) -> Staging:
     """
     if not paths:
         return Staging()
-    index = repo.state_dir / _INDEX_NAME
+    index = repo.state_file(_INDEX_NAME)
     drop_staging_index(repo)
     env = {"GIT_INDEX_FILE": str(index)}
     try:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.jobs.record import is_inside
 from datalad_slurm.tracking.store import Tracker
 
 __all__ = ["Context", "Outcome", "Settings", "open_context"]
@@ -42,6 +43,10 @@ class Settings:
     latency_wait: float = 5.0
     #: finish although another process claims to be at it
     take_over: bool = False
+    #: ``datalad.run.record-sidecar``: whether records get files of their own
+    record_sidecar: bool | None = None
+    #: ``datalad.run.record-directory``: where those lie, relative to the root
+    record_directory: str = ".datalad/runinfo"
 
     @classmethod
     def read(cls, config: _Configuration) -> Settings:
@@ -67,13 +72,24 @@ class Settings:
                 )
             return number
 
+        def flag(name: str) -> bool | None:
+            value = config.get(name)
+            return None if value is None else str(value).lower() in ("1", "true", "yes", "on")
+
+        record_directory = config.get("datalad.run.record-directory") or cls.record_directory
+        if not is_inside(record_directory):
+            raise InvalidRequestError(
+                "configuration datalad.run.record-directory is outside the dataset: "
+                f"{record_directory}"
+            )
         return cls(
             query_timeout=seconds("query-timeout", cls.query_timeout),
             database_timeout=seconds("database-timeout", cls.database_timeout),
             finish_timeout=seconds("finish-timeout", cls.finish_timeout),
             latency_wait=seconds("latency-wait", cls.latency_wait),
-            take_over=str(config.get("datalad.slurm.take-over", "")).lower()
-            in ("true", "1", "yes"),
+            take_over=flag("datalad.slurm.take-over") is True,
+            record_sidecar=flag("datalad.run.record-sidecar"),
+            record_directory=record_directory,
         )
 
 

@@ -64,7 +64,12 @@ def deliver(
     collected = [write_facts(context, collect(context, job, status)) for job, status in jobs]
     records = {}
     for findings in collected:
-        record, sidecar = place_record(context.repo, findings.record().to_json())
+        record, sidecar = place_record(
+            context.repo,
+            findings.record().to_json(),
+            context.settings.record_directory,
+            use_sidecar=context.settings.record_sidecar,
+        )
         records[findings.job.id] = (record, (*findings.paths, *sidecar))
     every_path = dict.fromkeys(path for _, paths in records.values() for path in paths)
     staging = stage(context.repo, list(every_path))

@@ -79,7 +79,9 @@ def _read(context: Context, revision: str) -> tuple[str, RunRecord]:
     try:
         found = parse_message(text)
         if isinstance(found, Sidecar):
-            found = parse_record(json.loads(read_sidecar(repo, found)))
+            found = parse_record(
+                json.loads(read_sidecar(repo, found, context.settings.record_directory))
+            )
     except RecordError as exc:
         raise RecordError(f"commit {commit[:10]}: {exc}") from exc
     except ValueError as exc:

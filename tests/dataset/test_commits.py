@@ -1,0 +1,144 @@
+"""Commits from explicit paths: built apart, checked, published by compare-and-swap."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import pytest
+
+from datalad_slurm.dataset import commits as commits_module
+from datalad_slurm.dataset.commits import NewCommit, build, drop_private_refs
+from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.publish import contains, move_branch, read_head, update_index
+from datalad_slurm.dataset.stage import Change, stage
+from datalad_slurm.dataset.tree import TreeReader
+from datalad_slurm.jobs.errors import DatasetError, PublicationError
+
+
+@pytest.fixture
+def repo(box) -> Repo:
+    return Repo(box.path)
+
+
+def staged(box, repo, **files: str) -> tuple[Change, ...]:
+    for name, content in files.items():
+        (box.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (box.path / name).write_text(content)
+    return tuple(stage(repo, list(files)).changes.values())
+
+
+def publish(repo, commits):
+    head = read_head(repo)
+    ids = build(repo, "x", head.commit, commits)
+    update_index(repo, [change for commit in commits for change in commit.changes])
+    assert move_branch(repo, head, ids[-1], "test")
+    drop_private_refs(repo)
+    return ids
+
+
+def test_each_commit_holds_its_paths_and_the_tree_is_clean(box, repo):
+    names = {"a/b": "1", "new\nline": "2", 'q"uo\\te': "3", os.fsdecode(b"\xfe"): "4", " lead": "5"}
+    one = staged(box, repo, **names)
+    two = staged(box, repo, **{"a/c": "6"})
+    ids = publish(repo, [NewCommit("one\n", one), NewCommit("two ü\n", two)])
+    assert box.subjects(2) == ["two ü", "one"]
+    with TreeReader(repo, ids[0]) as tree:
+        assert set(tree.files_below("")) >= set(names)
+        assert tree.lookup("a/c") is None
+    assert box.status() == ""
+    assert box.git("for-each-ref", "refs/datalad-slurm/") == ""
+
+
+def test_a_file_may_become_a_directory_and_the_reverse(box, repo):
+    publish(repo, [NewCommit("first\n", staged(box, repo, **{"x": "1", "y/z": "2"}))])
+    for name in ("x", "y/z"):
+        (box.path / name).unlink()
+    (box.path / "y").rmdir()
+    changes = staged(box, repo, **{"x/inner": "3", "y": "4"})
+    ids = publish(repo, [NewCommit("second\n", changes)])
+    with TreeReader(repo, ids[0]) as tree:
+        assert {path for path in tree.files_below("") if path[0] in "xy"} == {"x/inner", "y"}
+    assert box.status() == ""
+
+
+def test_deletions_are_committed_and_leave_the_index(box, repo):
+    publish(repo, [NewCommit("first\n", staged(box, repo, a="1", b="2"))])
+    (box.path / "a").unlink()
+    publish(repo, [NewCommit("second\n", (Change("a"),))])
+    assert box.files_in_last_commit() == {"a"}
+    assert box.status() == ""
+
+
+def test_the_first_commit_of_a_repository_can_be_built(tmp_path):
+    from tests.conftest import Box
+
+    box = Box(tmp_path)
+    box.git("init", "-q")
+    repo = Repo(tmp_path)
+    publish(repo, [NewCommit("root\n", staged(box, repo, a="1"))])
+    assert box.subjects() == ["root"]
+    assert box.status() == ""
+
+
+def test_a_commit_that_lacks_a_path_is_never_published(box, repo, monkeypatch):
+    changes = staged(box, repo, a="1", b="2")
+    stream = commits_module._stream
+
+    def forgetful(ref, base, planned, identity):
+        lacking = [dataclasses.replace(c, changes=c.changes[:-1]) for c in planned]
+        return stream(ref, base, lacking, identity)
+
+    monkeypatch.setattr(commits_module, "_stream", forgetful)
+    before = box.git("rev-parse", "HEAD")
+    with pytest.raises(DatasetError, match="does not hold what was staged"):
+        build(repo, "x", before, [NewCommit("m\n", changes)])
+    assert box.git("rev-parse", "HEAD") == before
+
+
+def test_a_commit_that_holds_more_than_its_paths_is_never_published(box, repo, monkeypatch):
+    changes = staged(box, repo, a="1", b="2")
+    stream = commits_module._stream
+
+    def greedy(ref, base, planned, identity):
+        more = [dataclasses.replace(c, changes=changes) for c in planned]
+        return stream(ref, base, more, identity)
+
+    monkeypatch.setattr(commits_module, "_stream", greedy)
+    with pytest.raises(DatasetError, match="does not hold what was staged"):
+        build(repo, "x", box.git("rev-parse", "HEAD"), [NewCommit("m\n", changes[:1])])
+
+
+def test_a_path_that_has_not_changed_is_no_contradiction(box, repo):
+    changes = staged(box, repo, a="1")
+    publish(repo, [NewCommit("first\n", changes)])
+    publish(repo, [NewCommit("second\n", (*changes, *staged(box, repo, b="2")))])
+    assert box.files_in_last_commit() == {"b"}
+
+
+def test_a_branch_that_has_moved_is_not_overwritten(box, repo):
+    head = read_head(repo)
+    ids = build(repo, "x", head.commit, [NewCommit("m\n", staged(box, repo, a="1"))])
+    box.git("commit", "-q", "--allow-empty", "-m", "meanwhile")
+    assert not move_branch(repo, head, ids[0], "test")
+    assert box.subjects() == ["meanwhile"]
+    assert not contains(repo, head.branch, ids[0])
+    assert contains(repo, head.branch, head.commit)
+    assert not contains(repo, "refs/heads/none", head.commit)
+
+
+def test_a_held_index_is_waited_for_and_then_named(box, repo, monkeypatch):
+    from datalad_slurm.dataset import publish as publish_module
+
+    monkeypatch.setattr(publish_module, "_INDEX_LOCK_PATIENCE", 0.5)
+    (box.path / ".git/index.lock").touch()
+    with pytest.raises(PublicationError, match=r"index\.lock is there"):
+        update_index(repo, staged(box, repo, a="1"))
+
+
+def test_git_needs_not_read_the_files_again_after_publication(box, repo):
+    (box.path / ".gitattributes").write_text("* annex.largefiles=nothing\n")
+    publish(repo, [NewCommit("m\n", staged(box, repo, **{"a": "1", ".gitattributes": "* x\n"}))])
+    debug = box.git("ls-files", "--debug", "a")
+    size = (box.path / "a").lstat().st_size
+    assert f"size: {size}" in debug

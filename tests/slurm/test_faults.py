@@ -1,0 +1,148 @@
+"""Slurm lags, fails, or says what nobody has heard before."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+
+import pytest
+
+from tests.slurm.test_schedule import finish, schedule
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """Return a function that puts a script in the place of a program."""
+    bin_dir = tmp_path / "stand-in"
+    bin_dir.mkdir()
+
+    def place(program, body):
+        real = shutil.which(program)
+        (bin_dir / program).write_text(f"#!/bin/bash\nreal={real}\n{body}\n")
+        (bin_dir / program).chmod(0o755)
+        monkeypatch.setenv("PATH", str(bin_dir), prepend=":")
+
+    return place
+
+
+def test_an_unknown_state_has_not_ended(box, slurm, stand_in):
+    job = schedule(box, ["sbatch", "--wrap", "echo x > out"])
+    slurm.wait(job)
+    stand_in("squeue", "$real \"$@\" | sed 's/|COMPLETED|/|TRANSCENDED|/'")
+    for flags in ({}, {"close_failed_jobs": True}, {"accept_failed_jobs": True}):
+        (result,) = finish(box, **flags)
+        assert result["status"] == "impossible"
+        assert f"{job}: TRANSCENDED" in result["message"]
+    assert box.tracked() == [job]
+
+
+def test_an_array_of_which_only_some_tasks_are_seen_has_not_ended(box, slurm, stand_in):
+    job = schedule(box, ["sbatch", "--array=1-3", "--wrap", "echo x > out"])
+    slurm.wait(job)
+    stand_in("squeue", f'$real "$@" | grep -v "^{job}_2|"')
+    stand_in("sacct", f'$real "$@" | grep -v "^{job}_2"')
+    (result,) = finish(box)
+    assert result["status"] == "impossible"
+    assert f"{job}_1: COMPLETED" in result["message"]
+    assert f"{job}_2: not known yet" in result["message"]
+
+
+def test_queries_that_fail_or_hang_end_no_job(box, slurm, stand_in):
+    job = schedule(box, ["sbatch", "--wrap", "echo x > out"])
+    slurm.wait(job)
+    box.git("config", "datalad.slurm.query-timeout", "1")
+    stand_in("squeue", "sleep 20")
+    stand_in("sacct", "echo 'sacct: error: Problem talking to the database' >&2; exit 1")
+    done = box.cli("slurm-finish", "--accept-failed-jobs", code=1)
+    assert "squeue gave no answer within 1 s" in done.stdout
+    assert "Problem talking to the database" in done.stdout
+    done = box.cli("slurm-finish", "-l", code=1)
+    assert f"{job} " in done.stdout
+    assert "UNKNOWN" in done.stdout
+    assert "list-open-jobs(error)" in done.stdout
+
+
+def test_a_job_the_controller_took_though_sbatch_failed_is_tracked(box, slurm, stand_in):
+    stand_in(
+        "sbatch",
+        '$real "$@" > /dev/null\n'
+        "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation'"
+        " >&2; exit 1",
+    )
+    job = schedule(box, ["sbatch", "--wrap", "echo x > out"])
+    assert box.tracked() == [job]
+    slurm.wait(job)
+    assert {res["status"] for res in finish(box)} == {"ok"}
+
+
+def test_a_requeued_job_is_followed_to_its_last_run(box, slurm):
+    box.script(
+        'if [ -z "$SLURM_RESTART_COUNT" ]; then sleep 60; fi; echo $SLURM_RESTART_COUNT > out'
+    )
+    job = schedule(box, "sbatch job.sh")
+    slurm.wait(job, until="RUNNING".__eq__)
+    slurm.run("scontrol", "requeue", str(job))
+    (result,) = finish(box, close_failed_jobs=True)
+    assert result["status"] == "impossible"
+    slurm.wait(job)
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert (box.path / "out").read_text() == "1\n"
+
+
+def test_two_finishers_at_once_commit_each_job_once(box, slurm):
+    ids = [schedule(box, ["sbatch", "--wrap", f"echo {n} > {n}"], [str(n)]) for n in range(4)]
+    slurm.wait(*ids)
+    done = []
+    finishers = [
+        threading.Thread(target=lambda: done.append(box.cli("slurm-finish"))) for _ in range(3)
+    ]
+    for finisher in finishers:
+        finisher.start()
+    for finisher in finishers:
+        finisher.join()
+    assert len(done) == 3
+    assert len([s for s in box.subjects(20) if "SLURM RUN" in s]) == 4
+    assert box.status() == ""
+
+
+def test_programs_are_called_no_more_often_for_more_jobs(box, slurm, tmp_path):
+    from tests.crash import Crasher
+
+    crasher = Crasher.make(tmp_path / "count")
+    calls = []
+    for count in (1, 6):
+        ids = [
+            schedule(
+                box,
+                ["sbatch", "--wrap", f"mkdir {count}-{n}; echo x > {count}-{n}/a"],
+                [f"{count}-{n}"],
+            )
+            for n in range(count)
+        ]
+        slurm.wait(*ids)
+        while any(slurm.state(job) != "COMPLETED" for job in ids):
+            pass
+        calls.append(crasher.run(lambda: finish(box), 0, "before")[1])
+    assert box.tracked() == []
+    assert calls[0] == calls[1]
+
+
+def test_no_command_compares_the_index_with_the_working_tree(box, slurm, stand_in, tmp_path):
+    log = tmp_path / "git.log"
+    stand_in("git", f'printf "%s " "$@" >> {log}; echo >> {log}; exec $real "$@"')
+    job = schedule(box, ["sbatch", "--wrap", "mkdir out; echo x > out/a"])
+    slurm.wait(job)
+    finish(box)
+    finish(box, list_open_jobs=True)
+    said = log.read_text()
+    assert "annex add --batch" in said
+    for costly in (
+        "status",
+        "diff-index",
+        "diff-files",
+        "--refresh",
+        "add -A",
+        "add .",
+        "commit -",
+    ):
+        assert not any(f" {costly}" in f" {line}" for line in said.splitlines()), costly
