@@ -147,6 +147,7 @@ class Box:
             capture_output=True,
             text=True,
             env=os.environ | env,
+            check=False,
         )
         if code is not None:
             assert done.returncode == code, done.stdout + done.stderr

@@ -72,7 +72,7 @@ def test_what_is_outside_is_refused(repo, typed):
     if typed.startswith("~"):
         assert normalise_output(repo, typed, cwd) == "a/x"  # no shell, so no home directory
         return
-    with pytest.raises(InvalidRequestError, match="outside the dataset|needs a name"):
+    with pytest.raises(InvalidRequestError, match=r"outside the dataset|needs a name"):
         normalise_output(repo, typed, cwd)
 
 

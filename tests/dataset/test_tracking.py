@@ -79,7 +79,9 @@ def test_a_refused_claim_names_job_and_path_and_claims_nothing(tmp_path):
     with pytest.raises(OutputConflictError, match=r"'out/x' .* process \d+ on .* is submitting"):
         tracker.claim(job("free", "out/x", token="2"))
     tracker.note_submission(claim.id, [SlurmJob(4711)])
-    with pytest.raises(OutputConflictError, match="'out/x' conflicts with job 4711.* claims 'out'"):
+    with pytest.raises(
+        OutputConflictError, match=r"'out/x' conflicts with job 4711.* claims 'out'"
+    ):
         tracker.claim(job("free", "out/x", token="2"))
     tracker.claim(job("free", token="3"))
 

@@ -161,8 +161,10 @@ def test_largefiles_decide_what_is_annexed(box, slurm):
 
 
 def test_array_tasks_are_one_job_and_every_state_is_told(box, slurm):
-    script = "#SBATCH --array=1-4:2,9\nmkdir -p out; echo $SLURM_ARRAY_TASK_ID > out/$SLURM_ARRAY_TASK_ID"
-    box.script(f"{script}\n[ $SLURM_ARRAY_TASK_ID != 3 ]")
+    box.script(
+        "#SBATCH --array=1-4:2,9\nid=$SLURM_ARRAY_TASK_ID\n"
+        "mkdir -p out; echo $id > out/$id; [ $id != 3 ]"
+    )
     job = schedule(box, "sbatch job.sh")
     slurm.wait(job)
     (result,) = finish(box)

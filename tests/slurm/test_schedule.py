@@ -107,7 +107,7 @@ def test_one_command_that_submits_three_jobs_is_one_commit(box, slurm):
 
 def test_the_job_inherits_nothing_of_the_scheduling(box, slurm):
     box.script(
-        "mkdir out; env | grep -E 'DATALAD_SLURM_(TOKEN|NOTES)' > out/env; echo $PATH >> out/env; true"
+        "mkdir out; env | grep -E 'DATALAD_SLURM_(TOKEN|NOTES)' > out/env; echo $PATH >> out/env"
     )
     job = schedule(box, "sbatch job.sh")
     slurm.wait(job)
