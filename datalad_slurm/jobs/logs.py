@@ -57,16 +57,16 @@ def candidates(log: LogName, task: TaskId, raw_id: int | None, node: str) -> lis
         Name of the node on which the batch script ran.
     """
     own_id = raw_id or task.job_id
-    text = log.pattern
-    if task.index >= 0 and log.index < 0:
-        text = text.replace(_NO_INDEX, str(task.index))
+    if "\\" in log.pattern:  # switches patterns off, and goes (sbatch(1))
+        return [re.sub(r"\\(.)", r"\1", log.pattern)]
+    is_common = task.index >= 0 and (log.index < 0 or _NO_INDEX in log.pattern)
     values = {
         "%": "%",
         "A": str(task.job_id),
         "J": str(own_id),
         "N": node.partition(".")[0],
         "a": str(task.index) if task.index >= 0 else _NO_INDEX,
-        "b": str(task.index % 10) if task.index >= 0 else _NO_INDEX,
+        "b": str((task.index if task.index >= 0 else int(_NO_INDEX)) % 10),
         "j": str(own_id),
         "n": "0",
         "s": "batch",
@@ -76,18 +76,30 @@ def candidates(log: LogName, task: TaskId, raw_id: int | None, node: str) -> lis
     def fill(match: re.Match[str]) -> str:
         width, letter = match.groups()
         value = values.get(letter, match[0])
-        return value.zfill(int(width)) if width and value.isdigit() else value
+        return value.zfill(min(int(width[:5]), 10)) if width and letter not in "%Nsux" else value
 
-    # a backslash anywhere in the name switches patterns off (sbatch(1))
-    text = text if "\\" in text else _SPECIFIER.sub(fill, text)
-    readings = [text]
-    if task.index >= 0 and log.index < 0 and own_id != task.job_id:
-        parts = re.split(rf"(?<!\d){task.job_id}(?!\d)", text)
-        places = len(parts) - 1
-        if 0 < places <= _MOST_PLACES:
-            ids = (str(task.job_id), str(own_id))
-            readings = [
-                "".join(itertools.chain.from_iterable(zip(parts, [*choice, ""], strict=True)))
-                for choice in itertools.product(ids, repeat=places)
-            ]
+    readings = [_SPECIFIER.sub(fill, log.pattern), log.pattern]
+    if is_common:
+        readings = [own for text in readings for own in _own_ids(text, task.job_id, own_id)]
+        index = str(task.index)
+        readings = [
+            text.replace(_NO_INDEX, index.zfill(width))
+            for text in readings
+            for width in range(1, 11)
+        ]
     return list(dict.fromkeys(readings))
+
+
+def _own_ids(text: str, job_id: int, own_id: int) -> list[str]:
+    """Return readings of a name in which ids of the array may be the task's own."""
+    places = list(re.finditer(rf"(?<!\d)0*{job_id}(?!\d)", text))
+    if job_id == own_id or not 0 < len(places) <= _MOST_PLACES:
+        return [text]
+    found = []
+    for choice in itertools.product((own_id, job_id), repeat=len(places)):
+        filled, end = "", 0
+        for place, chosen in zip(places, choice, strict=True):
+            filled += text[end : place.start()] + str(chosen).zfill(len(place[0]))
+            end = place.end()
+        found.append(filled + text[end:])
+    return found

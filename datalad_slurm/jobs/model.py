@@ -37,7 +37,6 @@ class QueueRow:
     reason: str = ""
     elapsed: str = ""
     submitted: int | None = None
-    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,8 @@ class AccountingRow:
     word: str
     #: the task's own job id, where `task` is part of an array or het job
     raw_id: int | None = None
+    #: slurmdbd has put the row together from a step, and does not know the job itself yet
+    is_provisional: bool = False
     submitted: int | None = None
     started: int | None = None
     ended: int | None = None
@@ -65,7 +66,6 @@ class AccountingRow:
     requested_memory: str = ""
     peak_memory: int | None = None
     cluster: str = ""
-    name: str = ""
 
 
 class Answer(Enum):
@@ -160,12 +160,19 @@ class JobStatus:
         """Return each task with its state: ``12_0: COMPLETED, 12_1: TIMEOUT``."""
         if len(self.tasks) <= _TASKS_NAMED_ONE_BY_ONE:
             return ", ".join(f"{task.task}: {_state_text(task)}" for task in self.tasks)
+        single = []
         groups: dict[tuple[int, str], list[int]] = {}
         for task in self.tasks:
+            if task.task.index < 0:
+                single.append(f"{task.task}: {_state_text(task)}")
+                continue
             groups.setdefault((task.task.job_id, _state_text(task)), []).append(task.task.index)
         return ", ".join(
-            f"{job_id}_[{format_index_list(indices)}]: {text}"
-            for (job_id, text), indices in groups.items()
+            single
+            + [
+                f"{job_id}_[{format_index_list(indices)}]: {text}"
+                for (job_id, text), indices in groups.items()
+            ]
         )
 
 

@@ -141,7 +141,7 @@ def parse_record(content: object) -> RunRecord:
     if not isinstance(content, dict):
         raise RecordError("the record is not a JSON object")
     cmd = content.get("cmd")
-    if not isinstance(cmd, str) or not cmd.strip():
+    if not isinstance(cmd, str) or not cmd.strip() or "\0" in cmd:
         raise RecordError("the record holds no command")
     lists: dict[str, tuple[str, ...]] = {}
     for key in _LISTS:

@@ -82,7 +82,8 @@ def _resolve_task(
 ) -> TaskStatus:
     if queued is not None:
         # sacct's facts may be those of an earlier run, or not there yet
-        facts = accounted if accounted and accounted.state is queued.state else None
+        is_current = accounted is not None and accounted.state is queued.state
+        facts = accounted if accounted and is_current and not accounted.is_provisional else None
         return TaskStatus(
             task, queued.state, queued.word, Answer.KNOWN, queued.reason, queued.elapsed, facts
         )

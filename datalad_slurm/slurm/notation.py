@@ -15,7 +15,7 @@ _TASK_NAME = re.compile(
     r"(?:\.(?P<step>\S+))?",
     re.ASCII,
 )
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGTP]?)(?:[nc])?", re.ASCII)
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d+)?)([KMGTP]?)(?:[nc])?", re.ASCII)
 _FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
 
 
@@ -40,7 +40,7 @@ def parse_task_name(text: str) -> NamedTasks | None:
             indices = tuple(expand_index_list(match["indices"]))
         except ValueError:
             return None
-        return NamedTasks(tuple(TaskId(job, index) for index in indices), step)
+        return NamedTasks(tuple(TaskId(job, index) for index in indices), step) if indices else None
     if match["index"] is not None:
         return NamedTasks((TaskId(job, int(match["index"])),), step)
     if match["component"] is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, in_chunks, query
 
 __all__ = ["find_token", "parse", "parse_submit_lines", "show"]
 
-#: The job's name comes last: it may hold anything but this separator.
+#: Without the job's name: that may hold line breaks, and so feign rows of other jobs.
 _FIELDS = (
     "JobID",
     "JobIDRaw",
@@ -32,9 +33,9 @@ _FIELDS = (
     "ReqMem",
     "MaxRSS",
     "Cluster",
-    "JobName",
 )
 _SEPARATOR = "\x1f"
+_DURATION = re.compile(r"(?:(\d{1,9})-)?(?:(\d{1,9}):)?(\d{1,9}):(\d{1,9}(?:\.\d+)?)", re.ASCII)
 #: Login node and slurmdbd may have different clocks (seconds).
 _CLOCK_SLACK = 600
 
@@ -77,11 +78,29 @@ def show(
 
 
 def find_token(
-    token: str, since: int, cluster: str = "", timeout: float = DEFAULT_TIMEOUT
+    token: str, since: int, queued: Iterable[int] = (), timeout: float = DEFAULT_TIMEOUT
 ) -> list[int]:
-    """Return the ids of own jobs that were submitted with `token` on the command line."""
-    argv = [*_argv(("JobID", "SubmitLine"), cluster, since), "--allocations"]
-    return parse_submit_lines(query(argv, timeout), token)
+    """Return the ids of own jobs that were submitted with `token` on the command line.
+
+    Parameters
+    ----------
+    token : str
+        Part of the submit line.
+    since : int
+        Seconds since the epoch; when the submission began.
+    queued : iterable of int
+        Ids of own jobs that slurmctld holds. sacct lists a job that never was
+        eligible, such as a held or dependent one, only when it is named.
+    timeout : float
+        Seconds to wait for each query.
+    """
+    fields = ("JobID", "SubmitLine")
+    queries = [_argv(fields, "", since)]
+    queries += ([*_argv(fields, "", None), f"--jobs={ids}"] for ids in in_chunks(queued))
+    found = (
+        parse_submit_lines(query([*argv, "--allocations"], timeout), token) for argv in queries
+    )
+    return list(dict.fromkeys(job_id for ids in found for job_id in ids))
 
 
 def _argv(fields: Iterable[str], cluster: str, since: int | None) -> list[str]:
@@ -108,7 +127,7 @@ def parse(text: str) -> list[AccountingRow]:
         values = line.split(_SEPARATOR)
         named = parse_task_name(values[0])
         if named is None or len(values) != len(_FIELDS):
-            continue  # the rest of a job name with a line break
+            continue
         row = dict(zip(_FIELDS, values, strict=True))
         if named.step:
             peak = parse_size(row["MaxRSS"])
@@ -121,9 +140,12 @@ def parse(text: str) -> list[AccountingRow]:
 
 
 def _row(task: TaskId, row: dict[str, str]) -> AccountingRow:
+    # seen on 22.05 just after the end of a short job: ReqMem is "16?"
+    is_provisional = row["ReqMem"].endswith("?")
     return AccountingRow(
         task=task,
         raw_id=parse_number(row["JobIDRaw"].partition("+")[0]),
+        is_provisional=is_provisional,
         state=JobState.parse(row["State"]),
         word=row["State"].split()[0] if row["State"].split() else "",
         submitted=parse_number(row["Submit"]),
@@ -136,22 +158,18 @@ def _row(task: TaskId, row: dict[str, str]) -> AccountingRow:
         partition=row["Partition"],
         cpus=parse_number(row["AllocCPUS"]),
         cpu_seconds=parse_duration(row["TotalCPU"]),
-        requested_memory=row["ReqMem"],
+        requested_memory="" if is_provisional else row["ReqMem"],
         cluster=row["Cluster"],
-        name=row["JobName"],
     )
 
 
 def parse_duration(text: str) -> float | None:
     """Return ``[DD-[HH:]]MM:SS[.mmm]`` in seconds, or None when it is no duration."""
-    days, dash, rest = text.rpartition("-")
-    seconds = 0.0
-    try:
-        for part in rest.split(":"):
-            seconds = seconds * 60 + float(part)
-        return seconds + (int(days) * 86400 if dash else 0)
-    except ValueError:
+    match = _DURATION.fullmatch(text)
+    if not match:
         return None
+    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def parse_submit_lines(text: str, token: str) -> list[int]:

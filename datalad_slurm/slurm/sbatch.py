@@ -19,8 +19,8 @@ __all__ = ["Submission", "Submitted", "parse_printed", "sbatch_path", "submit"]
 
 _SHIM_DIR = Path(__file__).resolve().parent / "shim"
 #: sbatch(1): "Submitted batch job 12", with -M "... on cluster c1"; --parsable "12" or "12;c1"
-_VERBOSE = re.compile(r"Submitted batch job (\d+)(?: on cluster (\S+))?")
-_PARSABLE = re.compile(r"(\d+)(?:;(\S+))?", re.ASCII)
+_VERBOSE = re.compile(r"Submitted batch job (\d{1,18})(?!\d)(?: on cluster (\S+))?")
+_PARSABLE = re.compile(r"(\d{1,18})(?:;(\S+))?", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)
@@ -56,7 +56,7 @@ def parse_printed(text: str) -> list[Submitted]:
     """
     found = [Submitted(int(m[1]), m[2] or "") for m in _VERBOSE.finditer(text)]
     if found:
-        return found
+        return list(dict.fromkeys(found))
     bare = [m for line in text.splitlines() if (m := _PARSABLE.fullmatch(line.strip()))]
     return [Submitted(int(bare[0][1]), bare[0][2] or "")] if len(bare) == 1 else []
 

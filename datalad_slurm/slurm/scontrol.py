@@ -26,7 +26,22 @@ _WHOLE_LINE = (
 _KEY = re.compile(r"[A-Za-z][\w/:.-]*")
 #: Datasets get published: who ran a job, and for whom, stays out of them.
 _PRIVATE = frozenset(
-    {"UserId", "GroupId", "Account", "MCS_label", "AllocNode:Sid", "MailUser", "Comment", "QOS"}
+    {
+        "UserId",
+        "GroupId",
+        "Account",
+        "MCS_label",
+        "AllocNode:Sid",
+        "MailUser",
+        "Comment",
+        "QOS",
+        "Command",
+        "WorkDir",
+        "StdOut",
+        "StdErr",
+        "StdIn",
+        "SubmitLine",
+    }
 )
 #: True for a moment only, or kept elsewhere.
 _PASSING = frozenset(
@@ -56,9 +71,11 @@ def parse_records(text: str) -> list[dict[str, str]]:
     in a job's name may feign lines, but the log files come after it.
     """
     records: list[dict[str, str]] = []
+    is_new = True
     for line in text.split("\n"):
-        if line.startswith("JobId="):
+        if line.startswith("JobId=") and is_new:
             records.append({})
+        is_new = not line.strip()
         if not records or not line.strip():
             continue
         record = records[-1]
@@ -70,7 +87,9 @@ def parse_records(text: str) -> list[dict[str, str]]:
             if key in _WHOLE_LINE:
                 record[key] = value
                 break
-            record[key], _, rest = value.partition(" ")
+            word, _, rest = value.partition(" ")
+            if key != "JobId" or key not in record:
+                record[key] = word
             rest = rest.lstrip()
     return records
 
@@ -80,12 +99,15 @@ def parse_job(text: str, job_id: int, cluster: str = "") -> SlurmJob:
     records = [record for record in parse_records(text) if _belongs(record, job_id)]
     first = records[0] if records else {}
     tasks: set[TaskId] = set()
+    is_cut = False
     logs: dict[LogName, None] = {}
     for record in records:
         indices = _indices(record)
         component = parse_number(record.get("HetJobOffset", ""))
         if indices:
             tasks.update(TaskId(job_id, index) for index in indices)
+        elif record.get("ArrayTaskId"):
+            is_cut = True
         elif component is not None:
             tasks.add(TaskId(job_id, component=component))
         else:
@@ -109,7 +131,7 @@ def parse_job(text: str, job_id: int, cluster: str = "") -> SlurmJob:
         name=first.get("JobName", ""),
         work_dir=first.get("WorkDir", ""),
         logs=tuple(logs),
-        tasks=tuple(sorted(tasks)) if tasks else None,
+        tasks=tuple(sorted(tasks)) if tasks and not is_cut else None,
         facts=facts,
     )
 

@@ -10,10 +10,10 @@ from datalad_slurm.jobs.states import JobState
 from datalad_slurm.slurm.notation import parse_number, parse_task_name
 from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, in_chunks, query
 
-__all__ = ["find_token", "parse", "parse_comments", "show"]
+__all__ = ["find_comments", "parse", "parse_comments", "show"]
 
-#: The job's name comes last: it may hold anything.
-_FORMAT = "%i|%T|%V|%M|%r|%j"
+#: Without the job's name: that may hold line breaks, and so feign rows of other jobs.
+_FORMAT = "%i|%T|%V|%M|%r"
 _COMMENT_FORMAT = "%i|%k"
 
 
@@ -39,20 +39,20 @@ def show(
     return rows
 
 
-def find_token(token: str, cluster: str = "", timeout: float = DEFAULT_TIMEOUT) -> list[int]:
-    """Return the ids of the jobs that slurmctld knows with `token` as comment."""
+def find_comments(timeout: float = DEFAULT_TIMEOUT) -> dict[int, str]:
+    """Return the comments of all own jobs that slurmctld holds, by their ids."""
     argv = ["squeue", "--noheader", "--states=all", f"--format={_COMMENT_FORMAT}", "--me"]
-    return parse_comments(query([*argv, *_cluster(cluster)], timeout), token)
+    return parse_comments(query(argv, timeout))
 
 
 def parse(text: str) -> list[QueueRow]:
     """Return the rows in what squeue printed; lines that are none are left out."""
     rows: list[QueueRow] = []
     for line in text.split("\n"):
-        fields = line.split("|", 5)
+        fields = line.split("|")
         named = parse_task_name(fields[0].strip())
-        if named is None or len(fields) != 6:
-            continue  # "CLUSTER: name", or the rest of a job name with a line break
+        if named is None or len(fields) != 5:
+            continue  # such as "CLUSTER: name"
         word = fields[1].strip()
         rows += (
             QueueRow(
@@ -62,22 +62,21 @@ def parse(text: str) -> list[QueueRow]:
                 submitted=parse_number(fields[2]),
                 elapsed=fields[3],
                 reason=fields[4],
-                name=fields[5],
             )
             for task in named.tasks
         )
     return rows
 
 
-def parse_comments(text: str, token: str) -> list[int]:
-    """Return the ids of jobs whose comment is `token`, each once."""
-    found: list[int] = []
+def parse_comments(text: str) -> dict[int, str]:
+    """Return the comments of jobs by their ids."""
+    comments: dict[int, str] = {}
     for line in text.split("\n"):
         name, _, comment = line.partition("|")
         named = parse_task_name(name.strip())
-        if named and named.tasks and comment.strip() == token:
-            found.append(named.tasks[0].job_id)
-    return list(dict.fromkeys(found))
+        if named:
+            comments[named.tasks[0].job_id] = comment.strip()
+    return comments
 
 
 def _cluster(cluster: str) -> list[str]:

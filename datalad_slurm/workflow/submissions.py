@@ -105,14 +105,14 @@ def find_by_token(context: Context, claim: TrackedJob, *, patient: bool = True) 
         When Slurm does not answer.
     """
     timeout = context.settings.query_timeout
-    found = squeue.find_token(claim.token, timeout=timeout)
-    if found:
+    comments = squeue.find_comments(timeout)
+    if found := [job_id for job_id, comment in comments.items() if comment == claim.token]:
         return found
     # A comment of the user's own replaces ours, but the submit line holds both.
     has_own_comment = _has_own_comment(notes_directory(context, claim.token))
     while True:
         try:
-            found = sacct.find_token(claim.token, claim.claimed_at, timeout=timeout)
+            found = sacct.find_token(claim.token, claim.claimed_at, comments, timeout)
         except QueryFailedError:
             if has_own_comment:
                 raise

@@ -200,9 +200,9 @@ def other_finisher(tmp_path):
 def test_a_second_finisher_waits_and_says_for_whom(tmp_path, other_finisher):
     database = Tracker(tmp_path).database
     told = []
-    with pytest.raises(DatabaseError, match=f"process {other_finisher.pid} on .*take-over"):
-        with only_finisher(database, 0.8, told.append):
-            raise AssertionError("entered")
+    named = f"process {other_finisher.pid} on .*take-over"
+    with pytest.raises(DatabaseError, match=named), only_finisher(database, 0.8, told.append):
+        raise AssertionError("entered")
     assert len(told) == 1
     assert f"process {other_finisher.pid} on" in told[0]
     with only_finisher(database, 0, told.append, take_over=True):

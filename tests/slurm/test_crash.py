@@ -6,6 +6,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ def test_finish_killed_at_any_call_commits_every_job_once(box, slurm, crasher, t
     while True:
         at += 1
         box = fresh()
-        crasher.run(lambda: slurm_finish(dataset=box.path, **_QUIET), at, when, sig)
+        crasher.run(partial(slurm_finish, dataset=box.path, **_QUIET), at, when, sig)
         if not crasher.hit:
             break
         points += 1
@@ -109,7 +110,7 @@ def test_schedule_killed_at_any_call_leaves_no_job_untracked(
         box = fresh()
         known = {job for job, where in held_jobs(slurm) if where == str(box.path)}
         crasher.run(
-            lambda: slurm_schedule(cmd, dataset=box.path, outputs=["out"], **_QUIET), at, when, sig
+            partial(slurm_schedule, cmd, dataset=box.path, outputs=["out"], **_QUIET), at, when, sig
         )
         hit = crasher.hit
         submitted = {job for job, where in held_jobs(slurm) if where == str(box.path)} - known
@@ -144,7 +145,7 @@ def test_reschedule_killed_at_any_call_leaves_no_job_untracked(box, slurm, crash
         while True:
             at += 1
             box = fresh()
-            crasher.run(lambda: slurm_reschedule(dataset=box.path, **_QUIET), at, when)
+            crasher.run(partial(slurm_reschedule, dataset=box.path, **_QUIET), at, when)
             hit = crasher.hit
             tracked = box.tracked()
             assert claims(box) == ["out"] * len(tracked), (when, at, hit)

@@ -1,0 +1,64 @@
+"""Claims collide when they share a path, whatever bytes their names have."""
+
+import os
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datalad_slurm.jobs.claims import ancestors, collide, is_below, subtree_bounds
+
+#: among them bytes just below and above the slash, and names that are no UTF-8
+NAMES = ["a", "b", "a-b", "a.b", "a0", "a ", "ä", "a\udce4", "\udcff", "\x01", "A"]
+paths = st.lists(st.sampled_from(NAMES), max_size=4).map("/".join)
+any_paths = paths | st.lists(
+    st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
+).map("/".join)
+
+
+def covered(claim, tree):
+    """Return what a claim stands for in a tree, a set of tuples of names."""
+    top = tuple(claim.split("/")) if claim else ()
+    return {path for path in tree if path[: len(top)] == top}
+
+
+@given(any_paths, any_paths)
+def test_collision_is_symmetric(one, other):
+    assert collide(one, other) == collide(other, one)
+
+
+@given(st.lists(paths), paths, paths)
+def test_claims_collide_when_they_cover_a_common_path(others, one, other):
+    tree = {tuple(path.split("/")) if path else () for path in (*others, one, other)}
+    assert collide(one, other) == bool(covered(one, tree) & covered(other, tree))
+
+
+@given(paths)
+def test_the_root_collides_with_everything(path):
+    assert collide("", path)
+
+
+def test_a_common_beginning_of_a_name_is_no_collision():
+    assert not any(collide("out/a", f"out/{name}") for name in ("a-b", "a.b", "a0", "a "))
+
+
+@given(any_paths, any_paths)
+def test_ancestors_are_the_claims_that_cover_a_path(path, claim):
+    assert (claim in set(ancestors(path))) == is_below(path, claim)
+
+
+@given(any_paths)
+def test_ancestors_go_from_the_path_up_to_the_root(path):
+    found = list(ancestors(path))
+    assert found[0] == path
+    assert found[-1] == ""
+    assert len(found) == len(set(found))
+
+
+@given(paths, paths | any_paths)
+def test_subtree_bounds_hold_what_is_strictly_below_in_byte_order(path, top):
+    bounds = subtree_bounds(top)
+    if bounds is None:
+        assert top == ""
+    else:
+        low, high = map(os.fsencode, bounds)
+        assert (low <= os.fsencode(path) < high) == (is_below(path, top) and path != top)
