@@ -9,7 +9,7 @@ from datalad_slurm.dataset.git import Repo, in_argument_chunks
 from datalad_slurm.dataset.paths import walk
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["make_writable"]
+__all__ = ["is_annex_link", "make_writable"]
 
 
 def make_writable(repo: Repo, outputs: Iterable[str]) -> tuple[list[str], list[str]]:

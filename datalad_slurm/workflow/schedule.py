@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datalad_slurm.dataset.paths import normalise_output
-from datalad_slurm.dataset.prepare import make_writable
+from datalad_slurm.dataset.paths import inside, normalise_output
+from datalad_slurm.dataset.prepare import is_annex_link, make_writable
 from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError, SubmissionError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
+from datalad_slurm.jobs.sbatch_options import directives, log_names, split_words
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.placeholders import Placeholders
@@ -28,6 +29,8 @@ from datalad_slurm.workflow.submissions import (
 
 __all__ = ["Request", "schedule"]
 
+#: Larger files are no job scripts (bytes); sbatch itself refuses them above 4 MiB.
+_LARGEST_SCRIPT = 4 * 2**20
 #: sbatch's words when it lost the controller in the middle; others are plain refusals
 _LOST_CONTACT = re.compile(
     "timed out|socket|connect|contact|communication|transport|zero bytes", re.IGNORECASE
@@ -141,11 +144,40 @@ def _prepared(
     if request.assume_ready not in ("inputs", "both"):
         yield from placeholders.fetch_inputs(request.extra_inputs)
     if request.assume_ready not in ("outputs", "both"):
-        unlocked, removed = make_writable(context.repo, (*claim.outputs, *request.overwrites))
+        logs = _logs_to_overwrite(context, request)
+        unlocked, removed = make_writable(
+            context.repo, (*claim.outputs, *request.overwrites, *logs)
+        )
         for path in unlocked:
             yield Outcome("unlock", "ok", path=path, type="file")
         for path in removed:
             yield Outcome("remove", "ok", "its content is not here", path=path, type="file")
+
+
+def _logs_to_overwrite(context: Context, request: Request) -> Iterator[str]:
+    """Yield annexed files that the job is going to use as logs.
+
+    A log of a fixed name that an earlier job's commit holds is locked, and the
+    job would fail before its first line. slurmctld tells the names of logs,
+    but only when the job may have started already.
+    """
+    words = split_words(request.cmd)
+    for word in words:
+        words = [*words, *directives(_script_text(request.cwd / word))]
+    for name in log_names(words):
+        path = inside(context.repo, str(request.cwd / name))
+        if path and is_annex_link(context.repo, path):
+            yield path
+
+
+def _script_text(path: Path) -> str:
+    """Return what a file holds that may be a job script, or nothing when it cannot be one."""
+    try:
+        if path.is_file() and path.stat().st_size < _LARGEST_SCRIPT:
+            return path.read_text(errors="replace")
+    except (OSError, ValueError):
+        pass  # a word of a command need not be a name that a file can have
+    return ""
 
 
 def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> list[SlurmJob]:

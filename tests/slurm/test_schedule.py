@@ -68,6 +68,7 @@ def test_a_finished_job_is_one_commit_with_outputs_log_and_facts(box, slurm):
         ["sbatch", "--parsable", "job.sh"],
         ["sbatch", "-J", "named", "--comment=mine", "--export=ALL", "job.sh", "argument"],
         ["sbatch", "--wrap", "mkdir out; echo x > out/a"],
+        ["sbatch", "--wrap", f"mkdir out; echo {'x' * 5000} > out/a"],
         ["--", "sbatch", "job.sh"],
         "FOO=bar sbatch --export=FOO job.sh | tee submission.txt",
         "cat job.sh | sbatch",
@@ -286,3 +287,16 @@ def test_inputs_are_retrieved_before_submission(box, slurm, tmp_path):
     finish(clone)
     assert (clone.path / "out/copy").read_text() == "precious"
     assert '"data"' in clone.git("log", "-1", "--format=%B")
+
+
+@pytest.mark.parametrize("options", ["", "-o log.txt "])
+def test_a_log_of_a_fixed_name_can_be_written_again(box, slurm, options):
+    directive = "" if options else "#SBATCH --output=log.txt\n"
+    box.script(f"{directive}echo $SLURM_JOB_ID; date +%N > out")
+    for _ in range(2):
+        job = schedule(box, f"sbatch {options}job.sh")
+        slurm.wait(job)
+        assert {res["status"] for res in finish(box)} == {"ok"}
+        assert (box.path / "log.txt").read_text() == f"{job}\n"
+        assert (box.path / "log.txt").is_symlink()
+    assert box.git("annex", "fsck", "--quiet") == ""
