@@ -95,6 +95,14 @@ class Slurm:
                 time.sleep(0.1)
 
 
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait for a condition, and fail when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 _OPEN = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "STAGE_OUT"}
 
 

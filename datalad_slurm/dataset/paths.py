@@ -49,6 +49,11 @@ def normalise_output(repo: Repo, output: str, cwd: Path) -> str:
     """
     if not output or "\0" in output:
         raise InvalidRequestError("an output needs a name")
+    if any(character in output for character in "*?["):
+        raise InvalidRequestError(
+            f"output '{output}' is a pattern, which cannot be claimed; declare the directory in "
+            "which the files will be, or each file"
+        )
     absolute = os.path.join(cwd, output)  # noqa: PTH118 - keeps a trailing slash
     path = inside(repo, absolute)
     if path is not None and Path(absolute).is_symlink() and Path(absolute).is_dir():

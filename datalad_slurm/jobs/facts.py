@@ -15,11 +15,16 @@ __all__ = ["job_facts", "task_rows"]
 def job_facts(job: TrackedJob, status: JobStatus) -> dict[str, Any]:
     """Return what the record's key ``slurm`` holds.
 
-    Times are in UTC, durations in seconds, memory in bytes; `elapsed` and
-    `cpu_seconds` are sums, `peak_memory` is the largest of all tasks. What is
-    not known is left out.
+    Times are in UTC, durations in seconds, memory in bytes. Of several tasks
+    `elapsed` is the time from the first start to the last end, `cpu_seconds`
+    the sum, `peak_memory` the largest. What is not known is left out.
     """
     rows = [task.facts for task in status.tasks if task.facts]
+    start = min((row.started for row in rows if row.started), default=None)
+    end = max((row.ended for row in rows if row.ended), default=None)
+    elapsed = rows[0].elapsed if len(rows) == 1 else None
+    if elapsed is None and start is not None and end is not None:
+        elapsed = end - start
     facts: dict[str, Any] = {
         "attempts": max(slurm_job.attempt for slurm_job in job.slurm_jobs),
         "cluster": _common(row.cluster for row in rows) or job.slurm_jobs[0].cluster,
@@ -27,8 +32,8 @@ def job_facts(job: TrackedJob, status: JobStatus) -> dict[str, Any]:
         "cpu_seconds": _sum(row.cpu_seconds for row in rows),
         "cpus": max((row.cpus for row in rows if row.cpus is not None), default=None),
         "declared_outputs": list(job.declared_outputs),
-        "elapsed": _sum(row.elapsed for row in rows),
-        "end": _time(max((row.ended for row in rows if row.ended), default=None)),
+        "elapsed": elapsed,
+        "end": _time(end),
         "exit_code": _common(row.exit_code for row in rows),
         "name": job.slurm_jobs[0].name,
         "nodes": ",".join(dict.fromkeys(row.nodes for row in rows if row.nodes)),
@@ -37,7 +42,7 @@ def job_facts(job: TrackedJob, status: JobStatus) -> dict[str, Any]:
             (r.peak_memory for r in rows if r.peak_memory is not None), default=None
         ),
         "requested_memory": _common(row.requested_memory for row in rows),
-        "start": _time(min((row.started for row in rows if row.started), default=None)),
+        "start": _time(start),
         "state": status.word,
         "submit": _time(min((s.submitted for s in job.slurm_jobs if s.submitted), default=None)),
         "time_limit": _common(row.time_limit for row in rows),
@@ -107,4 +112,4 @@ def _common(values: Iterable[str]) -> str:
 
 def _sum(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return sum(known) if known else None
+    return round(sum(known), 3) if known else None

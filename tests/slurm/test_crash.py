@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from datalad.api import slurm_finish, slurm_reschedule, slurm_schedule
 
-from tests.conftest import Box
+from tests.conftest import Box, wait_until
 from tests.crash import Crasher
 from tests.slurm.test_schedule import finish, schedule
 
@@ -70,8 +70,7 @@ def test_finish_killed_at_any_call_commits_every_job_once(box, slurm, crasher, t
     box.git("-c", "annex.largefiles=nothing", "add", "staged")
     (box.path / "untracked").write_text("u\n")
     slurm.wait(*ids)
-    while not all(slurm.state(job) == "COMPLETED" for job in ids):
-        pass
+    wait_until(lambda: all(slurm.state(job) == "COMPLETED" for job in ids))
     fresh = copies(box, tmp_path)
     before = {"A  staged", "?? untracked"}
     at = points = 0
@@ -171,14 +170,12 @@ def test_an_orphaned_sbatch_that_still_runs_keeps_its_claim(box, slurm, tmp_path
 
     scheduler = subprocess.Popen([DATALAD, *command], cwd=box.path, stderr=subprocess.DEVNULL)
     notes = box.path / ".git/datalad-slurm/submissions"
-    while not list(notes.glob("*/*.begun")):
-        pass
+    wait_until(lambda: list(notes.glob("*/*.begun")))
     scheduler.kill()
     scheduler.wait()
     done = box.cli(*command, code=1)
     assert "conflicts with a job that process" in done.stdout
-    while list(notes.glob("*/*.begun")) and not list(notes.glob("*/*.printed")):
-        pass
+    wait_until(lambda: not list(notes.glob("*/*.begun")) or list(notes.glob("*/*.printed")))
     (job,) = box.tracked()
     assert claims(box) == ["out"]
     slurm.run("scancel", str(job))

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from tests.conftest import wait_until
 from tests.slurm.test_schedule import finish, schedule
 
 
@@ -105,8 +106,12 @@ def test_two_finishers_at_once_commit_each_job_once(box, slurm):
     assert box.status() == ""
 
 
-def test_programs_are_called_no_more_often_for_more_jobs(box, slurm, tmp_path):
+def test_programs_are_called_no_more_often_for_more_jobs(box, slurm, tmp_path, monkeypatch):
+    from datalad_slurm.workflow import observe
     from tests.crash import Crasher
+
+    # how long the accounting lags is chance
+    monkeypatch.setattr(observe, "_ACCOUNTING_LAG", 0)
 
     crasher = Crasher.make(tmp_path / "count")
     calls = []
@@ -120,8 +125,7 @@ def test_programs_are_called_no_more_often_for_more_jobs(box, slurm, tmp_path):
             for n in range(count)
         ]
         slurm.wait(*ids)
-        while any(slurm.state(job) != "COMPLETED" for job in ids):
-            pass
+        wait_until(lambda ids=ids: all(slurm.state(job) == "COMPLETED" for job in ids))
         calls.append(crasher.run(lambda: finish(box), 0, "before")[1])
     assert box.tracked() == []
     assert calls[0] == calls[1]

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.conftest import TESTBED, Slurm
+from tests.conftest import TESTBED, Slurm, wait_until
 from tests.slurm.test_schedule import finish, schedule
 
 
@@ -44,8 +44,8 @@ def test_without_slurmdbd_slurmctld_is_enough(box, own_slurm):
 def test_a_job_slurmctld_has_forgotten_is_not_guessed_about(box, own_slurm):
     job = schedule(box, ["sbatch", "--wrap", "echo x > out"])
     own_slurm.wait(job)
-    while str(job) in own_slurm.run("squeue", "-h", "-t", "all", "-o", "%A").split():
-        pass
+    listed = ("squeue", "-h", "-t", "all", "-o", "%A")
+    wait_until(lambda: str(job) not in own_slurm.run(*listed).split())
     run_testbed("stop", "slurmdbd", "--dir", str(own_slurm.directory))
     for flags in ({}, {"close_failed_jobs": True}, {"accept_failed_jobs": True}):
         (result,) = finish(box, **flags)

@@ -1,0 +1,1 @@
+"""The benchmark: this package beside its peer, on the same machine, Slurm and data."""

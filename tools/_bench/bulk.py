@@ -1,0 +1,82 @@
+"""Fill a dataset with many files, quicker than git-annex would add them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from _bench.world import World
+
+_FILES_PER_DIRECTORY = 1000
+#: git's filters are not needed: what goes into git is as it is in the working tree
+PLAIN = tuple(
+    word for part in ("process", "clean", "smudge") for word in ("-c", f"filter.annex.{part}=")
+)
+
+
+def add_files(world: World, root: Path, count: int, git_percent: int) -> None:
+    """Write and commit files of which some are annexed, with their content here."""
+    annexed: dict[str, bytes] = {}
+    stream = [
+        b"commit refs/heads/bench-files\n",
+        b"committer Benchmark <benchmark@example.com> 1700000000 +0000\n",
+        b"data 14\nAdd the files\n",
+        f"from {_ask(world, root, 'rev-parse', 'HEAD')}\n".encode(),
+    ]
+    for number in range(count):
+        content = b"%060d\n" % number
+        path = f"data/{number // _FILES_PER_DIRECTORY:04d}/{number:07d}"
+        if (number + 1) * git_percent // 100 > number * git_percent // 100:
+            path += ".txt"
+            _write(root / path, content)
+            stream.append(b"M 100644 inline %s\ndata %d\n%s\n" % (path.encode(), 61, content))
+        else:
+            annexed[f"{path}.dat"] = content
+    keys = {path: _key(content) for path, content in annexed.items()}
+    for path, place in _places(world, root, keys).items():
+        _write(root / place, annexed[path])
+        (root / place).chmod(0o444)
+        (root / place).parent.chmod(0o555)
+        link = f"../../{place}"
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).symlink_to(link)
+        stream.append(
+            b"M 120000 inline %s\ndata %d\n%s\n" % (path.encode(), len(link), os.fsencode(link))
+        )
+    world.run(["git", "fast-import", "--quiet"], root, stdin=b"".join(stream))
+    here = _ask(world, root, "config", "annex.uuid")
+    present = "".join(f"{key} {here} 1\n" for key in keys.values())
+    world.run(["git", "annex", "setpresentkey", "--batch"], root, stdin=present)
+    branch = _ask(world, root, "symbolic-ref", "HEAD")
+    world.run(["git", "update-ref", branch, "refs/heads/bench-files"], root)
+    world.run(["git", "branch", "-D", "bench-files"], root)
+    world.run(["git", *PLAIN, "read-tree", "HEAD"], root)
+    world.run(["git", *PLAIN, "update-index", "-q", "--refresh"], root)
+    world.run(["git", "pack-refs", "--all"], root)
+
+
+def _places(world: World, root: Path, keys: dict[str, str]) -> dict[str, str]:
+    """Return where git-annex keeps the content of each path."""
+    form = "--format=${hashdirmixed}${key}/${key}\\n"
+    argv = ["git", "annex", "examinekey", "--batch", form]
+    answer = world.run(argv, root, stdin="".join(f"{key}\n" for key in keys.values()))
+    lines = answer.output.splitlines()
+    return {path: f".git/annex/objects/{line}" for path, line in zip(keys, lines, strict=True)}
+
+
+def _key(content: bytes) -> str:
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return f"MD5E-s{len(content)}--{md5}.dat"
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _ask(world: World, root: Path, *arguments: str) -> str:
+    return world.run(["git", *arguments], root).output.strip()

@@ -1,0 +1,1 @@
+"""A real Slurm on one machine: munge, MariaDB, slurmdbd, slurmctld, several slurmd."""
