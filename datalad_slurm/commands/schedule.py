@@ -12,14 +12,16 @@ from typing import Any, ClassVar
 from datalad_next.commands import (
     EnsureCommandParameterization,
     Parameter,
+    ParameterConstraintContext,
     ValidatedInterface,
     build_doc,
     datasetmethod,
     eval_results,
 )
 from datalad_next.constraints import EnsureChoice, EnsureStr
+from datalad_next.constraints.exceptions import ConstraintError
 
-from datalad_slurm.commands.constraints import EnsureTexts, dataset_with_repository
+from datalad_slurm.commands.constraints import EnsureJobIds, EnsureTexts, dataset_with_repository
 from datalad_slurm.commands.results import run_flow
 
 __all__ = ["Schedule", "working_directory"]
@@ -37,6 +39,14 @@ message_parameter = Parameter(
     metavar="MESSAGE",
     doc="""text for the message of the job's commit.""",
 )
+
+
+def _one_job(**kwargs: Any) -> None:
+    job_id = kwargs["job_id"]
+    if job_id is not None and (kwargs["cmd"] or len(job_id) != 1):
+        raise ConstraintError(
+            EnsureJobIds(), kwargs, "--job-id takes the id of one job, and no command with it"
+        )
 
 
 @build_doc
@@ -74,8 +84,12 @@ class Schedule(ValidatedInterface):
             "outputs": EnsureTexts(),
             "message": EnsureStr(),
             "assume_ready": EnsureChoice("inputs", "outputs", "both"),
+            "job_id": EnsureJobIds(),
         },
         validate_defaults=("dataset",),
+        joint_constraints={
+            ParameterConstraintContext(("cmd", "job_id"), "one job"): _one_job,
+        },
     )
 
     _params_: ClassVar[dict[str, Parameter]] = {
@@ -110,6 +124,13 @@ class Schedule(ValidatedInterface):
         ),
         "message": message_parameter,
         "assume_ready": assume_ready_parameter,
+        "job_id": Parameter(
+            args=("--job-id",),
+            metavar="JOB",
+            doc="""track the Slurm job of this id, which was submitted without this command,
+            or has been lost with the tracking database. Nothing is submitted: command and
+            directory are those that Slurm remembers.""",
+        ),
     }
 
     _examples_: ClassVar[list[dict[str, str]]] = [
@@ -143,7 +164,9 @@ class Schedule(ValidatedInterface):
         outputs: list[str] | str | None = None,
         message: str | None = None,
         assume_ready: str | None = None,
+        job_id: tuple[int, ...] | None = None,
     ) -> Iterator[dict[str, Any]]:
+        from datalad_slurm.workflow.adopt import adopt_job
         from datalad_slurm.workflow.schedule import Request, schedule
 
         request = Request(
@@ -154,7 +177,11 @@ class Schedule(ValidatedInterface):
             message=message or "",
             assume_ready=assume_ready or "",
         )
-        yield from run_flow("slurm-schedule", dataset.ds, lambda ctx: schedule(ctx, request))
+        yield from run_flow(
+            "slurm-schedule",
+            dataset.ds,
+            lambda ctx: adopt_job(ctx, job_id[0], request) if job_id else schedule(ctx, request),
+        )
 
     @staticmethod
     def custom_result_renderer(res: dict[str, Any], **kwargs: Any) -> None:

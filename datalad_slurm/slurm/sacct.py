@@ -13,7 +13,14 @@ from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.slurm.notation import parse_number, parse_size, parse_task_name
 from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, in_chunks, query
 
-__all__ = ["find_token", "parse", "parse_submit_lines", "show"]
+__all__ = [
+    "find_token",
+    "parse",
+    "parse_submission",
+    "parse_submit_lines",
+    "show",
+    "show_submission",
+]
 
 #: Without the job's name: that may hold line breaks, and so feign rows of other jobs.
 _FIELDS = (
@@ -101,6 +108,32 @@ def find_token(
         parse_submit_lines(query([*argv, "--allocations"], timeout), token) for argv in queries
     )
     return list(dict.fromkeys(job_id for ids in found for job_id in ids))
+
+
+def show_submission(
+    job_id: int, cluster: str = "", timeout: float = DEFAULT_TIMEOUT
+) -> tuple[str, str] | None:
+    """Return submit line and working directory of a job, or None when it is unknown.
+
+    Raises
+    ------
+    QueryFailedError
+        When the accounting does not answer, or there is none.
+    """
+    argv = [*_argv(("JobID", "WorkDir", "SubmitLine"), cluster, None), "--allocations"]
+    return parse_submission(query([*argv, f"--jobs={job_id}"], timeout), job_id)
+
+
+def parse_submission(text: str, job_id: int) -> tuple[str, str] | None:
+    """Return submit line and working directory; either may hold line breaks."""
+    name, _, rest = text.partition(_SEPARATOR)
+    work_dir, _, line = rest.partition(_SEPARATOR)
+    named = parse_task_name(name)
+    if named is None or named.tasks[0].job_id != job_id:
+        return None
+    # further tasks of an array, each on a line of its own, repeat the same
+    line = line.partition(f"\n{job_id}_")[0].partition(f"\n{job_id}+")[0]
+    return line.removesuffix("\n"), work_dir
 
 
 def _argv(fields: Iterable[str], cluster: str, since: int | None) -> list[str]:

@@ -86,8 +86,8 @@ class Database:
             )
         if "malformed" in text or "not a database" in text or "no such" in text:
             return (
-                f"the tracking database {self.path} is damaged ({text}); move it away, and "
-                "track the jobs that are still open again"
+                f"the tracking database {self.path} is damaged ({text}); move it away, and track "
+                "the jobs that are still open again with `datalad slurm-schedule --job-id`"
             )
         return f"the tracking database {self.path} cannot be used: {text}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ from datalad_slurm.workflow.submissions import (
     settle_claims,
 )
 
-__all__ = ["Request", "schedule"]
+__all__ = ["Request", "claim_of", "schedule", "scheduled"]
 
 #: Larger files are no job scripts (bytes); sbatch itself refuses them above 4 MiB.
 _LARGEST_SCRIPT = 4 * 2**20
@@ -81,12 +81,34 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
         notes.mkdir(parents=True)
         submission = sbatch.submit(command(), request.cwd, claim.token, notes)
     jobs = _settled(context, claim, submission)
-    yield _scheduled(claim, jobs, submission)
+    message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
+    if submission.exit_code:
+        message += f", though the command ended with exit status {submission.exit_code}"
+    yield scheduled(claim, jobs, message)
 
 
-def _validated(context: Context, request: Request) -> tuple[TrackedJob, Any, Placeholders]:
+def _validated(
+    context: Context, request: Request
+) -> tuple[TrackedJob, Callable[[], str], Placeholders]:
     if not request.cmd.strip():
         raise InvalidRequestError("there is no command to submit, such as `sbatch job.sh`")
+    if sbatch.sbatch_path() is None:
+        raise InvalidRequestError(
+            "sbatch is not on PATH; log in to a node of the cluster, or load the site's module "
+            "for Slurm"
+        )
+    claim, placeholders = claim_of(context, request)
+    return claim, placeholders.check_command(request.cmd), placeholders
+
+
+def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholders]:
+    """Return what a request claims, not yet in the database, and its placeholders.
+
+    Raises
+    ------
+    InvalidRequestError
+        When its outputs or its directory are not such as can be claimed.
+    """
     if not request.outputs:
         raise InvalidRequestError(
             "at least one output must be declared with -o/--output: a file or directory that "
@@ -98,19 +120,13 @@ def _validated(context: Context, request: Request) -> tuple[TrackedJob, Any, Pla
         raise InvalidRequestError(f"the working directory {cwd} is outside the dataset {root}")
     if not cwd.is_dir():
         raise InvalidRequestError(f"the working directory {cwd} does not exist")
-    if sbatch.sbatch_path() is None:
-        raise InvalidRequestError(
-            "sbatch is not on PATH; log in to a node of the cluster, or load the site's module "
-            "for Slurm"
-        )
     placeholders = Placeholders(context.dataset, cwd, request.inputs, request.outputs)
-    outputs = tuple(normalise_output(context.repo, out, cwd) for out in placeholders.outputs)
-    pwd = os.path.relpath(cwd, root)
+    outputs = [normalise_output(context.repo, out, cwd) for out in placeholders.outputs]
     claim = TrackedJob(
         id=0,
         token=f"datalad-slurm-{uuid.uuid4().hex}",
         cmd=request.cmd,
-        pwd=pwd,
+        pwd=os.path.relpath(cwd, root),
         dsid=context.dsid,
         outputs=tuple(dict.fromkeys(outputs)),
         declared_outputs=tuple(placeholders.outputs),
@@ -121,7 +137,7 @@ def _validated(context: Context, request: Request) -> tuple[TrackedJob, Any, Pla
         commit_at_submission=context.repo.ask("rev-parse", "-q", "--verify", "HEAD") or "",
         extra=request.extra,
     )
-    return claim, placeholders.check_command(request.cmd), placeholders
+    return claim, placeholders
 
 
 @contextmanager
@@ -206,11 +222,8 @@ def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> li
     )
 
 
-def _scheduled(claim: TrackedJob, jobs: list[SlurmJob], done: sbatch.Submission) -> Outcome:
-    ids = ", ".join(str(job.job_id) for job in jobs)
-    message = f"submitted Slurm job {ids}"
-    if done.exit_code:
-        message += f", though the command ended with exit status {done.exit_code}"
+def scheduled(claim: TrackedJob, jobs: Sequence[SlurmJob], message: str) -> Outcome:
+    """Return the outcome that tells of tracked jobs."""
     return Outcome(
         "slurm-schedule",
         "ok",
