@@ -1,15 +1,17 @@
 """DataLad extension that schedules, tracks and records Slurm jobs.
 
 Importing this package imports nothing else: `datalad` reads the command suite
-of every installed extension on each call of any of its commands.
+of every installed extension on each call of any extension's command.
 """
 
 from __future__ import annotations
 
+import os
+import sys
+
 __all__ = ["command_suite"]
 
-#: Read by datalad through the entry point group ``datalad.extensions``.
-command_suite = (
+_COMMAND_SUITE = (
     "Track computations on clusters run by Slurm",
     [
         ("datalad_slurm.commands.schedule", "Schedule", "slurm-schedule", "slurm_schedule"),
@@ -17,3 +19,30 @@ command_suite = (
         ("datalad_slurm.commands.reschedule", "Reschedule", "slurm-reschedule", "slurm_reschedule"),
     ],
 )
+
+
+def __getattr__(name: str) -> object:
+    """Return the command suite, for which datalad asks by the entry point."""
+    if name != "command_suite":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if os.path.basename(sys.argv[0]) == "datalad":  # noqa: PTH119 - pathlib costs start-up time
+        _respell_list_option()
+    return _COMMAND_SUITE
+
+
+def _respell_list_option() -> None:
+    """Start ``slurm-finish -l`` again as ``slurm-finish --list-open-jobs``.
+
+    datalad's own ``-l LEVEL`` makes its first look at the command line fail on
+    our ``-l``, and then it imports every command there is, which takes longer
+    than the whole listing. This is asked for before that.
+    """
+    try:
+        start = sys.orig_argv.index("slurm-finish")
+        place = sys.orig_argv.index("-l", start)
+    except ValueError:
+        return
+    if "_ARGCOMPLETE" in os.environ:
+        return
+    argv = [*sys.orig_argv[:place], "--list-open-jobs", *sys.orig_argv[place + 1 :]]
+    os.execv(sys.executable, argv)  # noqa: S606 - this very program

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import NullPool, create_engine, event
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError as SqlError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -50,15 +51,9 @@ class Database:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise DatabaseError(f"cannot make {path.parent}: {exc.strerror}") from exc
-        self._engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
-        event.listen(self._engine, "begin", _begin_immediate)
+        self._engine = _engine(path, busy_timeout)
         with self.transaction() as session:
             _bring_up_to_date(session.connection(), path)
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=self._busy_timeout, isolation_level=None)
-        connection.execute("PRAGMA foreign_keys = ON")
-        return connection
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -90,6 +85,20 @@ class Database:
                 "the jobs that are still open again with `datalad slurm-schedule --job-id`"
             )
         return f"the tracking database {self.path} cannot be used: {text}"
+
+
+@cache
+def _engine(path: Path, busy_timeout: float) -> Engine:
+    """Return an engine that knows the statements it has compiled, however often it is asked for."""
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None)
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
 
 
 def _begin_immediate(connection: Connection) -> None:

@@ -172,24 +172,28 @@ def _refuse_conflicts(session: Session, outputs: Iterable[str]) -> None:
         )
 
 
+#: Plain tuples are read: at ten thousand jobs, mapped objects would cost seconds.
+_JOB_COLUMNS = tuple(JobRow.__table__.columns)
+_SLURM_JOB_COLUMNS = tuple(SlurmJobRow.__table__.columns)
+
+
 def _load(session: Session, *conditions: Any) -> list[TrackedJob]:
-    rows = session.scalars(select(JobRow).where(*conditions).order_by(JobRow.id)).all()
+    rows = session.execute(select(*_JOB_COLUMNS).where(*conditions).order_by(JobRow.id)).all()
     chosen = select(JobRow.id).where(*conditions)
     outputs: defaultdict[int, list[str]] = defaultdict(list)
-    # plain tuples: at ten thousand jobs an object for each claim would cost seconds
     for job, path in session.execute(
         select(ClaimRow.job, ClaimRow.path).where(ClaimRow.job.in_(chosen)).order_by(ClaimRow.id)
     ):
         outputs[job].append(path)
     slurm_jobs: defaultdict[int, list[SlurmJob]] = defaultdict(list)
-    for row in session.scalars(
-        select(SlurmJobRow).where(SlurmJobRow.job.in_(chosen)).order_by(SlurmJobRow.id)
+    for row in session.execute(
+        select(*_SLURM_JOB_COLUMNS).where(SlurmJobRow.job.in_(chosen)).order_by(SlurmJobRow.id)
     ):
         slurm_jobs[row.job].append(_slurm_job(row))
     return [_tracked_job(row, outputs[row.id], slurm_jobs[row.id]) for row in rows]
 
 
-def _slurm_job(row: SlurmJobRow) -> SlurmJob:
+def _slurm_job(row: Any) -> SlurmJob:
     return SlurmJob(
         job_id=row.job_id,
         cluster=row.cluster,
@@ -203,7 +207,7 @@ def _slurm_job(row: SlurmJobRow) -> SlurmJob:
     )
 
 
-def _tracked_job(row: JobRow, outputs: list[str], slurm_jobs: list[SlurmJob]) -> TrackedJob:
+def _tracked_job(row: Any, outputs: list[str], slurm_jobs: list[SlurmJob]) -> TrackedJob:
     return TrackedJob(
         id=row.id,
         token=row.token,

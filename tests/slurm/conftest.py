@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _on_real_slurm(slurm) -> None:
     """Give every test here the testbed, whether it names it or not."""
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """Return a function that puts a script in the place of a program."""
+    bin_dir = tmp_path / "stand-in"
+    bin_dir.mkdir()
+
+    def place(program, body):
+        real = shutil.which(program)
+        (bin_dir / program).write_text(f"#!/bin/bash\nreal={real}\n{body}\n")
+        (bin_dir / program).chmod(0o755)
+        monkeypatch.setenv("PATH", str(bin_dir), prepend=":")
+
+    return place

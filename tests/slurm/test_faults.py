@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
-
-import pytest
 
 from tests.conftest import wait_until
 from tests.slurm.test_schedule import finish, schedule
-
-
-@pytest.fixture
-def stand_in(tmp_path, monkeypatch):
-    """Return a function that puts a script in the place of a program."""
-    bin_dir = tmp_path / "stand-in"
-    bin_dir.mkdir()
-
-    def place(program, body):
-        real = shutil.which(program)
-        (bin_dir / program).write_text(f"#!/bin/bash\nreal={real}\n{body}\n")
-        (bin_dir / program).chmod(0o755)
-        monkeypatch.setenv("PATH", str(bin_dir), prepend=":")
-
-    return place
 
 
 def test_an_unknown_state_has_not_ended(box, slurm, stand_in):
