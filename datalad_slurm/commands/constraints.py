@@ -36,6 +36,9 @@ class EnsureJobIds(Constraint):
 
     def _id(self, item: Any) -> int:
         text = str(item).strip()
+        array, underscore, task = text.partition("_")
+        if underscore and array.isdigit() and task.isdigit():
+            self.raise_for(item, "an array is finished as a whole: name it as {array}", array=array)
         if not (text.isascii() and text.isdigit()) or isinstance(item, bool) or int(text) < 1:
             self.raise_for(item, "'{item}' is no id of a Slurm job, such as 4711", item=item)
         return int(text)

@@ -35,6 +35,7 @@ class _Validator(EnsureCommandParameterization):
                 "close_failed_jobs": EnsureBool(),
                 "accept_failed_jobs": EnsureBool(),
                 "commit_failed_jobs": EnsureBool(),
+                "close_unknown_jobs": EnsureBool(),
             },
             validate_defaults=("dataset",),
             joint_constraints={
@@ -42,6 +43,12 @@ class _Validator(EnsureCommandParameterization):
                     ("close_failed_jobs", "accept_failed_jobs", "commit_failed_jobs"),
                     "failed jobs",
                 ): self._one_fate,
+                ParameterConstraintContext(
+                    ("list_open_jobs", "close_failed_jobs", "accept_failed_jobs"), "list"
+                ): self._only_list,
+                ParameterConstraintContext(
+                    ("close_unknown_jobs", "job", "slurm_job_id"), "unknown jobs"
+                ): self._named,
             },
         )
 
@@ -51,6 +58,16 @@ class _Validator(EnsureCommandParameterization):
             self.raise_for(
                 kwargs, "failed jobs can either be accepted or closed, not both; name the jobs"
             )
+
+    def _only_list(self, **kwargs: Any) -> None:
+        if kwargs["list_open_jobs"] and (
+            kwargs["close_failed_jobs"] or kwargs["accept_failed_jobs"]
+        ):
+            self.raise_for(kwargs, "--list-open-jobs only lists, and changes nothing")
+
+    def _named(self, **kwargs: Any) -> None:
+        if kwargs["close_unknown_jobs"] and not (kwargs["job"] or kwargs["slurm_job_id"]):
+            self.raise_for(kwargs, "--close-unknown-jobs is for jobs that are named one by one")
 
 
 @build_doc
@@ -119,6 +136,12 @@ class Finish(ValidatedInterface):
             action="store_true",
             doc="""the same as accept-failed-jobs.""",
         ),
+        "close_unknown_jobs": Parameter(
+            args=("--close-unknown-jobs",),
+            action="store_true",
+            doc="""forget the jobs named if Slurm answers, but knows nothing of them, as after
+            a reset of its database. Commits nothing.""",
+        ),
     }
 
     _examples_: ClassVar[list[dict[str, str]]] = [
@@ -155,6 +178,7 @@ class Finish(ValidatedInterface):
         close_failed_jobs: bool = False,
         accept_failed_jobs: bool = False,
         commit_failed_jobs: bool = False,
+        close_unknown_jobs: bool = False,
     ) -> Iterator[dict[str, Any]]:
         from datalad_slurm.jobs.plan import FailedJobs
         from datalad_slurm.workflow import finish, listing
@@ -171,7 +195,9 @@ class Finish(ValidatedInterface):
         yield from run_flow(
             "finish",
             dataset.ds,
-            lambda ctx: finish.finish(ctx, job_ids, failed_jobs, message or ""),
+            lambda ctx: finish.finish(
+                ctx, job_ids, failed_jobs, message or "", close_unknown=close_unknown_jobs
+            ),
         )
 
     @staticmethod

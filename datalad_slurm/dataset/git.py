@@ -136,6 +136,20 @@ class Repo:
             )
         return done.stdout
 
+    def start(self, *args: str) -> subprocess.Popen[bytes]:
+        """Start a git process to talk to through pipes."""
+        try:
+            return subprocess.Popen(
+                ["git", *args],
+                cwd=self.root,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=_environment(None),
+            )
+        except OSError as exc:
+            raise DatasetError(f"git could not be started: {exc.strerror}") from exc
+
     def ask(self, *args: str) -> str | None:
         """Return git's one-line answer, or None when it exits with 1 or has none to give."""
         answer = os.fsdecode(self.run(*args, ok_codes=(0, 1))).strip()

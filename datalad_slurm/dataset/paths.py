@@ -111,8 +111,9 @@ def _walk_directory(repo: Repo, directory: str) -> Iterator[tuple[str, bool]]:
             continue
         for entry in listed:
             path = f"{current}/{entry.name}" if current else entry.name
+            if path == ".git":
+                continue  # a directory, or a file that points to one
             if entry.is_dir(follow_symlinks=False):
-                if path != ".git":
-                    pending.append(path)
+                pending.append(path)
             else:
                 yield path, entry.is_symlink() or entry.is_file(follow_symlinks=False)

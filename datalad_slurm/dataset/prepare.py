@@ -4,38 +4,41 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
 from datalad_slurm.dataset.paths import walk
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["is_annex_link", "make_writable"]
+__all__ = ["Prepared", "is_annex_link", "make_writable", "undo"]
 
 
-def make_writable(repo: Repo, outputs: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Unlock annexed files at and below outputs; remove those without content.
+@dataclass(frozen=True)
+class Prepared:
+    """What was done to make room, so that it can be undone."""
 
-    As `datalad run` does. Only links into the annex are touched, and without
-    any no program is started.
+    unlocked: tuple[str, ...] = ()
+    #: path and target of links whose content is not here
+    removed: tuple[tuple[str, str], ...] = ()
 
-    Returns
-    -------
-    tuple of list of str
-        Paths that were unlocked, and paths that were removed.
+
+def make_writable(repo: Repo, outputs: Iterable[str]) -> Prepared:
+    """Unlock annexed files at and below outputs; remove outputs without content.
+
+    As `datalad run` does, a link without content is removed when it is an
+    output itself, but left alone when it only lies in a directory that is one.
+    Without any locked file no program is started.
 
     Raises
     ------
     DatasetError
         When git-annex cannot unlock a file.
     """
-    links = [
-        path
-        for output in dict.fromkeys(outputs)
-        for path, _ in walk(repo, output)
-        if is_annex_link(repo, path)
-    ]
+    outputs = list(dict.fromkeys(outputs))
+    found = dict.fromkeys(path for output in outputs for path, _ in walk(repo, output))
+    links = [path for path in found if is_annex_link(repo, path)]
     present = [path for path in links if (repo.root / path).exists()]
-    absent = [path for path in links if not (repo.root / path).exists()]
+    absent = sorted(set(outputs).intersection(links).difference(present))
     for chunk in in_argument_chunks(present):
         said = repo.run(
             "annex", "unlock", "--json", "--json-error-messages", "--", *chunk, ok_codes=(0, 1)
@@ -48,9 +51,19 @@ def make_writable(repo: Repo, outputs: Iterable[str]) -> tuple[list[str], list[s
     still_locked = next((path for path in present if (repo.root / path).is_symlink()), None)
     if still_locked is not None:
         raise DatasetError(f"git-annex left '{still_locked}' locked; is it committed?")
+    removed = tuple((path, str((repo.root / path).readlink())) for path in absent)
     for path in absent:
         (repo.root / path).unlink()
-    return present, absent
+    return Prepared(tuple(present), removed)
+
+
+def undo(repo: Repo, prepared: Prepared) -> None:
+    """Lock again what was unlocked, and put back the links that were removed."""
+    for path, target in prepared.removed:
+        if not (repo.root / path).exists():
+            (repo.root / path).symlink_to(target)
+    for chunk in in_argument_chunks(prepared.unlocked):
+        repo.run("annex", "lock", "--quiet", "--", *chunk, ok_codes=(0, 1))
 
 
 def is_annex_link(repo: Repo, path: str) -> bool:

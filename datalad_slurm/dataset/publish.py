@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from datalad_slurm.dataset.git import Repo
-from datalad_slurm.dataset.stage import Change
+from datalad_slurm.dataset.git import Repo, in_argument_chunks
+from datalad_slurm.dataset.stage import Change, file_stat
 from datalad_slurm.jobs.errors import DatasetError, PublicationError
 
-__all__ = ["Head", "contains", "move_branch", "read_head", "update_index"]
+__all__ = ["Head", "contains", "move_branch", "not_checked_out", "read_head", "update_index"]
 
 _NO_FILTER = (
     "-c", "filter.annex.clean=", "-c", "filter.annex.smudge=", "-c", "filter.annex.process=",
@@ -78,17 +78,32 @@ def update_index(repo: Repo, changes: Iterable[Change]) -> None:
 
 
 def _note_file_times(repo: Repo, changes: Iterable[Change]) -> None:
-    """Let the index know the files' times, so that `git status` need not read them all.
+    """Let the index know the times of plain files, so that `git status` need not filter them.
 
-    Not for unlocked annexed files: git would run their whole content through
-    the filter. It only saves time later, so that a file has changed or gone
-    since does not matter here.
+    Only of files that are as they were when they were staged: git reads them
+    again here. It saves time later, no more, so it may fail.
     """
-    settled = [c.path for c in changes if not c.is_deletion and not c.is_unlocked]
+    settled = [
+        change.path
+        for change in changes
+        if change.file_stat is not None and change.file_stat == file_stat(repo, change.path)
+    ]
     if not settled:
         return
     paths = b"".join(os.fsencode(path) + b"\0" for path in settled)
     repo.run(*_NO_FILTER, "update-index", "-z", "--stdin", input=paths, ok_codes=(0, 1, 128))
+
+
+def not_checked_out(repo: Repo, paths: Iterable[str]) -> set[str]:
+    """Return those of some paths that a sparse checkout leaves out of the working tree."""
+    if repo.ask("config", "--type=bool", "core.sparseCheckout") != "true":
+        return set()
+    left_out: set[str] = set()
+    for chunk in in_argument_chunks(paths):
+        for entry in repo.run("ls-files", "-t", "-z", "--", *chunk).split(b"\0"):
+            if entry.startswith(b"S "):
+                left_out.add(os.fsdecode(entry[2:]))
+    return left_out
 
 
 def move_branch(repo: Repo, head: Head, tip: str, reason: str) -> bool:

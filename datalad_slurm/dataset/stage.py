@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+import stat
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["Change", "Staging", "drop_staging_index", "stage"]
+__all__ = ["Change", "Staging", "drop_staging_index", "file_stat", "is_committed", "stage"]
 
 _INDEX_NAME = "staging.index"
 _LINK_MODE = "120000"
@@ -26,6 +28,8 @@ class Change:
     blob: str = ""
     #: key of the annexed content
     key: str = ""
+    #: size, modification time (ns) and inode of a plain file when it was staged
+    file_stat: tuple[int, int, int] | None = None
 
     @property
     def is_deletion(self) -> bool:
@@ -47,12 +51,16 @@ class Staging:
     failures: dict[str, str] = field(default_factory=dict)
 
 
-def stage(repo: Repo, paths: Sequence[str]) -> Staging:
+def stage(
+    repo: Repo, paths: Sequence[str], committed: Mapping[str, tuple[str, str]] | None = None
+) -> Staging:
     """Annex or hash files, and return what a commit is to hold for them.
 
     An index of its own serves this, so the cost does not depend on how much
-    the dataset holds, and the user's index stays as it is. That a path is
-    ignored by ``.gitignore`` does not matter: it was declared.
+    the dataset holds, and the user's index stays as it is. It starts with what
+    is committed at these paths, so that git-annex treats them as it does
+    known files: what is unlocked stays unlocked. That a path is ignored by
+    ``.gitignore`` does not matter: it was declared.
 
     Parameters
     ----------
@@ -60,6 +68,8 @@ def stage(repo: Repo, paths: Sequence[str]) -> Staging:
         The repository, with or without git-annex.
     paths : sequence of str
         Files and links, no directories, relative to the root.
+    committed : mapping, optional
+        Mode and object id that the last commit holds at some of the paths.
 
     Raises
     ------
@@ -72,13 +82,21 @@ def stage(repo: Repo, paths: Sequence[str]) -> Staging:
     drop_staging_index(repo)
     env = {"GIT_INDEX_FILE": str(index)}
     try:
+        if committed:
+            entries = (
+                f"{mode} {blob}\t".encode() + os.fsencode(path) + b"\0"
+                for path, (mode, blob) in committed.items()
+            )
+            repo.run("update-index", "-z", "--index-info", input=b"".join(entries), env=env)
         if repo.has_annex:
             keys, failures = _annex_add(repo, paths, env)
         else:
             keys, failures = {}, _git_add(repo, paths, env)
+        wanted = set(paths)
         changes = {
-            path: Change(path, mode, blob, keys.get(path, ""))
+            path: _change(repo, path, mode, blob, keys.get(path, ""))
             for path, mode, blob in _read_index(repo, env)
+            if path in wanted
         }
     finally:
         drop_staging_index(repo)
@@ -87,8 +105,46 @@ def stage(repo: Repo, paths: Sequence[str]) -> Staging:
             failures.setdefault(
                 path, "git-annex left it out" if repo.has_annex else "git left it out"
             )
-    wanted = set(paths)
-    return Staging({path: change for path, change in changes.items() if path in wanted}, failures)
+    return Staging(changes, failures)
+
+
+def _change(repo: Repo, path: str, mode: str, blob: str, key: str) -> Change:
+    if key or mode == _LINK_MODE:
+        return Change(path, mode, blob, key)
+    return Change(path, mode, blob, file_stat=file_stat(repo, path))
+
+
+def file_stat(repo: Repo, path: str) -> tuple[int, int, int] | None:
+    """Return what tells whether a file has changed, or None when it is gone."""
+    try:
+        found = (repo.root / path).lstat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def is_committed(repo: Repo, path: str, mode: str, blob: str) -> bool:
+    """Return whether a path holds just what is committed there, without asking git.
+
+    Of an unlocked annexed file, git holds a pointer: there the answer is no.
+    """
+    target = repo.root / path
+    digest = hashlib.new("sha256" if len(blob) == 64 else "sha1", usedforsecurity=False)
+    try:
+        found = target.lstat()
+        if stat.S_ISLNK(found.st_mode):
+            content = os.fsencode(target.readlink())
+            digest.update(b"blob %d\0" % len(content) + content)
+            return mode == _LINK_MODE and digest.hexdigest() == blob
+        if mode != ("100755" if found.st_mode & stat.S_IXUSR else "100644"):
+            return False
+        digest.update(b"blob %d\0" % found.st_size)
+        with target.open("rb") as file:
+            while chunk := file.read(2**20):
+                digest.update(chunk)
+    except OSError:
+        return False
+    return digest.hexdigest() == blob
 
 
 def drop_staging_index(repo: Repo) -> None:
@@ -117,6 +173,8 @@ def _annex_add(
     keys: dict[str, str] = {}
     failures: dict[str, str] = {}
     # one line a path, in their order; an empty one for what it does not add
+    if len(lines) < len(paths):
+        raise DatasetError(f"git-annex gave {len(lines)} answers for {len(paths)} files")
     for path, line in zip(paths, lines, strict=False):
         if not line.strip():
             continue
@@ -124,6 +182,8 @@ def _annex_add(
             answer = json.loads(line)
         except ValueError as exc:
             raise DatasetError(f"git-annex gave an answer that is no JSON for '{path}'") from exc
+        if answer.get("input", [path]) != [path] and path.isprintable():
+            raise DatasetError(f"git-annex answered about {answer['input']}, not '{path}'")
         if not answer.get("success"):
             words = " ".join(answer.get("error-messages") or ["git-annex could not add it"])
             failures[path] = " ".join(words.split())

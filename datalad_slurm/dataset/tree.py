@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from types import TracebackType
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["TreeReader"]
+__all__ = ["TreeReader", "is_file_mode"]
 
 _DIRECTORY = "40000"
 _SUBDATASET = "160000"
+
+
+def is_file_mode(mode: str) -> bool:
+    """Return whether a mode is that of a file or a link."""
+    return mode not in (_DIRECTORY, _SUBDATASET)
 
 
 class TreeReader:
@@ -32,13 +36,7 @@ class TreeReader:
     def __init__(self, repo: Repo, commit: str) -> None:
         self._commit = commit
         self._trees: dict[str, dict[str, tuple[str, str]]] = {}
-        self._process = subprocess.Popen(
-            ["git", "cat-file", "--batch"],
-            cwd=repo.root,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+        self._process = repo.start("cat-file", "--batch")
 
     def __enter__(self) -> TreeReader:
         return self

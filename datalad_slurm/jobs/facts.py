@@ -26,7 +26,6 @@ def job_facts(job: TrackedJob, status: JobStatus) -> dict[str, Any]:
     if elapsed is None and start is not None and end is not None:
         elapsed = end - start
     facts: dict[str, Any] = {
-        "attempts": max(slurm_job.attempt for slurm_job in job.slurm_jobs),
         "cluster": _common(row.cluster for row in rows) or job.slurm_jobs[0].cluster,
         "commit": job.commit_at_submission,
         "cpu_seconds": _sum(row.cpu_seconds for row in rows),

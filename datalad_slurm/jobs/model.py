@@ -128,6 +128,13 @@ class JobStatus:
         return bool(self.tasks) and all(task.answer is Answer.KNOWN for task in self.tasks)
 
     @property
+    def is_unknown(self) -> bool:
+        """Whether Slurm has answered, and knows nothing of any task."""
+        return not self.failure and all(
+            task.answer is Answer.NOT_YET and not task.word for task in self.tasks
+        )
+
+    @property
     def word(self) -> str:
         """One word for the whole job, in Slurm's terms.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from datalad_slurm.jobs.model import JobStatus
+from datalad_slurm.jobs.model import Answer, JobStatus
 
 __all__ = ["Action", "FailedJobs", "decide"]
 
@@ -31,15 +31,18 @@ class Action(Enum):
     REFUSE = "refuse"
 
 
-def decide(status: JobStatus, failed_jobs: FailedJobs) -> Action:
+def decide(status: JobStatus, failed_jobs: FailedJobs, *, close_unknown: bool = False) -> Action:
     """Return what to do with a job of this status.
 
     Only a known ending is an ending: what is not known stays open whatever
-    the user wants done with failed jobs.
+    the user wants done with failed jobs. A job that Slurm does not know at all
+    is closed only when that was asked for.
     """
+    if status.is_unknown and close_unknown:
+        return Action.CLOSE
     if not status.has_ended:
         still_open = any(
-            not task.state.has_ended for task in status.tasks if task.answer.value == "known"
+            not task.state.has_ended for task in status.tasks if task.answer is Answer.KNOWN
         )
         return Action.WAIT if still_open or status.is_answered else Action.ASK_AGAIN
     if status.is_ok or failed_jobs is FailedJobs.ACCEPT:

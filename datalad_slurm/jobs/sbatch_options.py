@@ -1,16 +1,50 @@
-"""What can be told from sbatch's options before the job is submitted."""
+"""What can be told from sbatch's options before the job is submitted.
+
+Good enough to unlock a log before a job writes it, not to decide what is
+committed: that slurmctld tells.
+"""
 
 from __future__ import annotations
 
-import itertools
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["directives", "log_names", "split_words"]
+__all__ = ["chdir", "directives", "log_names", "sbatch_calls", "split_words"]
 
-#: Options of sbatch(1) that name a log file.
-_LOG_OPTIONS = ("-o", "--output", "-e", "--error")
+#: Options of sbatch(1) that take no value, or only one behind an equals sign.
+_WITHOUT_VALUE = frozenset(
+    [
+        "--contiguous",
+        "--exclusive",
+        "--get-user-env",
+        "--help",
+        "--hold",
+        "--ignore-pbs",
+        "--nice",
+        "--no-kill",
+        "--no-requeue",
+        "--overcommit",
+        "--oversubscribe",
+        "--parsable",
+        "--propagate",
+        "--quiet",
+        "--reboot",
+        "--requeue",
+        "--share",
+        "--spread-job",
+        "--stepmgr",
+        "--test-only",
+        "--usage",
+        "--use-min-nodes",
+        "--verbose",
+        "--version",
+        "--wait",
+    ]
+)
+_SHORT_WITHOUT_VALUE = frozenset("hHkOQsvVW")
+#: Patterns that make a name different for each job; such a log is never there before.
+_UNIQUE = re.compile(r"%\d*[AjJ]")
 _DIRECTIVE = re.compile(r"^#SBATCH\s+(.*)$", re.MULTILINE)
 
 
@@ -27,23 +61,51 @@ def directives(script: str) -> list[str]:
     return [word for line in _DIRECTIVE.findall(script) for word in split_words(line)]
 
 
-def log_names(words: Iterable[str]) -> Iterator[str]:
-    """Yield file names that options give for logs, as long as they hold no pattern.
+def sbatch_calls(words: Sequence[str]) -> Iterator[tuple[list[str], str]]:
+    """Yield options and script of each sbatch in a command.
 
-    This reads a command without knowing all of its options, so it may find
-    too much or too little: good enough to unlock a log before a job writes it,
-    not to decide what is committed.
+    sbatch reads no options behind the script's name: those are the script's.
     """
-    words = list(words)
-    for word, following in itertools.zip_longest(words, words[1:], fillvalue=""):
-        option, equals, value = word.partition("=")
-        if option in _LOG_OPTIONS and word.startswith("--"):
-            name = value if equals else following
-        elif word in _LOG_OPTIONS:
-            name = following
-        elif word.startswith(("-o", "-e")) and not word.startswith("--"):
-            name = word[2:]
-        else:
-            continue
-        if name and "%" not in name:
-            yield name
+    for start, word in enumerate(words):
+        if word.rpartition("/")[2] == "sbatch":
+            rest = words[start + 1 :]
+            length = _length_of_options(rest)
+            yield list(rest[:length]), rest[length] if length < len(rest) else ""
+
+
+def _length_of_options(words: Sequence[str]) -> int:
+    position = 0
+    while position < len(words) and words[position].startswith("-") and words[position] != "-":
+        position += 1 if _is_whole(words[position]) else 2
+    return min(position, len(words))
+
+
+def _is_whole(option: str) -> bool:
+    """Return whether the value of an option, if it has one, is in the same word."""
+    if option.startswith("--"):
+        return "=" in option or option in _WITHOUT_VALUE
+    return len(option) > 2 or option[1:] in _SHORT_WITHOUT_VALUE
+
+
+def _values(words: Sequence[str], short: str, name: str) -> Iterator[str]:
+    for position, word in enumerate(words):
+        if word in (f"-{short}", f"--{name}"):
+            yield from words[position + 1 : position + 2]
+        elif word.startswith(f"--{name}="):
+            yield word.partition("=")[2]
+        elif word.startswith(f"-{short}") and not word.startswith("--"):
+            yield word[2:]
+
+
+def log_names(options: Iterable[str]) -> Iterator[str]:
+    """Yield the names that options give for logs, but none that is new for each job."""
+    words = list(options)
+    for short, name in (("o", "output"), ("e", "error")):
+        for value in _values(words, short, name):
+            if value and not _UNIQUE.search(value):
+                yield value
+
+
+def chdir(options: Iterable[str]) -> str:
+    """Return the directory that options let the job run in, or nothing."""
+    return next(_values(list(options), "D", "chdir"), "")

@@ -25,6 +25,10 @@ __all__ = ["Observation", "combine", "resolve"]
 
 #: Clocks of login node and controller may differ; ids are not reused this fast (seconds).
 _SUBMIT_TIME_SLACK = 300
+#: Seconds after the last task's end until tasks that nobody mentions are believed to be gone.
+_SETTLED = 60
+#: The same for an array of which it is not known how many tasks it has.
+_SETTLED_UNKNOWN_SIZE = 3600
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,13 @@ class Observation:
     accounting: Sequence[AccountingRow] = ()
     queue_failure: str = ""
     accounting_failure: str = ""
+    #: when it was taken, seconds since the epoch
+    time: float = 0.0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether both slurmctld and the accounting have answered."""
+        return not self.queue_failure and not self.accounting_failure
 
 
 def resolve(job: SlurmJob, seen: Observation) -> JobStatus:
@@ -49,11 +60,32 @@ def resolve(job: SlurmJob, seen: Observation) -> JobStatus:
     is_complete = tasks is not None
     if tasks is None:
         tasks = tuple(sorted({*queue, *accounting})) or (TaskId(job.job_id),)
-        # Once slurmctld has forgotten the whole job, accounting had MinJobAge to catch up.
-        is_complete = not queue and not seen.queue_failure and bool(accounting)
+        is_plain = tasks == (TaskId(job.job_id),)
+        settled = _has_settled(accounting.values(), seen, _SETTLED_UNKNOWN_SIZE)
+        is_complete = not queue and bool(accounting) and (is_plain or settled)
     statuses = tuple(_resolve_task(t, queue.get(t), accounting.get(t), seen) for t in tasks)
+    if len(statuses) > 1 and not queue and _has_settled(accounting.values(), seen, _SETTLED):
+        # seen on 22.05: of an array's task that is cancelled while it waits, nothing is kept
+        statuses = tuple(map(_gone_if_unseen, statuses))
     failures = (seen.queue_failure, seen.accounting_failure)
     return JobStatus(statuses, is_complete, "; ".join(filter(None, failures)))
+
+
+def _has_settled(rows: Iterable[AccountingRow], seen: Observation, seconds: float) -> bool:
+    """Return whether all that is known of a job has ended, and that for some time."""
+    rows = list(rows)
+    return (
+        bool(rows)
+        and seen.is_whole
+        and all(row.state.has_ended for row in rows)
+        and all(row.ended is not None and row.ended < seen.time - seconds for row in rows)
+    )
+
+
+def _gone_if_unseen(status: TaskStatus) -> TaskStatus:
+    if status.answer is not Answer.NOT_YET or status.word:
+        return status
+    return TaskStatus(status.task, JobState.CANCELLED, JobState.CANCELLED.value)
 
 
 def combine(statuses: Iterable[JobStatus]) -> JobStatus:

@@ -41,6 +41,8 @@ class Submission:
     said: str
     #: whether sbatch ran and it is not known what became of it
     is_in_doubt: bool = False
+    #: whether our sbatch saw the jobs; else they are only what the command printed
+    is_noted: bool = True
 
 
 def sbatch_path() -> str | None:
@@ -101,11 +103,12 @@ def submit(command: str, cwd: Path, token: str, notes: Path) -> Submission:
             child.wait()
     printed = os.fsdecode(b"".join(out))
     jobs, is_in_doubt = read_notes(notes)
+    is_noted = bool(jobs)
     if not jobs:
         jobs = parse_printed(printed)
     said = os.fsdecode(b"".join(err)).strip() or printed.strip()
     words = "; ".join(line.strip() for line in said.splitlines() if line.strip())
-    return Submission(tuple(jobs), child.returncode, words, is_in_doubt)
+    return Submission(tuple(jobs), child.returncode, words, is_in_doubt, is_noted)
 
 
 def read_notes(notes: Path) -> tuple[list[Submitted], bool]:

@@ -10,7 +10,7 @@ from datalad_slurm.jobs.tasks import TaskId, expand_index_list
 from datalad_slurm.slurm.notation import parse_number
 from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, query
 
-__all__ = ["describe", "parse_job", "parse_records"]
+__all__ = ["describe", "owner_id", "parse_job", "parse_records"]
 
 #: Keys whose value fills the rest of the line, spaces and all.
 _WHOLE_LINE = (
@@ -43,9 +43,24 @@ _PRIVATE = frozenset(
         "SubmitLine",
     }
 )
-#: True for a moment only, or kept elsewhere.
-_PASSING = frozenset(
-    {"JobState", "Reason", "RunTime", "EndTime", "StartTime", "Priority", "LastSchedEval"}
+#: True at submission only; how the job ended is asked later.
+_TRUE_FOR_A_MOMENT = frozenset(
+    {
+        "AccrueTime",
+        "EligibleTime",
+        "EndTime",
+        "ExitCode",
+        "JobState",
+        "LastSchedEval",
+        "PreemptTime",
+        "Priority",
+        "Reason",
+        "Restarts",
+        "RunTime",
+        "SecsPreSuspend",
+        "StartTime",
+        "SuspendTime",
+    }
 )
 _NO_VALUE = ("", "(null)", "N/A", "Unknown", "None")
 
@@ -62,6 +77,19 @@ def describe(job_id: int, cluster: str = "", timeout: float = DEFAULT_TIMEOUT) -
     if cluster:
         argv[1:1] = [f"--clusters={cluster}"]
     return parse_job(query(argv, timeout), job_id, cluster)
+
+
+def owner_id(job_id: int, timeout: float = DEFAULT_TIMEOUT) -> int | None:
+    """Return the numeric user id of a job's owner, or None when it is not told.
+
+    Raises
+    ------
+    QueryFailedError
+        When slurmctld does not answer, or does not know the job (any more).
+    """
+    records = parse_records(query(["scontrol", "show", "job", str(job_id)], timeout))
+    match = re.search(r"\((\d+)\)$", records[0].get("UserId", "")) if records else None
+    return int(match[1]) if match else None
 
 
 def parse_records(text: str) -> list[dict[str, str]]:
@@ -122,7 +150,7 @@ def parse_job(text: str, job_id: int, cluster: str = "") -> SlurmJob:
     facts = {
         key: value
         for key, value in first.items()
-        if key not in _PRIVATE | _PASSING and value not in _NO_VALUE
+        if key not in _PRIVATE | _TRUE_FOR_A_MOMENT and value not in _NO_VALUE
     }
     return SlurmJob(
         job_id=job_id,

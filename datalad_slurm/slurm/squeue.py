@@ -10,11 +10,12 @@ from datalad_slurm.jobs.states import JobState
 from datalad_slurm.slurm.notation import parse_number, parse_task_name
 from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, in_chunks, query
 
-__all__ = ["find_comments", "parse", "parse_comments", "show"]
+__all__ = ["find_comments", "find_submitted_in", "parse", "parse_comments", "show"]
 
 #: Without the job's name: that may hold line breaks, and so feign rows of other jobs.
 _FORMAT = "%i|%T|%V|%M|%r"
 _COMMENT_FORMAT = "%i|%k"
+_PLACE_FORMAT = "%i|%V|%Z"
 
 
 def show(
@@ -43,6 +44,19 @@ def find_comments(timeout: float = DEFAULT_TIMEOUT) -> dict[int, str]:
     """Return the comments of all own jobs that slurmctld holds, by their ids."""
     argv = ["squeue", "--noheader", "--states=all", f"--format={_COMMENT_FORMAT}", "--me"]
     return parse_comments(query(argv, timeout))
+
+
+def find_submitted_in(directory: str, since: int, timeout: float = DEFAULT_TIMEOUT) -> list[int]:
+    """Return the ids of own jobs that were submitted in a directory since a time."""
+    argv = ["squeue", "--noheader", "--states=all", f"--format={_PLACE_FORMAT}", "--me"]
+    found: list[int] = []
+    for line in query(argv, timeout).split("\n"):
+        name, _, rest = line.partition("|")
+        moment, _, place = rest.partition("|")
+        named = parse_task_name(name.strip())
+        if named and place == directory and (parse_number(moment) or 0) >= since:
+            found.append(named.tasks[0].job_id)
+    return sorted(set(found))
 
 
 def parse(text: str) -> list[QueueRow]:

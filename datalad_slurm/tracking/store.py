@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,12 @@ class Tracker:
                 row.logs = [[log.pattern, log.index] for log in job.logs]
                 row.tasks = None if job.tasks is None else fold_tasks(job.tasks)
                 row.facts = dict(job.facts)
+
+    def note_extra(self, tracked_id: int, extra: Mapping[str, Any]) -> None:
+        """Note more about a job, beside what was noted before."""
+        with self.database.transaction() as session:
+            row = session.get_one(JobRow, tracked_id)
+            row.extra = {**row.extra, **extra}
 
     def forget(self, tracked_ids: Iterable[int]) -> None:
         """Drop jobs with their claims."""

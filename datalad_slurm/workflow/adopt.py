@@ -109,5 +109,4 @@ def _as_submitted(job_id: int, timeout: float, *, is_queued: bool) -> tuple[str,
 def _as_accounted(job_id: int, timeout: float) -> SlurmJob:
     rows = sacct.show([job_id], timeout=timeout)
     submitted = min((row.submitted for row in rows if row.submitted), default=None)
-    tasks = tuple(sorted(row.task for row in rows))
-    return SlurmJob(job_id, submitted=submitted, tasks=tasks or None)
+    return SlurmJob(job_id, submitted=submitted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from datalad_slurm.jobs.facts import job_facts, task_rows
 from datalad_slurm.jobs.logs import candidates, names_for
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.record import RunRecord
-from datalad_slurm.workflow.context import Context
+from datalad_slurm.workflow.context import Context, lgr
 
-__all__ = ["Findings", "await_outputs", "collect", "write_facts"]
+__all__ = ["Findings", "await_outputs", "collect", "logs_of", "write_facts"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Findings:
     not_committable: tuple[str, ...]
     #: absolute paths of logs outside the dataset
     logs_elsewhere: tuple[str, ...]
+    #: logs of other jobs that are still open, by path, with the id of that job
+    logs_of_others: Mapping[str, int]
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -85,49 +87,98 @@ def await_outputs(context: Context, jobs: Sequence[tuple[TrackedJob, JobStatus]]
         time.sleep(0.25)
 
 
-def collect(context: Context, job: TrackedJob, status: JobStatus) -> Findings:
-    """Return what there is of a job to commit."""
+def collect(
+    context: Context, job: TrackedJob, status: JobStatus, others: Mapping[str, int]
+) -> Findings:
+    """Return what there is of a job to commit.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    job : TrackedJob
+        The job.
+    status : JobStatus
+        How it ended.
+    others : mapping
+        Logs of other open jobs, by path: those may still be written.
+    """
     repo = context.repo
     files: dict[str, None] = {}
     odd: dict[str, None] = {}
     missing: list[str] = []
     for output in job.outputs:
+        if inside(repo, str(repo.root / output)) != output:
+            odd[output] = None  # a directory above it has become a link to elsewhere
+            continue
         found = list(walk(repo, output))
         if not found:
             missing.append(output)
         for path, is_committable in found:
             (files if is_committable else odd)[path] = None
     logs, elsewhere = _find_logs(repo, job, status)
+    foreign = {path: others[path] for path in (*files, *logs) if path in others}
     return Findings(
-        job, status, tuple(files), tuple(logs), tuple(missing), tuple(odd), tuple(elsewhere)
+        job,
+        status,
+        files=tuple(path for path in files if path not in foreign),
+        slurm_files=tuple(path for path in logs if path not in foreign),
+        missing=tuple(missing),
+        not_committable=tuple(odd),
+        logs_elsewhere=tuple(elsewhere),
+        logs_of_others=foreign,
     )
+
+
+def logs_of(
+    context: Context, jobs: Iterable[tuple[TrackedJob, JobStatus | None]]
+) -> dict[str, int]:
+    """Return the paths in the dataset at which jobs have, or will have, their logs."""
+    found: dict[str, int] = {}
+    for job, status in jobs:
+        for path in _log_paths(job, status):
+            relative = inside(context.repo, path)
+            if relative:
+                found[relative] = job.job_id
+    return found
+
+
+def _log_paths(job: TrackedJob, status: JobStatus | None) -> Iterator[str]:
+    for slurm_job in job.slurm_jobs:
+        facts = {task.task: task.facts for task in status.tasks} if status else {}
+        for task in slurm_job.tasks or ():
+            known = facts.get(task)
+            for name in names_for(slurm_job.logs, task):
+                yield from candidates(name, task, known.raw_id if known else None, "")
 
 
 def _find_logs(repo: Repo, job: TrackedJob, status: JobStatus) -> tuple[list[str], list[str]]:
     """Return logs in the dataset, relative to its root, and logs elsewhere, absolute."""
-    facts = {task.task: task.facts for task in status.tasks}
     within: dict[str, None] = {}
     elsewhere: dict[str, None] = {}
     for slurm_job in job.slurm_jobs:
-        tasks = [task.task for task in status.tasks if task.task.job_id == slurm_job.job_id]
-        for task in tasks:
-            known = facts[task]
+        for task in status.tasks:
+            if task.task.job_id != slurm_job.job_id:
+                continue
+            known = task.facts
             raw_id, node = (known.raw_id, _first_node(known.nodes)) if known else (None, "")
-            for name in names_for(slurm_job.logs, task):
-                paths = candidates(name, task, raw_id, node)
-                path = next((path for path in paths if os.path.lexists(path)), None)
-                if path is None or not Path(path).is_file():
+            for name in names_for(slurm_job.logs, task.task):
+                paths = candidates(name, task.task, raw_id, node)
+                path = next((path for path in paths if Path(path).is_file()), None)
+                if path is None:
+                    if known and known.started:
+                        lgr.warning("the log %s of job %s is not there", paths[0], task.task)
                     continue
                 relative = inside(repo, path)
-                if (
-                    relative
-                    and not relative.startswith(".git/")
-                    and not subdataset_above(repo, relative)
-                ):
+                if relative and _is_ours(repo, relative):
                     within[relative] = None
                 else:
                     elsewhere[path] = None
     return list(within), list(elsewhere)
+
+
+def _is_ours(repo: Repo, path: str) -> bool:
+    return not path.startswith(".git/") and subdataset_above(repo, path) is None
 
 
 def _first_node(nodes: str) -> str:
@@ -148,6 +199,8 @@ def write_facts(context: Context, findings: Findings) -> Findings:
         name = f"slurm-job-{slurm_job.job_id}.env.json"
         beside = next(iter(findings.slurm_files), None)
         directory = str(Path(beside).parent) if beside else findings.job.pwd
+        while not (repo.root / directory).is_dir():
+            directory = os.path.dirname(directory)  # noqa: PTH120 - ends at the root, ""
         path = os.path.normpath(Path(directory) / name)
         content: dict[str, Any] = dict(slurm_job.facts)
         content["accounting"] = task_rows(findings.status, slurm_job.job_id)

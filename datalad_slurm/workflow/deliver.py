@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from datalad_slurm.dataset.commits import NewCommit, build, drop_private_refs
-from datalad_slurm.dataset.publish import contains, move_branch, read_head, update_index
+from datalad_slurm.dataset.publish import (
+    contains,
+    move_branch,
+    not_checked_out,
+    read_head,
+    update_index,
+)
 from datalad_slurm.dataset.sidecar import place_record
-from datalad_slurm.dataset.stage import Change, Staging, drop_staging_index, stage
-from datalad_slurm.dataset.tree import TreeReader
+from datalad_slurm.dataset.stage import Change, Staging, drop_staging_index, is_committed, stage
+from datalad_slurm.dataset.tree import TreeReader, is_file_mode
 from datalad_slurm.jobs.errors import PublicationError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.record import render_message
@@ -46,12 +52,26 @@ def settle_publications(context: Context) -> None:
 
 
 def deliver(
-    context: Context, jobs: Sequence[tuple[TrackedJob, JobStatus]], message: str
+    context: Context,
+    jobs: Sequence[tuple[TrackedJob, JobStatus]],
+    others: Mapping[str, int],
+    message: str,
 ) -> Iterator[Outcome]:
     """Commit jobs that have ended, and forget them.
 
     Only for the one process that finishes jobs. A job of which a file cannot
     be committed stays open.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    jobs : sequence of pairs of TrackedJob and JobStatus
+        What to commit.
+    others : mapping
+        Logs of jobs that stay open, by path: not to be committed with these.
+    message : str
+        Added to each commit's message.
 
     Raises
     ------
@@ -61,21 +81,23 @@ def deliver(
     if not jobs:
         return
     await_outputs(context, jobs)
-    collected = [write_facts(context, collect(context, job, status)) for job, status in jobs]
-    records = {}
-    for findings in collected:
-        record, sidecar = place_record(
-            context.repo,
-            findings.record().to_json(),
-            context.settings.record_directory,
-            use_sidecar=context.settings.record_sidecar,
-        )
-        records[findings.job.id] = (record, (*findings.paths, *sidecar))
-    every_path = dict.fromkeys(path for _, paths in records.values() for path in paths)
-    staging = stage(context.repo, list(every_path))
+    records: dict[int, tuple[Findings, str, tuple[str, ...]]] = {}
+    for job, status in jobs:
+        try:
+            findings = write_facts(context, collect(context, job, status, others))
+            record, sidecar = place_record(
+                context.repo,
+                findings.record().to_json(),
+                context.settings.record_directory,
+                use_sidecar=context.settings.record_sidecar,
+            )
+        except OSError as exc:
+            yield Outcome("finish", "error", _unreadable(job, exc), details=_details(job))
+            continue
+        records[job.id] = (findings, record, tuple(dict.fromkeys((*findings.paths, *sidecar))))
+    staging = _staged(context, [path for *_, paths in records.values() for path in paths])
     parcels = []
-    for findings in collected:
-        record, paths = records[findings.job.id]
+    for findings, record, paths in records.values():
         failed = [path for path in paths if path in staging.failures]
         if failed:
             yield from _kept_open(findings, failed, staging)
@@ -83,13 +105,29 @@ def deliver(
         text = render_message(
             findings.job.job_id, findings.status.word, [findings.job.message, message], record
         )
-        changes = tuple(staging.changes[path] for path in dict.fromkeys(paths))
+        changes = tuple(staging.changes[path] for path in paths if path in staging.changes)
         parcels.append(_Parcel(findings, text, changes))
     if not parcels:
         return
     commits = _publish(context, parcels)
     for parcel, commit in zip(parcels, commits, strict=True):
         yield from _delivered(parcel, commit)
+
+
+def _staged(context: Context, paths: Sequence[str]) -> Staging:
+    """Stage what differs from the last commit; the rest is as it should be."""
+    repo = context.repo
+    committed: dict[str, tuple[str, str]] = {}
+    changed: dict[str, None] = {}
+    with TreeReader(repo, read_head(repo).commit) as tree:
+        for path in dict.fromkeys(paths):
+            entry = tree.lookup(path)
+            if entry is not None and is_committed(repo, path, *entry):
+                continue
+            changed[path] = None
+            if entry is not None and is_file_mode(entry[0]):
+                committed[path] = entry
+    return stage(repo, list(changed), committed)
 
 
 def _publish(context: Context, parcels: Sequence[_Parcel]) -> list[str]:
@@ -101,12 +139,15 @@ def _publish(context: Context, parcels: Sequence[_Parcel]) -> list[str]:
         ids = build(context.repo, uuid.uuid4().hex, head.commit, commits)
         tracked_ids = [parcel.findings.job.id for parcel in parcels]
         publication = publications.note(database, head.branch, head.commit, ids[-1], tracked_ids)
-        # The index comes first: between the two the files look staged, not deleted.
-        update_index(context.repo, (change for commit in commits for change in commit.changes))
-        if move_branch(context.repo, head, ids[-1], f"slurm-finish: {len(ids)} job(s)"):
-            publications.complete(database, publication)
-            drop_private_refs(context.repo)
-            return ids
+        if read_head(context.repo) == head:
+            # The index comes first: between the two the files look staged, not deleted.
+            update_index(context.repo, (c for commit in commits for c in commit.changes))
+            if move_branch(context.repo, head, ids[-1], f"slurm-finish: {len(ids)} job(s)"):
+                publications.complete(database, publication)
+                drop_private_refs(context.repo)
+                if head.branch == "HEAD":
+                    lgr.warning("HEAD is detached: no branch holds the new commits")
+                return ids
         publications.discard(database, publication)
         lgr.info("%s has moved meanwhile; building the commits on its new tip", head.branch)
     raise PublicationError(
@@ -117,18 +158,22 @@ def _publish(context: Context, parcels: Sequence[_Parcel]) -> list[str]:
 
 def _with_deletions(context: Context, parcels: Sequence[_Parcel], base: str) -> list[NewCommit]:
     """Return the commits to build; what a job took away from its outputs is deleted."""
-    commits: list[NewCommit] = []
+    gone: list[list[str]] = []
     with TreeReader(context.repo, base) as tree:
         for parcel in parcels:
-            present = {change.path for change in parcel.changes}
-            gone = (
-                Change(path)
-                for output in parcel.findings.job.outputs
-                for path in tree.files_below(output)
-                if path not in present and _is_gone(context, path)
-            )
-            commits.append(NewCommit(parcel.message, (*parcel.changes, *dict.fromkeys(gone))))
-    return commits
+            job = parcel.findings.job
+            # links that scheduling removed, and the job has not written, were not taken away
+            kept = {*parcel.findings.paths, *job.extra.get("removed_outputs", ())}
+            below = (path for output in job.outputs for path in tree.files_below(output))
+            gone.append([p for p in dict.fromkeys(below) if p not in kept and _is_gone(context, p)])
+    left_out = not_checked_out(context.repo, [path for paths in gone for path in paths])
+    return [
+        NewCommit(
+            parcel.message,
+            (*parcel.changes, *(Change(path) for path in paths if path not in left_out)),
+        )
+        for parcel, paths in zip(parcels, gone, strict=True)
+    ]
 
 
 def _is_gone(context: Context, path: str) -> bool:
@@ -143,8 +188,19 @@ def _parents(path: str) -> Iterator[str]:
         yield path
 
 
+def _details(job: TrackedJob) -> dict[str, object]:
+    return {"slurm_job_id": job.job_id}
+
+
+def _unreadable(job: TrackedJob, exc: OSError) -> str:
+    return (
+        f"Slurm job {job.label} was not committed and is still open: {exc.strerror} "
+        f"({exc.filename}); mend that and run `datalad slurm-finish` again"
+    )
+
+
 def _kept_open(findings: Findings, failed: Sequence[str], staging: Staging) -> Iterator[Outcome]:
-    details = {"slurm_job_id": findings.job.job_id}
+    details = _details(findings.job)
     for path in failed:
         yield Outcome("add", "error", staging.failures[path], path, "file", details)
     yield Outcome(
@@ -159,27 +215,21 @@ def _kept_open(findings: Findings, failed: Sequence[str], staging: Staging) -> I
 
 def _delivered(parcel: _Parcel, commit: str) -> Iterator[Outcome]:
     findings = parcel.findings
-    details = {"slurm_job_id": findings.job.job_id, "commit": commit}
+    label = findings.job.label
+    details = {**_details(findings.job), "commit": commit}
     for change in parcel.changes:
         key = {"key": change.key} if change.key else {}
         yield Outcome("add", "ok", path=change.path, type="file", details=details | key)
-    yield Outcome(
-        "save", "ok", type="dataset", details=details | {"slurm_state": findings.status.word}
+    state = {"slurm_state": findings.status.word}
+    yield Outcome("save", "ok", type="dataset", details=details | state)
+    problems = dict.fromkeys(
+        findings.missing, f"job {label} declared this output, but there is nothing"
+    ) | dict.fromkeys(
+        findings.not_committable,
+        f"job {label} left something here that cannot be committed: a repository, a special "
+        "file, or a link on the way that leads elsewhere",
     )
-    for path in findings.missing:
-        yield Outcome(
-            "add",
-            "impossible",
-            f"job {findings.job.label} declared this output, but there is nothing",
-            path or None,
-            details=details,
-        )
-    for path in findings.not_committable:
-        yield Outcome(
-            "add",
-            "impossible",
-            f"job {findings.job.label} left a repository or a special file here, which cannot "
-            "be committed",
-            path,
-            details=details,
-        )
+    for path, problem in problems.items():
+        yield Outcome("add", "impossible", problem, path or None, details=details)
+    for path, other in findings.logs_of_others.items():
+        yield Outcome("add", "notneeded", f"it is a log of job {other}, which is open", path)

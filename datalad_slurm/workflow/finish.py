@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from datalad_slurm.dataset.commits import check_identity
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.plan import Action, FailedJobs, decide
 from datalad_slurm.tracking.finisher import only_finisher
+from datalad_slurm.workflow.collect import logs_of
 from datalad_slurm.workflow.context import Context, Outcome, lgr
 from datalad_slurm.workflow.deliver import deliver, settle_publications
 from datalad_slurm.workflow.observe import describe_submitted, observe
@@ -21,6 +23,8 @@ def finish(
     job_ids: Sequence[int] | None,
     failed_jobs: FailedJobs,
     message: str = "",
+    *,
+    close_unknown: bool = False,
 ) -> Iterator[Outcome]:
     """Commit or close jobs that have ended; say of the others why not.
 
@@ -34,6 +38,8 @@ def finish(
         What to do with jobs that have not ended well.
     message : str
         Added to each commit's message.
+    close_unknown : bool
+        Whether to forget jobs of which Slurm knows nothing at all.
 
     Raises
     ------
@@ -59,12 +65,17 @@ def finish(
             yield Outcome("finish", "notneeded", "there are no open jobs")
             return
         statuses = observe(context, jobs, for_record=True)
-        plan = {job.id: decide(statuses[job.id], failed_jobs) for job in jobs}
-        yield from deliver(
-            context,
-            [(job, statuses[job.id]) for job in jobs if plan[job.id] is Action.COMMIT],
-            message,
-        )
+        plan = {
+            job.id: decide(statuses[job.id], failed_jobs, close_unknown=close_unknown)
+            for job in jobs
+        }
+        ended = [(job, statuses[job.id]) for job in jobs if plan[job.id] is Action.COMMIT]
+        staying = [
+            (job, statuses.get(job.id))
+            for job in (context.tracker.open_jobs() if ended else ())
+            if plan.get(job.id) is not Action.COMMIT
+        ]
+        yield from deliver(context, ended, logs_of(context, staying), message)
         context.tracker.forget(job.id for job in jobs if plan[job.id] is Action.CLOSE)
         for job in jobs:
             if plan[job.id] is not Action.COMMIT:
@@ -85,6 +96,9 @@ def _described(context: Context, jobs: list[TrackedJob]) -> list[TrackedJob]:
 def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
     details = {"slurm_job_id": job.job_id, "slurm_state": status.word}
     states = f"Statuses: {status.describe()}"
+    if action is Action.CLOSE and status.is_unknown:
+        said = f"Closing a job that Slurm does not know. {states}"
+        return Outcome("finish", "ok", said, details=details)
     if action is Action.CLOSE:
         return Outcome(
             "finish", "ok", f"Closing failed / cancelled jobs. {states}", details=details
@@ -92,11 +106,18 @@ def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
     message = f"Slurm job(s) for job {job.label} are not complete. {states}"
     if action is Action.REFUSE:
         finish_it = f"datalad slurm-finish {job.label}"
+        outputs = " ".join(f"-o {shlex.quote(path)}" for path in job.declared_outputs)
         message += (
             f". To commit what it left: {finish_it} --accept-failed-jobs; to drop it: "
-            f"{finish_it} --close-failed-jobs; to run it again: drop it, then schedule it anew"
+            f"{finish_it} --close-failed-jobs; to run it again: drop it, then in '{job.pwd}' "
+            f"datalad slurm-schedule {outputs} {job.cmd}"
         )
     elif action is Action.ASK_AGAIN:
         why = f" ({status.failure})" if status.failure else ""
         message += f". Whether it has ended is not known{why}; try again later"
+        if status.is_unknown:
+            message += (
+                ", or, if Slurm has lost the job for good, drop it: datalad slurm-finish "
+                f"{job.label} --close-unknown-jobs"
+            )
     return Outcome("finish", "impossible", message, details=details)

@@ -15,6 +15,7 @@ from datalad_slurm.jobs.model import (
     JobStatus,
     QueueRow,
     SlurmJob,
+    TaskStatus,
     TrackedJob,
 )
 from datalad_slurm.jobs.status import Observation, combine, resolve
@@ -25,6 +26,8 @@ __all__ = ["describe_submitted", "observe"]
 
 #: Seconds in which the accounting usually catches up with slurmctld.
 _ACCOUNTING_LAG = 6.0
+#: Seconds for which a job of which nobody knows may not have been heard of yet.
+_NEW = 60.0
 
 
 def observe(
@@ -89,7 +92,7 @@ def _look(
         accounting = pool.submit(
             sacct.show, ids, cluster, since, with_steps=with_steps, timeout=timeout
         )
-    seen = Observation()
+    seen = Observation(time=time.time())
     try:
         seen = replace(seen, queue=queue.result())
     except QueryFailedError as exc:
@@ -111,10 +114,7 @@ def _await_accounting(
         lagging = [
             job
             for job in slurm_jobs
-            if any(
-                (task.has_ended and task.facts is None) or task.answer is Answer.NOT_YET
-                for task in resolve(job, select(job.job_id)).tasks
-            )
+            if any(_may_be_told_soon(job, task) for task in resolve(job, select(job.job_id)).tasks)
         ]
         if not lagging:
             break
@@ -127,8 +127,17 @@ def _await_accounting(
             [*(row for row in seen.accounting if row.task.job_id not in again), *later.accounting],
             later.queue_failure,
             later.accounting_failure,
+            later.time,
         )
     return seen
+
+
+def _may_be_told_soon(job: SlurmJob, task: TaskStatus) -> bool:
+    """Return whether the accounting is about to tell more of a task."""
+    if task.answer is Answer.NOT_YET:
+        is_new = job.submitted is None or job.submitted > time.time() - _NEW
+        return bool(task.word) or is_new
+    return task.has_ended and task.facts is None
 
 
 def describe_submitted(

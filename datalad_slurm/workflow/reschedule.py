@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from datalad_slurm.dataset.sidecar import read_sidecar
+from datalad_slurm.jobs.claims import is_below
 from datalad_slurm.jobs.errors import InvalidRequestError, RecordError
 from datalad_slurm.jobs.record import RunRecord, Sidecar, parse_message, parse_record
 from datalad_slurm.workflow.context import Context, Outcome
@@ -54,7 +56,7 @@ def reschedule(
         extra_inputs=record.extra_inputs,
         message=message,
         chain=(*record.chain, commit),
-        overwrites=_logs_of_fixed_name(record),
+        overwrites=(*_files_made(context, commit, record), *_logs_of_fixed_name(record)),
         assume_ready=assume_ready,
     )
     if not cwd.is_dir():
@@ -105,12 +107,28 @@ def _outputs(record: RunRecord) -> tuple[str, ...]:
     return _literal(outputs)
 
 
+def _files_made(context: Context, commit: str, record: RunRecord) -> Iterator[str]:
+    """Yield the outputs that a commit added or changed: its job will write them again."""
+    listed = context.repo.run(
+        "diff-tree", "-r", "-z", "--root", "--no-commit-id", "--name-only", "--no-renames",
+        "--diff-filter=d", commit,
+    )  # fmt: skip
+    outputs = ["" if path == "." else path for path in record.declared_outputs]
+    for raw in filter(None, listed.split(b"\0")):
+        path = os.fsdecode(raw)
+        if any(is_below(path, output) for output in outputs) and path not in record.slurm_outputs:
+            yield path
+
+
 def _logs_of_fixed_name(record: RunRecord) -> tuple[str, ...]:
     """Return the logs that the new job will write again: those not named after the old one."""
+    ids = {str(job_id) for job_id in (record.slurm_job_id, *record.slurm.get("jobs", ()))}
     return tuple(
         path
         for path in record.slurm_outputs
-        if path in record.outputs and str(record.slurm_job_id) not in path
+        if path in record.outputs
+        and ids.isdisjoint(re.findall(r"\d+", path))
+        and not path.endswith(".env.json")
     )
 
 

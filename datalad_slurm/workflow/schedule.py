@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import uuid
@@ -12,10 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from datalad_slurm.dataset.paths import inside, normalise_output
-from datalad_slurm.dataset.prepare import is_annex_link, make_writable
+from datalad_slurm.dataset.prepare import Prepared, is_annex_link, make_writable, undo
 from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError, SubmissionError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
-from datalad_slurm.jobs.sbatch_options import directives, log_names, split_words
+from datalad_slurm.jobs.sbatch_options import (
+    chdir,
+    directives,
+    log_names,
+    sbatch_calls,
+    split_words,
+)
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.placeholders import Placeholders
@@ -23,6 +30,9 @@ from datalad_slurm.workflow.submissions import (
     adopt,
     drop_notes,
     find_by_token,
+    in_flight,
+    is_confirmed,
+    jobs_past_shim,
     notes_directory,
     settle_claims,
 )
@@ -74,13 +84,17 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
     """
     claim, command, placeholders = _validated(context, request)
     settle_claims(context)
-    claim = context.tracker.claim(claim, check=request.check_outputs)
-    notes = notes_directory(context, claim.token)
-    with _released_unless_submitted(context, claim):
-        yield from _prepared(context, request, claim, placeholders)
-        notes.mkdir(parents=True)
-        submission = sbatch.submit(command(), request.cwd, claim.token, notes)
-    jobs = _settled(context, claim, submission)
+    with in_flight(claim.token):
+        claim = context.tracker.claim(claim, check=request.check_outputs)
+        notes = notes_directory(context, claim.token)
+        with _undone_unless_submitted(context, claim) as undoing:
+            if request.assume_ready not in ("inputs", "both"):
+                yield from placeholders.fetch_inputs(request.extra_inputs)
+            if request.assume_ready not in ("outputs", "both"):
+                yield from _made_writable(context, request, claim, undoing)
+            notes.mkdir(parents=True)
+            submission = sbatch.submit(command(), request.cwd, claim.token, notes)
+            jobs = _settled(context, claim, submission)
     message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
     if submission.exit_code:
         message += f", though the command ended with exit status {submission.exit_code}"
@@ -90,6 +104,8 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
 def _validated(
     context: Context, request: Request
 ) -> tuple[TrackedJob, Callable[[], str], Placeholders]:
+    if "\0" in request.cmd:
+        raise InvalidRequestError("a command cannot hold a null character")
     if not request.cmd.strip():
         raise InvalidRequestError("there is no command to submit, such as `sbatch job.sh`")
     if sbatch.sbatch_path() is None:
@@ -141,33 +157,37 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
 
 
 @contextmanager
-def _released_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[None]:
-    """Free the claim when something goes wrong before sbatch was called."""
+def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[list[Prepared]]:
+    """Free the claim, and undo what was prepared, unless a job was or may have been submitted."""
+    prepared: list[Prepared] = []
     try:
-        yield
-    except BaseException:
+        yield prepared
+    except QueryFailedError:
+        raise  # a job may have been submitted
+    except BaseException as exc:
         jobs, in_doubt = sbatch.read_notes(notes_directory(context, claim.token))
-        if not jobs and not in_doubt:
-            context.tracker.forget([claim.id])
-            drop_notes(context, claim.token)
+        if jobs or (in_doubt and not isinstance(exc, SubmissionError)):
+            raise
+        context.tracker.forget([claim.id])
+        drop_notes(context, claim.token)
+        for each in prepared:
+            undo(context.repo, each)
         raise
 
 
-def _prepared(
-    context: Context, request: Request, claim: TrackedJob, placeholders: Placeholders
+def _made_writable(
+    context: Context, request: Request, claim: TrackedJob, undoing: list[Prepared]
 ) -> Iterator[Outcome]:
-    """Fetch inputs, and make outputs writable, as `datalad run` does."""
-    if request.assume_ready not in ("inputs", "both"):
-        yield from placeholders.fetch_inputs(request.extra_inputs)
-    if request.assume_ready not in ("outputs", "both"):
-        logs = _logs_to_overwrite(context, request)
-        unlocked, removed = make_writable(
-            context.repo, (*claim.outputs, *request.overwrites, *logs)
-        )
-        for path in unlocked:
-            yield Outcome("unlock", "ok", path=path, type="file")
-        for path in removed:
-            yield Outcome("remove", "ok", "its content is not here", path=path, type="file")
+    logs = _logs_to_overwrite(context, request)
+    prepared = make_writable(context.repo, (*claim.outputs, *request.overwrites, *logs))
+    undoing.append(prepared)
+    removed = [path for path, _ in prepared.removed]
+    if removed:
+        context.tracker.note_extra(claim.id, {"removed_outputs": removed})
+    for path in prepared.unlocked:
+        yield Outcome("unlock", "ok", path=path, type="file")
+    for path in removed:
+        yield Outcome("remove", "ok", "its content is not here", path=path, type="file")
 
 
 def _logs_to_overwrite(context: Context, request: Request) -> Iterator[str]:
@@ -177,13 +197,16 @@ def _logs_to_overwrite(context: Context, request: Request) -> Iterator[str]:
     job would fail before its first line. slurmctld tells the names of logs,
     but only when the job may have started already.
     """
-    words = split_words(request.cmd)
-    for word in words:
-        words = [*words, *directives(_script_text(request.cwd / word))]
-    for name in log_names(words):
-        path = inside(context.repo, str(request.cwd / name))
-        if path and is_annex_link(context.repo, path):
-            yield path
+    for options, script in sbatch_calls(split_words(request.cmd)):
+        words = [*options, *directives(_script_text(request.cwd / script))] if script else options
+        directory = request.cwd / (chdir(words) or ".")
+        for name in log_names(words):
+            # what only the node knows may be anything, but stays in its directory
+            pattern = re.sub(r"%\d*[a-zA-Z]", "*", glob.escape(name).replace("%%", "%"))
+            for found in glob.iglob(os.path.join(glob.escape(str(directory)), pattern)):  # noqa: PTH118, PTH207
+                path = inside(context.repo, found)
+                if path and is_annex_link(context.repo, path):
+                    yield path
 
 
 def _script_text(path: Path) -> str:
@@ -198,13 +221,15 @@ def _script_text(path: Path) -> str:
 
 def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> list[SlurmJob]:
     """Track the jobs that were submitted, or free the claim when there are none."""
-    jobs = [SlurmJob(job.job_id, job.cluster) for job in done.jobs]
+    jobs = [SlurmJob(job.job_id, job.cluster, claim.claimed_at) for job in done.jobs]
+    if not done.is_noted:
+        jobs = [job for job in jobs if is_confirmed(context, claim, job)]
     if not jobs and done.is_in_doubt:
         # sbatch can fail after the controller took the job
         try:
             patient = _LOST_CONTACT.search(done.said) is not None
             found = find_by_token(context, claim, patient=patient)
-            jobs = [SlurmJob(job_id) for job_id in found]
+            jobs = [SlurmJob(job_id, submitted=claim.claimed_at) for job_id in found]
         except QueryFailedError as exc:
             raise QueryFailedError(
                 f"it is not known whether a job was submitted ({exc}); its outputs stay claimed "
@@ -212,9 +237,15 @@ def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> li
             ) from exc
     if jobs:
         return adopt(context, claim, jobs)
-    context.tracker.forget([claim.id])
-    drop_notes(context, claim.token)
+    unseen = jobs_past_shim(context, claim)
     said = f": {done.said}" if done.said else ""
+    if unseen:
+        ids = ", ".join(map(str, unseen))
+        raise SubmissionError(
+            f"the command told of no job, but {ids} was submitted from here meanwhile; if it is "
+            f"the command's, track it with `datalad slurm-schedule --job-id {unseen[0]}` and the "
+            f"same outputs{said}"
+        )
     raise SubmissionError(
         f"the command submitted no job (exit status {done.exit_code}){said}"
         if done.exit_code

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
-from datalad_slurm.slurm import sacct, sbatch, squeue
-from datalad_slurm.tracking.process import is_running
+from datalad_slurm.slurm import sacct, sbatch, scontrol, squeue
+from datalad_slurm.tracking.process import current_process, is_running
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.observe import describe_submitted
 
-__all__ = ["adopt", "drop_notes", "find_by_token", "notes_directory", "settle_claims"]
+__all__ = [
+    "adopt",
+    "drop_notes",
+    "find_by_token",
+    "in_flight",
+    "is_confirmed",
+    "jobs_past_shim",
+    "notes_directory",
+    "settle_claims",
+]
 
 #: Until then the accounting may not have heard of a new job (seconds).
 _ACCOUNTING_LAG = 15.0
+#: Login node and controller may have different clocks (seconds).
+_CLOCK_SLACK = 5
+#: Tokens of claims that this process is submitting.
+_in_flight: set[str] = set()
 
 
 def notes_directory(context: Context, token: str) -> Path:
@@ -45,17 +61,18 @@ def settle_claims(context: Context) -> None:
     for token in set(noted) - {claim.token for claim in claims}:
         drop_notes(context, token)
     for claim in claims:
-        if claim.claimed_by is not None and is_running(claim.claimed_by):
+        if _is_being_submitted(claim):
             continue
         notes = notes_directory(context, claim.token)
         if sbatch.is_alive(notes):
             lgr.info("the submission of %r is still under way", claim.cmd)
             continue
         jobs, in_doubt = sbatch.read_notes(notes)
-        found = [SlurmJob(job.job_id, job.cluster) for job in jobs]
+        found = [SlurmJob(job.job_id, job.cluster, claim.claimed_at) for job in jobs]
         if in_doubt and not found:
             try:
-                found = [SlurmJob(job_id) for job_id in find_by_token(context, claim)]
+                ids = find_by_token(context, claim)
+                found = [SlurmJob(job_id, submitted=claim.claimed_at) for job_id in ids]
             except QueryFailedError as exc:
                 lgr.warning(
                     "it is not known whether %r was submitted before its scheduler ended: %s; "
@@ -74,9 +91,70 @@ def settle_claims(context: Context) -> None:
                 claim.claimed_by,
             )
         else:
+            was_started = (notes / "alive").exists()
+            for job_id in jobs_past_shim(context, claim) if was_started else ():
+                lgr.warning(
+                    "job %s may be that of %r, whose scheduling was interrupted; if so, track it "
+                    "with `datalad slurm-schedule --job-id %s` and its outputs",
+                    job_id,
+                    claim.cmd,
+                    job_id,
+                )
             context.tracker.forget([claim.id])
             drop_notes(context, claim.token)
-            lgr.info("freed the outputs of %r, which was never submitted", claim.cmd)
+            lgr.info("freed the outputs of %r, for which no job is known", claim.cmd)
+
+
+def _is_being_submitted(claim: TrackedJob) -> bool:
+    """Return whether the process that made a claim is still at it."""
+    if claim.claimed_by == current_process():
+        return claim.token in _in_flight  # a process may live on, and its submission have failed
+    return claim.claimed_by is not None and is_running(claim.claimed_by) is True
+
+
+@contextmanager
+def in_flight(token: str) -> Iterator[None]:
+    """Mark a claim as one that this process is submitting."""
+    _in_flight.add(token)
+    try:
+        yield
+    finally:
+        _in_flight.discard(token)
+
+
+def is_confirmed(context: Context, claim: TrackedJob, job: SlurmJob) -> bool:
+    """Return whether a job of which only a command's output told is that command's.
+
+    Any program may print a number. The job must be the user's own, and have
+    been submitted since the claim. If slurmctld does not answer, it is
+    believed: better to track a job that is none than to lose one.
+    """
+    timeout = context.settings.query_timeout
+    try:
+        known = scontrol.describe(job.job_id, job.cluster, timeout)
+        owner = scontrol.owner_id(job.job_id, timeout) if not job.cluster else None
+    except QueryFailedError as exc:
+        return "Invalid job id" not in str(exc)
+    is_own = owner is None or owner == os.getuid()
+    return is_own and (known.submitted or 0) >= claim.claimed_at - _CLOCK_SLACK
+
+
+def jobs_past_shim(context: Context, claim: TrackedJob) -> list[int]:
+    """Return own jobs that are not tracked and may be a claim's, though nothing told of them.
+
+    A command can call sbatch by its full path, or reset PATH, and hide what it
+    prints.
+    """
+    directory = str(context.repo.root / claim.pwd)
+    since = claim.claimed_at - _CLOCK_SLACK
+    try:
+        found = squeue.find_submitted_in(
+            os.path.realpath(directory), since, context.settings.query_timeout
+        )
+    except QueryFailedError:
+        return []
+    tracked = {job.job_id for each in context.tracker.open_jobs() for job in each.slurm_jobs}
+    return [job_id for job_id in found if job_id not in tracked]
 
 
 def adopt(context: Context, claim: TrackedJob, found: list[SlurmJob]) -> list[SlurmJob]:
