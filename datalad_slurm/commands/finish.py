@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -15,12 +16,16 @@ from datalad_next.commands import (
     eval_results,
 )
 from datalad_next.constraints import EnsureBool, EnsureStr
+from datalad_next.uis import ui_switcher as ui
 
 from datalad_slurm.commands.constraints import EnsureJobIds, dataset_with_repository
 from datalad_slurm.commands.results import run_flow
 from datalad_slurm.commands.schedule import message_parameter, render
 
 __all__ = ["Finish"]
+
+#: Files of one job that are named on a terminal; redirected output names them all.
+_FILES_SHOWN = 10
 
 
 class _Validator(EnsureCommandParameterization):
@@ -203,8 +208,13 @@ class Finish(ValidatedInterface):
     @staticmethod
     def custom_result_renderer(res: dict[str, Any], **kwargs: Any) -> None:
         """Print a result; entries of a list wait for the summary."""
-        if not kwargs.get("list_open_jobs") or res["status"] != "ok":
+        if kwargs.get("list_open_jobs") and res["status"] == "ok":
+            return
+        rank = res.get("rank", 0)
+        if rank < _FILES_SHOWN or not sys.stdout.isatty():
             render(res)
+        elif rank == _FILES_SHOWN:
+            ui.message(f"  [{res['of'] - rank} more files of job {res['slurm_job_id']}]")
 
     @staticmethod
     def custom_result_summary_renderer(
@@ -212,7 +222,6 @@ class Finish(ValidatedInterface):
     ) -> None:
         """Print the table of open jobs, or how many results there were of each kind."""
         from datalad.interface.utils import render_action_summary
-        from datalad_next.uis import ui_switcher as ui
 
         from datalad_slurm.commands.table import open_jobs_table
         from datalad_slurm.workflow.listing import LIST_ACTION

@@ -132,7 +132,7 @@ class Repo:
             raise DatasetError(f"git could not be started: {exc.strerror}") from exc
         if done.returncode not in ok_codes:
             raise DatasetError(
-                f"git {args[0]} failed: {_first_words(done.stderr, done.returncode)}"
+                f"git {_subcommand(args)} failed: {_first_words(done.stderr, done.returncode)}"
             )
         return done.stdout
 
@@ -154,6 +154,14 @@ class Repo:
         """Return git's one-line answer, or None when it exits with 1 or has none to give."""
         answer = os.fsdecode(self.run(*args, ok_codes=(0, 1))).strip()
         return answer or None
+
+
+def _subcommand(args: Sequence[str]) -> str:
+    """Return git's command among its arguments, behind any ``-c name=value``."""
+    position = 0
+    while position < len(args) and args[position] == "-c":
+        position += 2
+    return args[position] if position < len(args) else ""
 
 
 def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:

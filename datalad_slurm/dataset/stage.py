@@ -8,15 +8,23 @@ import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["Change", "Staging", "drop_staging_index", "file_stat", "is_committed", "stage"]
+__all__ = ["Change", "Form", "Staging", "drop_staging_index", "file_stat", "is_committed", "stage"]
 
 _INDEX_NAME = "staging.index"
 _LINK_MODE = "120000"
+
+
+class Form(Enum):
+    """How git-annex holds a file."""
+
+    LOCKED = "locked"
+    UNLOCKED = "unlocked"
 
 
 @dataclass(frozen=True)
@@ -51,16 +59,14 @@ class Staging:
     failures: dict[str, str] = field(default_factory=dict)
 
 
-def stage(
-    repo: Repo, paths: Sequence[str], committed: Mapping[str, tuple[str, str]] | None = None
-) -> Staging:
+def stage(repo: Repo, paths: Sequence[str], committed: Mapping[str, Form] | None = None) -> Staging:
     """Annex or hash files, and return what a commit is to hold for them.
 
     An index of its own serves this, so the cost does not depend on how much
-    the dataset holds, and the user's index stays as it is. It starts with what
-    is committed at these paths, so that git-annex treats them as it does
-    known files: what is unlocked stays unlocked. That a path is ignored by
-    ``.gitignore`` does not matter: it was declared.
+    the dataset holds, and the user's index stays as it is. What is committed
+    already keeps its form: unlocked files stay unlocked, and annexed dotfiles
+    annexed. That a path is ignored by ``.gitignore`` does not matter: it was
+    declared.
 
     Parameters
     ----------
@@ -69,7 +75,7 @@ def stage(
     paths : sequence of str
         Files and links, no directories, relative to the root.
     committed : mapping, optional
-        Mode and object id that the last commit holds at some of the paths.
+        How the last commit holds some of the paths.
 
     Raises
     ------
@@ -82,16 +88,13 @@ def stage(
     drop_staging_index(repo)
     env = {"GIT_INDEX_FILE": str(index)}
     try:
-        if committed:
-            entries = (
-                f"{mode} {blob}\t".encode() + os.fsencode(path) + b"\0"
-                for path, (mode, blob) in committed.items()
-            )
-            repo.run("update-index", "-z", "--index-info", input=b"".join(entries), env=env)
+        keys: dict[str, str] = {}
         if repo.has_annex:
-            keys, failures = _annex_add(repo, paths, env)
+            failures: dict[str, str] = {}
+            for options, group in _by_options(paths, committed or {}).items():
+                _annex_add(repo, options, group, env, keys=keys, failures=failures)
         else:
-            keys, failures = {}, _git_add(repo, paths, env)
+            failures = _git_add(repo, paths, env)
         wanted = set(paths)
         changes = {
             path: _change(repo, path, mode, blob, keys.get(path, ""))
@@ -153,11 +156,34 @@ def drop_staging_index(repo: Repo) -> None:
         left.unlink(missing_ok=True)
 
 
+def _by_options(
+    paths: Iterable[str], committed: Mapping[str, Form]
+) -> dict[tuple[str, ...], list[str]]:
+    """Return paths by the configuration with which they keep their form."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for path in paths:
+        form = committed.get(path)
+        options: tuple[str, ...] = ()
+        if form is Form.UNLOCKED:
+            options += ("-c", "annex.addunlocked=true")
+        if form is not None and any(part.startswith(".") for part in path.split("/")):
+            options += ("-c", "annex.dotfiles=true")
+        groups.setdefault(options, []).append(path)
+    return groups
+
+
 def _annex_add(
-    repo: Repo, paths: Sequence[str], env: dict[str, str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the keys of annexed paths, and why others failed."""
+    repo: Repo,
+    options: Sequence[str],
+    paths: Sequence[str],
+    env: dict[str, str],
+    *,
+    keys: dict[str, str],
+    failures: dict[str, str],
+) -> None:
+    """Add paths, and note the keys of annexed ones, and why others failed."""
     said = repo.run(
+        *options,
         "annex",
         "add",
         "--batch",
@@ -170,8 +196,6 @@ def _annex_add(
         ok_codes=(0, 1),  # 1: some paths failed, each says so
     )
     lines = said.split(b"\n")
-    keys: dict[str, str] = {}
-    failures: dict[str, str] = {}
     # one line a path, in their order; an empty one for what it does not add
     if len(lines) < len(paths):
         raise DatasetError(f"git-annex gave {len(lines)} answers for {len(paths)} files")
@@ -189,7 +213,6 @@ def _annex_add(
             failures[path] = " ".join(words.split())
         elif answer.get("key"):
             keys[path] = answer["key"]
-    return keys, failures
 
 
 def _git_add(repo: Repo, paths: Sequence[str], env: dict[str, str]) -> dict[str, str]:

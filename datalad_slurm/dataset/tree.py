@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.stage import Form
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["TreeReader", "is_file_mode"]
+__all__ = ["TreeReader"]
 
 _DIRECTORY = "40000"
 _SUBDATASET = "160000"
+_LINK = "120000"
 
 
-def is_file_mode(mode: str) -> bool:
+def _is_file_mode(mode: str) -> bool:
     """Return whether a mode is that of a file or a link."""
     return mode not in (_DIRECTORY, _SUBDATASET)
 
@@ -63,6 +65,16 @@ class TreeReader:
             mode, oid = entry
         return mode, oid
 
+    def form(self, path: str) -> Form | None:
+        """Return how git-annex holds the file at a path, or None when it does not."""
+        entry = self.lookup(path)
+        if entry is None or not _is_file_mode(entry[0]):
+            return None
+        _, content = self._read(entry[1], b"blob")
+        if entry[0] == _LINK:
+            return Form.LOCKED if b"annex/objects/" in content else None
+        return Form.UNLOCKED if content.startswith(b"/annex/objects/") else None
+
     def files_below(self, path: str) -> Iterator[str]:
         """Yield the path itself if it is a file or link, else all files below it.
 
@@ -87,10 +99,10 @@ class TreeReader:
 
     def _entries(self, oid: str) -> dict[str, tuple[str, str]]:
         if oid not in self._trees:
-            self._trees[oid] = _parse_tree(*self._read(oid))
+            self._trees[oid] = _parse_tree(*self._read(oid, b"tree"))
         return self._trees[oid]
 
-    def _read(self, oid: str) -> tuple[str, bytes]:
+    def _read(self, oid: str, kind: bytes) -> tuple[str, bytes]:
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise DatasetError("git cat-file has no pipes")
@@ -100,8 +112,8 @@ class TreeReader:
             header = stdout.readline().split()
         except BrokenPipeError as exc:
             raise DatasetError("git cat-file ended early") from exc
-        if len(header) != 3 or header[1] != b"tree":
-            raise DatasetError(f"git has no directory {oid}; is the repository damaged?")
+        if len(header) != 3 or header[1] != kind:
+            raise DatasetError(f"git has no {kind.decode()} {oid}; is the repository damaged?")
         content = stdout.read(int(header[2]))
         stdout.read(1)
         return header[0].decode(), content

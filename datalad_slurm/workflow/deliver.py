@@ -15,8 +15,15 @@ from datalad_slurm.dataset.publish import (
     update_index,
 )
 from datalad_slurm.dataset.sidecar import place_record
-from datalad_slurm.dataset.stage import Change, Staging, drop_staging_index, is_committed, stage
-from datalad_slurm.dataset.tree import TreeReader, is_file_mode
+from datalad_slurm.dataset.stage import (
+    Change,
+    Form,
+    Staging,
+    drop_staging_index,
+    is_committed,
+    stage,
+)
+from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.errors import PublicationError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.record import render_message
@@ -117,7 +124,7 @@ def deliver(
 def _staged(context: Context, paths: Sequence[str]) -> Staging:
     """Stage what differs from the last commit; the rest is as it should be."""
     repo = context.repo
-    committed: dict[str, tuple[str, str]] = {}
+    committed: dict[str, Form] = {}
     changed: dict[str, None] = {}
     with TreeReader(repo, read_head(repo).commit) as tree:
         for path in dict.fromkeys(paths):
@@ -125,8 +132,9 @@ def _staged(context: Context, paths: Sequence[str]) -> Staging:
             if entry is not None and is_committed(repo, path, *entry):
                 continue
             changed[path] = None
-            if entry is not None and is_file_mode(entry[0]):
-                committed[path] = entry
+            form = tree.form(path)
+            if form is not None:
+                committed[path] = form
     return stage(repo, list(changed), committed)
 
 
@@ -217,9 +225,10 @@ def _delivered(parcel: _Parcel, commit: str) -> Iterator[Outcome]:
     findings = parcel.findings
     label = findings.job.label
     details = {**_details(findings.job), "commit": commit}
-    for change in parcel.changes:
-        key = {"key": change.key} if change.key else {}
-        yield Outcome("add", "ok", path=change.path, type="file", details=details | key)
+    for number, change in enumerate(parcel.changes):
+        more = {"key": change.key} if change.key else {}
+        rank = {"rank": number, "of": len(parcel.changes)}
+        yield Outcome("add", "ok", path=change.path, type="file", details=details | more | rank)
     state = {"slurm_state": findings.status.word}
     yield Outcome("save", "ok", type="dataset", details=details | state)
     problems = dict.fromkeys(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def stand_in(tmp_path, monkeypatch):
     bin_dir.mkdir()
 
     def place(program, body):
-        real = shutil.which(program)
+        real = shutil.which(program, path=os.environ["PATH"].replace(f"{bin_dir}:", ""))
         (bin_dir / program).write_text(f"#!/bin/bash\nreal={real}\n{body}\n")
         (bin_dir / program).chmod(0o755)
         monkeypatch.setenv("PATH", str(bin_dir), prepend=":")

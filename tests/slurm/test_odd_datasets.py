@@ -104,7 +104,7 @@ def test_a_file_that_cannot_be_added_keeps_its_job_open_and_no_other(box, slurm,
     stand_in(
         "git",
         'case " $* " in *" annex add "*) $real "$@" | '
-        f"""sed -E '/"b\\/a"/s/"error-messages":\\[\\],(.*)"success":true/\1{refused}/' ;;"""
+        f"""sed -E '/"b\\/a"/s/"error-messages":\\[\\],(.*)"success":true/\\1{refused}/' ;;"""
         ' *) exec $real "$@" ;; esac',
     )
     results = finish(box)
