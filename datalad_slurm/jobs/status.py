@@ -62,7 +62,8 @@ def resolve(job: SlurmJob, seen: Observation) -> JobStatus:
         tasks = tuple(sorted({*queue, *accounting})) or (TaskId(job.job_id),)
         is_plain = tasks == (TaskId(job.job_id),)
         settled = _has_settled(accounting.values(), seen, _SETTLED_UNKNOWN_SIZE)
-        is_complete = not queue and bool(accounting) and (is_plain or settled)
+        is_forgotten = not queue and not seen.queue_failure
+        is_complete = is_forgotten and bool(accounting) and (is_plain or settled)
     statuses = tuple(_resolve_task(t, queue.get(t), accounting.get(t), seen) for t in tasks)
     if len(statuses) > 1 and not queue and _has_settled(accounting.values(), seen, _SETTLED):
         # seen on 22.05: of an array's task that is cancelled while it waits, nothing is kept

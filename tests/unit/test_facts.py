@@ -38,7 +38,6 @@ PLAIN = job(
 
 def test_all_that_is_known_of_a_plain_job():
     assert job_facts(PLAIN, JobStatus((known("COMPLETED", **FACTS),))) == {
-        "attempts": 1,
         "cluster": "testbed",
         "commit": "c0ffee",
         "cpu_seconds": 1.5,
@@ -60,7 +59,7 @@ def test_all_that_is_known_of_a_plain_job():
 
 
 def test_what_is_not_known_is_left_out():
-    assert job_facts(job(SlurmJob(12)), array("COMPLETED")) == {"attempts": 1, "state": "COMPLETED"}
+    assert job_facts(job(SlurmJob(12)), array("COMPLETED")) == {"state": "COMPLETED"}
 
 
 def test_nothing_used_is_known_and_stays():
@@ -101,7 +100,6 @@ def test_several_jobs_of_one_command_are_listed():
     status = JobStatus((known("COMPLETED", TaskId(12)), known("COMPLETED", TaskId(15))))
     facts = job_facts(both, status)
     assert facts["jobs"] == [12, 15]
-    assert facts["attempts"] == 2
     assert facts["submit"] == "2023-11-14T22:13:20+00:00"
     assert [group["ids"] for group in facts["tasks"]] == ["12", "15"]
 

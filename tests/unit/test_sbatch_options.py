@@ -14,7 +14,7 @@ from datalad_slurm.jobs.sbatch_options import directives, log_names, split_words
         ("sbatch -olog -eerr job.sh", ["log", "err"]),
         ("sbatch --output=a --error b job.sh", ["a", "b"]),
         ("sbatch --output 'a b' x", ["a b"]),
-        ("sbatch -o slurm-%j.out --error=%x x", []),
+        ("sbatch -o slurm-%j.out --error=%x x", ["%x"]),
         ("sbatch --open-mode=append --export=ALL x", []),
         ("sbatch job.sh -o", []),
         ("sbatch 'unbalanced", []),
