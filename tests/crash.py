@@ -22,6 +22,7 @@ _STAND_IN = """\
 [ "$PPID" = "$(cat {dir}/pid)" ] || [ {name} = sbatch ] || exec {real} "$@"
 number=$(( $(cat {dir}/count) + 1 ))
 echo $number > {dir}/count
+echo {name} "${{@:1:6}}" >> {dir}/calls
 [ $number != "$(cat {dir}/at)" ] && exec {real} "$@"
 printf '%s ' {name} "$@" > {dir}/hit
 [ "$(cat {dir}/when)" = after ] && {{ {real} "$@"; status=$?; }}
@@ -60,7 +61,8 @@ class Crasher:
         """
         for name, content in {"count": 0, "at": at, "when": when, "signal": int(sig)}.items():
             (self.directory / name).write_text(f"{content}\n")
-        (self.directory / "hit").unlink(missing_ok=True)
+        for left in ("hit", "calls"):
+            (self.directory / left).unlink(missing_ok=True)
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from datalad_slurm.jobs.errors import QueryFailedError
@@ -86,19 +85,15 @@ def _look(
     timeout = context.settings.query_timeout
     submitted = [job.submitted for job in slurm_jobs]
     since = None if None in submitted else min(s for s in submitted if s is not None)
-    # Both at once: should slurmctld forget a job in between, it is not known yet, no more.
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        queue = pool.submit(squeue.show, ids, cluster, timeout)
-        accounting = pool.submit(
-            sacct.show, ids, cluster, since, with_steps=with_steps, timeout=timeout
-        )
     seen = Observation(time=time.time())
     try:
-        seen = replace(seen, queue=queue.result())
+        # slurmctld first: what it forgets in between, the accounting has
+        seen = replace(seen, queue=squeue.show(ids, cluster, timeout))
     except QueryFailedError as exc:
         seen = replace(seen, queue_failure=str(exc))
     try:
-        return replace(seen, accounting=accounting.result())
+        rows = sacct.show(ids, cluster, since, with_steps=with_steps, timeout=timeout)
+        return replace(seen, accounting=rows)
     except QueryFailedError as exc:
         return replace(seen, accounting_failure=str(exc))
 

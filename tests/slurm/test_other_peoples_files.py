@@ -70,9 +70,11 @@ def test_options_of_the_script_are_not_sbatchs(clone, slurm, options):
 
 def test_files_that_have_not_changed_keep_the_form_they_have(box, slurm):
     (box.path / "out").mkdir()
+    with (box.path / ".gitattributes").open("a") as attributes:
+        attributes.write("in-git annex.largefiles=nothing\n")
     for name in ("in-git", "unlocked", "locked", ".dotfile"):
         (box.path / "out" / name).write_text(name)
-    box.git("-c", "annex.largefiles=nothing", "add", "out/in-git")
+    box.git("add", "out/in-git", ".gitattributes")
     box.git("-c", "annex.dotfiles=true", "annex", "add", "--quiet", "out")
     box.git("commit", "-qm", "files")
     box.git("annex", "unlock", "--quiet", "out/unlocked")
