@@ -44,11 +44,6 @@ class Change:
         """Whether the path is taken out of the tree."""
         return not self.mode
 
-    @property
-    def is_unlocked(self) -> bool:
-        """Whether the working tree holds content where git holds a pointer to it."""
-        return bool(self.key) and self.mode != _LINK_MODE
-
 
 @dataclass(frozen=True)
 class Staging:
