@@ -6,16 +6,14 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from datalad_slurm.dataset.diff import changes_of_commits
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.stage import Change
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.claims import is_below
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["PRIVATE_REFS", "NewCommit", "build", "check_identity", "drop_private_refs"]
-
-#: Where commits grow until they are published.
-PRIVATE_REFS = "refs/datalad-slurm/"
+__all__ = ["NewCommit", "build", "check_identity", "drop_private_refs"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def build(repo: Repo, name: str, base: str, commits: Sequence[NewCommit]) -> lis
     -----
     ``git fast-import`` runs no hooks and signs nothing.
     """
-    ref = PRIVATE_REFS + name
+    ref = repo.private_refs + name
     marks = repo.state_file(f"{name}.marks")
     identity = {
         role: repo.run("var", f"GIT_{role.upper()}_IDENT").strip()
@@ -110,24 +108,9 @@ def _quoted(path: str) -> bytes:
 
 
 def _verify(repo: Repo, commits: dict[str, NewCommit]) -> None:
-    listed = repo.run(
-        "diff-tree", "--stdin", "-r", "-z", "--root", "--no-renames",
-        input="".join(f"{commit}\n" for commit in commits).encode(),
-    )  # fmt: skip
-    seen: dict[str, dict[str, tuple[str, str]]] = {commit: {} for commit in commits}
-    current = ""
-    fields = iter(listed.split(b"\0"))
-    for field in fields:
-        if not field:
-            continue
-        if not field.startswith(b":"):
-            current = field.decode().strip()
-            continue
-        _, mode, _, blob, status = field.decode().split(" ")
-        path = os.fsdecode(next(fields))
-        seen[current][path] = ("", "") if status == "D" else (mode, blob)
+    seen = changes_of_commits(repo, commits)
     for commit, planned in commits.items():
-        _verify_one(repo, commit, planned, seen[commit])
+        _verify_one(repo, commit, planned, {each.path: each.new for each in seen[commit]})
 
 
 def _verify_one(
@@ -152,6 +135,6 @@ def drop_private_refs(repo: Repo) -> None:
     """Drop what builds have left; only for the one process that may build."""
     for marks in repo.state_dir.glob("*.marks"):
         marks.unlink(missing_ok=True)
-    listed = os.fsdecode(repo.run("for-each-ref", "--format=%(refname)", PRIVATE_REFS))
+    listed = os.fsdecode(repo.run("for-each-ref", "--format=%(refname)", repo.private_refs))
     if refs := listed.split():
         repo.run("update-ref", "--stdin", input="".join(f"delete {ref}\n" for ref in refs).encode())

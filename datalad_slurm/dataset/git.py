@@ -39,9 +39,14 @@ class Repo:
     ----------
     root : Path
         Top of the working tree, symbolic links resolved.
+    guest : str
+        Given when the repository is a subdataset in which another dataset's
+        jobs are committed: a name for that dataset, so that its files and refs
+        do not meet those of the subdataset's own jobs.
     """
 
     root: Path
+    guest: str = ""
 
     @cached_property
     def git_dir(self) -> Path:
@@ -80,7 +85,12 @@ class Repo:
     @property
     def state_dir(self) -> Path:
         """Where this extension keeps its files."""
-        return self.git_dir / STATE_DIR
+        return self.git_dir / STATE_DIR / self.guest
+
+    @property
+    def private_refs(self) -> str:
+        """Where commits grow until they are published."""
+        return f"refs/datalad-slurm/{self.guest or 'own'}/"
 
     def state_file(self, name: str) -> Path:
         """Return the path of a file of ours; its directory is made."""

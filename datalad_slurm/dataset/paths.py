@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.jobs.errors import InvalidRequestError
 
-__all__ = ["inside", "normalise_output", "subdataset_above", "walk"]
+__all__ = ["foreign_repository", "inside", "normalise_output", "walk"]
 
 
 def inside(repo: Repo, path: str) -> str | None:
@@ -44,8 +45,8 @@ def normalise_output(repo: Repo, output: str, cwd: Path) -> str:
     Raises
     ------
     InvalidRequestError
-        When it lies outside the dataset, inside the git directory, or in
-        another dataset.
+        When it lies outside the dataset, inside the git directory, or in a
+        repository that is no subdataset.
     """
     if not output or "\0" in output:
         raise InvalidRequestError("an output needs a name")
@@ -66,52 +67,59 @@ def normalise_output(repo: Repo, output: str, cwd: Path) -> str:
             )
     if path is None:
         raise InvalidRequestError(f"output '{output}' is outside the dataset {repo.root}")
-    if path.split("/", 1)[0] == ".git":
+    if ".git" in path.split("/"):
         raise InvalidRequestError(f"output '{output}' is inside the git directory of the dataset")
-    other = subdataset_above(repo, path)
+    other = foreign_repository(Hierarchy(repo), path)
     if other is not None:
         raise InvalidRequestError(
-            f"output '{output}' is in the subdataset '{other}'; schedule the job in that dataset"
+            f"output '{output}' is in the repository '{other}', which is no subdataset of the "
+            f"dataset {repo.root}; `git submodule add ./{other}` would make it one"
         )
     return path
 
 
-def subdataset_above(repo: Repo, path: str) -> str | None:
-    """Return the repository inside the dataset that holds `path`, if there is one."""
+def foreign_repository(hierarchy: Hierarchy, path: str) -> str | None:
+    """Return the repository in the dataset that holds `path`, if that is no subdataset."""
     parts = path.split("/") if path else []
     for count in range(1, len(parts) + 1):
         above = "/".join(parts[:count])
-        if above in repo.registered_subdatasets or (repo.root / above / ".git").exists():
+        is_repository = (hierarchy.top.root / above / ".git").exists()
+        if is_repository and not hierarchy.is_subdataset(above):
             return above
     return None
 
 
-def walk(repo: Repo, path: str) -> Iterator[tuple[str, bool]]:
+def walk(
+    repo: Repo, path: str, is_subdataset: Callable[[str], bool] = lambda path: False
+) -> Iterator[tuple[str, bool]]:
     """Yield what lies at and below `path`, and whether it can be committed.
 
-    What cannot be committed is a nested repository, which is not entered, and
-    whatever is neither file nor link, such as a named pipe. Directories that
-    are links are yielded, not followed.
+    What cannot be committed is a nested repository that is no subdataset,
+    which is not entered, and whatever is neither file nor link, such as a named
+    pipe. Directories that are links are yielded, not followed.
     """
     top = repo.root / path if path else repo.root
     if not top.is_symlink() and top.is_dir():
-        yield from _walk_directory(repo, path)
+        yield from _walk_directory(repo, path, is_subdataset)
     elif top.is_symlink() or top.exists():
         yield path, top.is_symlink() or top.is_file()
 
 
-def _walk_directory(repo: Repo, directory: str) -> Iterator[tuple[str, bool]]:
+def _walk_directory(
+    repo: Repo, directory: str, is_subdataset: Callable[[str], bool]
+) -> Iterator[tuple[str, bool]]:
     pending = [directory]
     while pending:
         current = pending.pop()
         with os.scandir(repo.root / current) as entries:
             listed = sorted(entries, key=lambda entry: entry.name)
-        if current and any(entry.name == ".git" for entry in listed):
+        is_repository = any(entry.name == ".git" for entry in listed)
+        if current and is_repository and not is_subdataset(current):
             yield current, False
             continue
         for entry in listed:
             path = f"{current}/{entry.name}" if current else entry.name
-            if path == ".git":
+            if entry.name == ".git":
                 continue  # a directory, or a file that points to one
             if entry.is_dir(follow_symlinks=False):
                 pending.append(path)

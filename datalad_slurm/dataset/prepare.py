@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
 from datalad_slurm.dataset.paths import walk
+from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.jobs.errors import DatasetError
 
 __all__ = ["Prepared", "is_annex_link", "make_writable", "undo"]
@@ -22,7 +23,7 @@ class Prepared:
     removed: tuple[tuple[str, str], ...] = ()
 
 
-def make_writable(repo: Repo, outputs: Iterable[str]) -> Prepared:
+def make_writable(hierarchy: Hierarchy, outputs: Iterable[str]) -> Prepared:
     """Unlock annexed files at and below outputs; remove outputs without content.
 
     As `datalad run` does, a link without content is removed when it is an
@@ -34,12 +35,24 @@ def make_writable(repo: Repo, outputs: Iterable[str]) -> Prepared:
     DatasetError
         When git-annex cannot unlock a file.
     """
+    repo = hierarchy.top
     outputs = list(dict.fromkeys(outputs))
-    found = dict.fromkeys(path for output in outputs for path, _ in walk(repo, output))
+    found = dict.fromkeys(
+        path for output in outputs for path, _ in walk(repo, output, hierarchy.is_subdataset)
+    )
     links = [path for path in found if is_annex_link(repo, path)]
     present = [path for path in links if (repo.root / path).exists()]
     absent = sorted(set(outputs).intersection(links).difference(present))
-    for chunk in in_argument_chunks(present):
+    for name, members in hierarchy.by_holder(present).items():
+        _unlock(hierarchy.repo(name), [hierarchy.within(name, path) for path in members])
+    removed = tuple((path, str((repo.root / path).readlink())) for path in absent)
+    for path in absent:
+        (repo.root / path).unlink()
+    return Prepared(tuple(present), removed)
+
+
+def _unlock(repo: Repo, paths: list[str]) -> None:
+    for chunk in in_argument_chunks(paths):
         said = repo.run(
             "annex", "unlock", "--json", "--json-error-messages", "--", *chunk, ok_codes=(0, 1)
         )
@@ -48,22 +61,20 @@ def make_writable(repo: Repo, outputs: Iterable[str]) -> Prepared:
             if not answer.get("success"):
                 words = " ".join(answer.get("error-messages") or [])
                 raise DatasetError(f"cannot unlock '{answer.get('file')}': {words}")
-    still_locked = next((path for path in present if (repo.root / path).is_symlink()), None)
+    still_locked = next((path for path in paths if (repo.root / path).is_symlink()), None)
     if still_locked is not None:
         raise DatasetError(f"git-annex left '{still_locked}' locked; is it committed?")
-    removed = tuple((path, str((repo.root / path).readlink())) for path in absent)
-    for path in absent:
-        (repo.root / path).unlink()
-    return Prepared(tuple(present), removed)
 
 
-def undo(repo: Repo, prepared: Prepared) -> None:
+def undo(hierarchy: Hierarchy, prepared: Prepared) -> None:
     """Lock again what was unlocked, and put back the links that were removed."""
     for path, target in prepared.removed:
-        if not (repo.root / path).exists():
-            (repo.root / path).symlink_to(target)
-    for chunk in in_argument_chunks(prepared.unlocked):
-        repo.run("annex", "lock", "--quiet", "--", *chunk, ok_codes=(0, 1))
+        link = hierarchy.top.root / path
+        if not link.exists():
+            link.symlink_to(target)
+    for name, members in hierarchy.by_holder(prepared.unlocked).items():
+        for chunk in in_argument_chunks(hierarchy.within(name, path) for path in members):
+            hierarchy.repo(name).run("annex", "lock", "--quiet", "--", *chunk, ok_codes=(0, 1))
 
 
 def is_annex_link(repo: Repo, path: str) -> bool:

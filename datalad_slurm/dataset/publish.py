@@ -1,33 +1,41 @@
-"""Make built commits the branch's, and the index agree with them."""
+"""Make built commits the branches' own, in one repository or in several at once."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-from datalad_slurm.dataset.git import Repo, in_argument_chunks
-from datalad_slurm.dataset.stage import Change, file_stat
-from datalad_slurm.jobs.errors import DatasetError, PublicationError
+from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.index import IndexUpdate
+from datalad_slurm.dataset.stage import Change
+from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["Head", "contains", "move_branch", "not_checked_out", "read_head", "update_index"]
-
-_NO_FILTER = (
-    "-c", "filter.annex.clean=", "-c", "filter.annex.smudge=", "-c", "filter.annex.process=",
-)  # fmt: skip
-#: Seconds to wait for another git process to let go of the index.
-_INDEX_LOCK_PATIENCE = 10.0
+__all__ = ["Head", "Step", "contains", "messages_since", "publish", "read_head"]
 
 
 @dataclass(frozen=True)
 class Head:
-    """Where the working tree stands."""
+    """Where a working tree stands."""
 
     #: full name of the branch, or ``HEAD`` when it is detached
     branch: str
     #: empty as long as the branch has no commit
     commit: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is to be published in one repository."""
+
+    repo: Repo
+    #: where the commits were built on
+    head: Head
+    #: the last of the new commits
+    tip: str
+    #: for the index: all that the new commits change
+    changes: tuple[Change, ...]
 
 
 def read_head(repo: Repo) -> Head:
@@ -43,81 +51,86 @@ def contains(repo: Repo, branch: str, commit: str) -> bool:
     return not repo.run("rev-list", "--max-count=1", commit, f"^{branch}").strip()
 
 
-def update_index(repo: Repo, changes: Iterable[Change]) -> None:
-    """Bring the user's index to what was committed at these paths, and at no other.
+def messages_since(repo: Repo, base: str, branch: str) -> Iterator[tuple[str, str]]:
+    """Yield id and message of the commits that a branch has won since `base`, newest first."""
+    if repo.ask("rev-parse", "--verify", "-q", f"{branch}^{{commit}}") is None:
+        return
+    spread = [branch, f"^{base}"] if base else [branch]
+    listed = repo.run("log", "-z", "--format=%H%n%B", "--no-show-signature", *spread, "--")
+    for entry in listed.split(b"\0"):
+        commit, _, message = os.fsdecode(entry).partition("\n")
+        if commit:
+            yield commit, message
+
+
+def publish(steps: Sequence[Step], reason: str) -> bool:
+    """Move each branch onto its new commits, and the index with it.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        Subdatasets before the datasets that hold them.
+    reason : str
+        For the reflog.
+
+    Returns
+    -------
+    bool
+        False when a branch is no longer where its commits were built on; then
+        nothing has changed anywhere.
 
     Raises
     ------
-    PublicationError
-        When another git process holds the index for too long.
+    DatasetError
+        When git fails; nothing has changed.
     """
-    changes = list(changes)
-    if not changes:
-        return
-    null = "0" * len(next((c.blob for c in changes if c.blob), "0" * 40))
-    entries = b"".join(
-        f"{change.mode or 0} {change.blob or null}\t".encode() + os.fsencode(change.path) + b"\0"
-        for change in sorted(changes, key=lambda change: not change.is_deletion)
-    )
-    deadline = time.monotonic() + _INDEX_LOCK_PATIENCE
-    while True:
+    with ExitStack() as locks:
+        updates = []
+        for step in steps:
+            update = locks.enter_context(IndexUpdate(step.repo))
+            if read_head(step.repo) != step.head:
+                return False
+            update.prepare(step.changes)
+            updates.append(update)
+        is_published = False
         try:
-            repo.run("update-index", "--add", "--replace", "-z", "--index-info", input=entries)
-            break
-        except DatasetError as exc:
-            if "index.lock" not in str(exc):
-                raise
-            if time.monotonic() > deadline:
-                raise PublicationError(
-                    f"{repo.git_dir / 'index.lock'} is there, so another git process is at work; "
-                    "run `datalad slurm-finish` again when it has ended, or remove the file if "
-                    "no git runs; nothing was committed yet"
-                ) from exc
-        time.sleep(0.2)
-    _note_file_times(repo, changes)
+            is_published = all(_move(step, reason) for step in steps)
+        finally:
+            # an interrupt may have come after the last branch was moved
+            if is_published or read_head(steps[-1].repo).commit == steps[-1].tip:
+                for update in updates:
+                    update.install()
+            else:
+                _move_back(steps, reason)
+        return is_published
 
 
-def _note_file_times(repo: Repo, changes: Iterable[Change]) -> None:
-    """Let the index know the times of plain files, so that `git status` need not filter them.
-
-    Only of files that are as they were when they were staged: git reads them
-    again here. It saves time later, no more, so it may fail.
-    """
-    settled = [
-        change.path
-        for change in changes
-        if change.file_stat is not None and change.file_stat == file_stat(repo, change.path)
-    ]
-    if not settled:
-        return
-    paths = b"".join(os.fsencode(path) + b"\0" for path in settled)
-    repo.run(*_NO_FILTER, "update-index", "-z", "--stdin", input=paths, ok_codes=(0, 1, 128))
-
-
-def not_checked_out(repo: Repo, paths: Iterable[str]) -> set[str]:
-    """Return those of some paths that a sparse checkout leaves out of the working tree."""
-    if repo.ask("config", "--type=bool", "core.sparseCheckout") != "true":
-        return set()
-    left_out: set[str] = set()
-    for chunk in in_argument_chunks(paths):
-        for entry in repo.run("ls-files", "-t", "-z", "--", *chunk).split(b"\0"):
-            if entry.startswith(b"S "):
-                left_out.add(os.fsdecode(entry[2:]))
-    return left_out
-
-
-def move_branch(repo: Repo, head: Head, tip: str, reason: str) -> bool:
-    """Move the branch from where it was to `tip`; return False if it is no longer there.
+def _move(step: Step, reason: str) -> bool:
+    """Move a branch from where it was to its tip; return False if it is no longer there.
 
     A compare-and-swap: what somebody committed meanwhile is never lost.
     """
-    detached = ["--no-deref"] if head.branch == "HEAD" else []
+    branch, old = step.head.branch, step.head.commit
     try:
         # an empty old value means that the ref must not exist
-        repo.run("update-ref", "-m", reason, *detached, head.branch, tip, head.commit)
+        step.repo.run("update-ref", "-m", reason, *_no_deref(branch), branch, step.tip, old)
     except DatasetError:
-        now = repo.ask("rev-parse", "--verify", "-q", f"{head.branch}^{{commit}}") or ""
-        if now == head.commit:
+        now = step.repo.ask("rev-parse", "--verify", "-q", f"{branch}^{{commit}}") or ""
+        if now == old:
             raise
         return False
     return True
+
+
+def _move_back(steps: Sequence[Step], reason: str) -> None:
+    """Undo the moves of a publication that did not come to its end."""
+    for step in steps:
+        branch = step.head.branch
+        if read_head(step.repo) == Head(branch, step.tip):
+            old = step.head.commit
+            move = [branch, old, step.tip] if old else ["-d", branch, step.tip]
+            step.repo.run("update-ref", "-m", f"{reason}, undone", *_no_deref(branch), *move)
+
+
+def _no_deref(branch: str) -> list[str]:
+    return ["--no-deref"] if branch == "HEAD" else []

@@ -36,13 +36,18 @@ class Change:
     blob: str = ""
     #: key of the annexed content
     key: str = ""
-    #: size, modification time (ns) and inode of a plain file when it was staged
+    #: size, modification time (ns) and inode of a plain file before it was staged
     file_stat: tuple[int, int, int] | None = None
 
     @property
     def is_deletion(self) -> bool:
         """Whether the path is taken out of the tree."""
         return not self.mode
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether it is the link of an annexed file."""
+        return bool(self.key) and self.mode == _LINK_MODE
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,11 @@ def stage(repo: Repo, paths: Sequence[str], committed: Mapping[str, Form] | None
     committed : mapping, optional
         How the last commit holds some of the paths.
 
+    Returns
+    -------
+    Staging
+        A file that was written to meanwhile is a failure, and stays where it was.
+
     Raises
     ------
     DatasetError
@@ -82,6 +92,7 @@ def stage(repo: Repo, paths: Sequence[str], committed: Mapping[str, Form] | None
     index = repo.state_file(_INDEX_NAME)
     drop_staging_index(repo)
     env = {"GIT_INDEX_FILE": str(index)}
+    before = {path: file_stat(repo, path) for path in paths}
     try:
         keys: dict[str, str] = {}
         if repo.has_annex:
@@ -90,33 +101,68 @@ def stage(repo: Repo, paths: Sequence[str], committed: Mapping[str, Form] | None
                 _annex_add(repo, options, group, env, keys=keys, failures=failures)
         else:
             failures = _git_add(repo, paths, env)
-        wanted = set(paths)
-        changes = {
-            path: _change(repo, path, mode, blob, keys.get(path, ""))
-            for path, mode, blob in _read_index(repo, env)
-            if path in wanted
-        }
+        staged = {path: (mode, blob) for path, mode, blob in _read_index(repo, env)}
     finally:
         drop_staging_index(repo)
-    for path in paths:
-        if path not in changes:
-            failures.setdefault(
-                path, "git-annex left it out" if repo.has_annex else "git left it out"
-            )
-    return Staging(changes, failures)
+    left_out = "git-annex left it out" if repo.has_annex else "git left it out"
+    failures |= {path: left_out for path in before if path not in staged and path not in failures}
+    changes = {
+        path: Change(path, mode, blob, keys.get(path, ""), before[path])
+        for path, (mode, blob) in staged.items()
+        if path in before and path not in failures
+    }
+    spoiled = {path: change for path, change in changes.items() if _is_written_to(repo, change)}
+    for path, change in spoiled.items():
+        failures[path] = "it changed while it was added; another process may still write to it"
+        if change.is_locked:
+            _give_back(repo, change)
+    bad_keys = {change.key for change in spoiled.values() if change.is_locked}
+    for path, change in changes.items():
+        if change.key in bad_keys:
+            failures.setdefault(path, "it had the same content as a file that is still written to")
+    return Staging({p: c for p, c in changes.items() if p not in failures}, failures)
 
 
-def _change(repo: Repo, path: str, mode: str, blob: str, key: str) -> Change:
-    if key or mode == _LINK_MODE:
-        return Change(path, mode, blob, key)
-    return Change(path, mode, blob, file_stat=file_stat(repo, path))
+def _is_written_to(repo: Repo, change: Change) -> bool:
+    """Return whether a file was written to since its stat was taken, before it was staged.
+
+    git-annex moves the content of a locked file into its store, where a
+    process that has the file open goes on writing.
+    """
+    before = change.file_stat
+    if before is None:
+        return False
+    now = _stat_of(repo.root / change.path, follow=change.is_locked)
+    if now is None:
+        return True
+    if change.is_locked and now[2] != before[2]:
+        return False  # the store had this content before, and this copy of it is gone
+    return now[:2] != before[:2]
+
+
+def _give_back(repo: Repo, change: Change) -> None:
+    """Move content that does not fit its key out of the store, to where it was."""
+    link = repo.root / change.path
+    content = link.resolve()
+    for path in (content.parent, content):
+        path.chmod(path.stat().st_mode | stat.S_IWUSR)
+    content.replace(link)
+    uuid = repo.ask("config", "annex.uuid")
+    if uuid:
+        repo.run("annex", "setpresentkey", change.key, uuid, "0")
 
 
 def file_stat(repo: Repo, path: str) -> tuple[int, int, int] | None:
-    """Return what tells whether a file has changed, or None when it is gone."""
+    """Return what tells whether a plain file has changed, or None when it is none."""
+    return _stat_of(repo.root / path, follow=False)
+
+
+def _stat_of(path: Path, *, follow: bool) -> tuple[int, int, int] | None:
     try:
-        found = (repo.root / path).lstat()
+        found = path.stat(follow_symlinks=follow)
     except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
         return None
     return found.st_size, found.st_mtime_ns, found.st_ino
 

@@ -7,6 +7,7 @@ that either tool reads the other's commits; what is new lies under ``slurm``.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -14,9 +15,18 @@ from typing import Any
 
 from datalad_slurm.jobs.errors import RecordError
 
-__all__ = ["RunRecord", "Sidecar", "is_inside", "parse_message", "parse_record", "render_message"]
+__all__ = [
+    "RunRecord",
+    "Sidecar",
+    "is_inside",
+    "parse_message",
+    "parse_record",
+    "recorded_job_id",
+    "render_message",
+]
 
 _TITLE = "[DATALAD SLURM RUN]"
+_SUBJECT = re.compile(re.escape(_TITLE) + r" Slurm job (\d{1,18}):", re.ASCII)
 _BEGIN = "=== Do not change lines below ==="
 _END = "^^^ Do not change lines above ^^^"
 _LISTS = ("chain", "extra_inputs", "inputs", "outputs", "slurm_outputs")
@@ -127,6 +137,20 @@ def parse_message(text: str) -> RunRecord | Sidecar | None:
             raise RecordError(f"{content!r} is no name of a record file")
         return Sidecar(content)
     return parse_record(content)
+
+
+def recorded_job_id(text: str) -> int | None:
+    """Return the id of the job that a commit message is about, or None.
+
+    For messages of which it is known that nobody meant harm: the record counts
+    even if somebody has put the subject into words of their own.
+    """
+    body = text.rpartition(f"{_BEGIN}\n")[2].rpartition(f"\n{_END}")[0]
+    try:
+        return _parse_job_id(json.loads(body)["slurm_job_id"])
+    except (ValueError, TypeError, KeyError, RecursionError, RecordError):
+        found = _SUBJECT.match(text)
+        return int(found[1]) if found else None
 
 
 def parse_record(content: object) -> RunRecord:

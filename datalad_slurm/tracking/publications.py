@@ -1,8 +1,8 @@
-"""Commits on their way to the branch, so that none is lost or made twice."""
+"""Commits on their way to the branches, so that none is lost or made twice."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, select
@@ -11,48 +11,55 @@ from datalad_slurm.tracking.database import Database
 from datalad_slurm.tracking.schema import PublicationRow
 from datalad_slurm.tracking.store import forget_rows
 
-__all__ = ["Publication", "complete", "discard", "note", "pending"]
+__all__ = ["Publication", "complete", "note", "pending", "withdraw"]
 
 
 @dataclass(frozen=True)
 class Publication:
-    """Built commits, and the tracked jobs that they are to replace."""
+    """Built commits of one repository, and the tracked jobs that they are to replace."""
 
-    id: int
+    #: path relative to the root; empty for the dataset itself
+    subdataset: str
+    #: full name of the branch, or ``HEAD`` when it is detached
     branch: str
     base: str
     tip: str
+    #: ids of tracked jobs
     jobs: tuple[int, ...]
 
 
-def note(database: Database, branch: str, base: str, tip: str, jobs: Iterable[int]) -> Publication:
-    """Note commits before the branch is moved onto them."""
-    row = PublicationRow(branch=branch, base=base, tip=tip, jobs=list(jobs))
+def note(database: Database, publications: Iterable[Publication]) -> None:
+    """Note commits before the branches are moved onto them."""
     with database.transaction() as session:
-        session.add(row)
-        session.flush()
-        return _publication(row)
+        for each in publications:
+            session.add(
+                PublicationRow(
+                    subdataset=each.subdataset,
+                    branch=each.branch,
+                    base=each.base,
+                    tip=each.tip,
+                    jobs=list(each.jobs),
+                )
+            )
 
 
-def pending(database: Database) -> list[Publication]:
-    """Return what was noted, but neither completed nor discarded."""
+def pending(database: Database) -> Sequence[Publication]:
+    """Return what was noted, but neither completed nor withdrawn."""
     with database.transaction() as session:
         rows = session.scalars(select(PublicationRow).order_by(PublicationRow.id))
-        return [_publication(row) for row in rows]
+        return [
+            Publication(row.subdataset, row.branch, row.base, row.tip, tuple(row.jobs))
+            for row in rows
+        ]
 
 
-def complete(database: Database, publication: Publication) -> None:
-    """Forget the jobs, now that the branch has their commits."""
+def complete(database: Database, jobs: Iterable[int]) -> None:
+    """Forget jobs whose commits the branch has, and all that was noted."""
     with database.transaction() as session:
-        forget_rows(session, publication.jobs)
-        session.execute(delete(PublicationRow).where(PublicationRow.id == publication.id))
+        forget_rows(session, jobs)
+        session.execute(delete(PublicationRow))
 
 
-def discard(database: Database, publication: Publication) -> None:
-    """Forget commits that did not become the branch's; their jobs stay open."""
-    with database.transaction() as session:
-        session.execute(delete(PublicationRow).where(PublicationRow.id == publication.id))
-
-
-def _publication(row: PublicationRow) -> Publication:
-    return Publication(row.id, row.branch, row.base, row.tip, tuple(row.jobs))
+def withdraw(database: Database) -> None:
+    """Forget commits that did not become the branches'; their jobs stay open."""
+    complete(database, ())

@@ -122,6 +122,8 @@ class PublicationRow(Base):
     __tablename__ = "publications"
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    #: path of the subdataset, relative to the root; empty for the dataset itself
+    subdataset: Mapped[str] = mapped_column(PathBytes, default="", server_default="")
     #: full name of the branch, or ``HEAD`` when it is detached
     branch: Mapped[str]
     #: the commit the new ones grow on; empty in a new repository

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from datalad_slurm.dataset.git import Repo
-from datalad_slurm.dataset.paths import inside, subdataset_above, walk
+from datalad_slurm.dataset.paths import foreign_repository, inside, walk
+from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.jobs.facts import job_facts, task_rows
 from datalad_slurm.jobs.logs import candidates, names_for
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
@@ -111,12 +111,12 @@ def collect(
         if inside(repo, str(repo.root / output)) != output:
             odd[output] = None  # a directory above it has become a link to elsewhere
             continue
-        found = list(walk(repo, output))
+        found = list(walk(repo, output, context.hierarchy.is_subdataset))
         if not found:
             missing.append(output)
         for path, is_committable in found:
             (files if is_committable else odd)[path] = None
-    logs, elsewhere = _find_logs(repo, job, status)
+    logs, elsewhere = _find_logs(context, job, status)
     foreign = {path: others[path] for path in (*files, *logs) if path in others}
     return Findings(
         job,
@@ -152,7 +152,7 @@ def _log_paths(job: TrackedJob, status: JobStatus | None) -> Iterator[str]:
                 yield from candidates(name, task, known.raw_id if known else None, "")
 
 
-def _find_logs(repo: Repo, job: TrackedJob, status: JobStatus) -> tuple[list[str], list[str]]:
+def _find_logs(context: Context, job: TrackedJob, status: JobStatus) -> tuple[list[str], list[str]]:
     """Return logs in the dataset, relative to its root, and logs elsewhere, absolute."""
     within: dict[str, None] = {}
     elsewhere: dict[str, None] = {}
@@ -169,16 +169,20 @@ def _find_logs(repo: Repo, job: TrackedJob, status: JobStatus) -> tuple[list[str
                     if known and known.started:
                         lgr.warning("the log %s of job %s is not there", paths[0], task.task)
                     continue
-                relative = inside(repo, path)
-                if relative and _is_ours(repo, relative):
+                relative = inside(context.repo, path)
+                if relative and _is_ours(context.hierarchy, relative):
                     within[relative] = None
                 else:
                     elsewhere[path] = None
     return list(within), list(elsewhere)
 
 
-def _is_ours(repo: Repo, path: str) -> bool:
-    return not path.startswith(".git/") and subdataset_above(repo, path) is None
+def _is_ours(hierarchy: Hierarchy, path: str) -> bool:
+    return (
+        ".git" not in path.split("/")
+        and foreign_repository(hierarchy, path) is None
+        and hierarchy.is_here(hierarchy.holder(path))
+    )
 
 
 def _first_node(nodes: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.record import is_inside
 from datalad_slurm.tracking.store import Tracker
@@ -117,6 +119,11 @@ class Context:
     dsid: str
     #: for what only datalad's own code can do
     dataset: Any
+
+    @cached_property
+    def hierarchy(self) -> Hierarchy:
+        """The dataset with its subdatasets."""
+        return Hierarchy(self.repo)
 
 
 def open_context(dataset: Any) -> Context:

@@ -2,60 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from datalad_slurm.dataset.commits import NewCommit, build, drop_private_refs
-from datalad_slurm.dataset.publish import (
-    contains,
-    move_branch,
-    not_checked_out,
-    read_head,
-    update_index,
-)
+from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.publish import read_head
 from datalad_slurm.dataset.sidecar import place_record
-from datalad_slurm.dataset.stage import (
-    Change,
-    Form,
-    Staging,
-    drop_staging_index,
-    is_committed,
-    stage,
-)
+from datalad_slurm.dataset.stage import Change, Form, Staging, is_committed, stage
 from datalad_slurm.dataset.tree import TreeReader
-from datalad_slurm.jobs.errors import PublicationError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.record import render_message
-from datalad_slurm.tracking import publications
 from datalad_slurm.workflow.collect import Findings, await_outputs, collect, write_facts
-from datalad_slurm.workflow.context import Context, Outcome, lgr
+from datalad_slurm.workflow.context import Context, Outcome
+from datalad_slurm.workflow.publishing import Parcel, publish_parcels
 
-__all__ = ["deliver", "settle_publications"]
-
-#: How often commits are built anew because somebody else moved the branch.
-_ATTEMPTS = 10
-
-
-@dataclass(frozen=True)
-class _Parcel:
-    """One job, ready to be committed."""
-
-    findings: Findings
-    message: str
-    changes: tuple[Change, ...]
-
-
-def settle_publications(context: Context) -> None:
-    """Bring to an end what a finisher that died had begun to publish."""
-    for publication in publications.pending(context.tracker.database):
-        if contains(context.repo, publication.branch, publication.tip):
-            publications.complete(context.tracker.database, publication)
-            lgr.info("jobs that an interrupted slurm-finish had committed are closed now")
-        else:
-            publications.discard(context.tracker.database, publication)
-    drop_private_refs(context.repo)
-    drop_staging_index(context.repo)
+__all__ = ["deliver"]
 
 
 def deliver(
@@ -112,88 +72,54 @@ def deliver(
         text = render_message(
             findings.job.job_id, findings.status.word, [findings.job.message, message], record
         )
-        changes = tuple(staging.changes[path] for path in paths if path in staging.changes)
-        parcels.append(_Parcel(findings, text, changes))
+        parcels.append(Parcel(findings, text, _changes(context, paths, staging)))
     if not parcels:
         return
-    commits = _publish(context, parcels)
+    commits = publish_parcels(context, parcels)
     for parcel, commit in zip(parcels, commits, strict=True):
         yield from _delivered(parcel, commit)
 
 
 def _staged(context: Context, paths: Sequence[str]) -> Staging:
-    """Stage what differs from the last commit; the rest is as it should be."""
-    repo = context.repo
+    """Stage what differs from the last commit of its repository; the rest is as it should be.
+
+    The paths in the answer are relative to the dataset's root.
+    """
+    whole = Staging()
+    for name, members in context.hierarchy.by_holder(dict.fromkeys(paths)).items():
+        if not context.hierarchy.is_here(name):
+            why = f"it lies in the subdataset '{name}', which is not installed"
+            whole.failures.update(dict.fromkeys(members, why))
+            continue
+        full = {context.hierarchy.within(name, path): path for path in members}
+        part = _staged_in(context.hierarchy.repo(name), list(full))
+        whole.changes.update((full[path], change) for path, change in part.changes.items())
+        whole.failures.update((full[path], why) for path, why in part.failures.items())
+    return whole
+
+
+def _staged_in(repo: Repo, paths: Sequence[str]) -> Staging:
     committed: dict[str, Form] = {}
-    changed: dict[str, None] = {}
+    changed: list[str] = []
     with TreeReader(repo, read_head(repo).commit) as tree:
-        for path in dict.fromkeys(paths):
+        for path in paths:
             entry = tree.lookup(path)
             if entry is not None and is_committed(repo, path, *entry):
                 continue
-            changed[path] = None
+            changed.append(path)
             form = tree.form(path)
             if form is not None:
                 committed[path] = form
-    return stage(repo, list(changed), committed)
+    return stage(repo, changed, committed)
 
 
-def _publish(context: Context, parcels: Sequence[_Parcel]) -> list[str]:
-    """Build the commits and move the branch onto them; return their ids."""
-    database = context.tracker.database
-    for _ in range(_ATTEMPTS):
-        head = read_head(context.repo)
-        commits = _with_deletions(context, parcels, head.commit)
-        ids = build(context.repo, uuid.uuid4().hex, head.commit, commits)
-        tracked_ids = [parcel.findings.job.id for parcel in parcels]
-        publication = publications.note(database, head.branch, head.commit, ids[-1], tracked_ids)
-        if read_head(context.repo) == head:
-            # The index comes first: between the two the files look staged, not deleted.
-            update_index(context.repo, (c for commit in commits for c in commit.changes))
-            if move_branch(context.repo, head, ids[-1], f"slurm-finish: {len(ids)} job(s)"):
-                publications.complete(database, publication)
-                drop_private_refs(context.repo)
-                if head.branch == "HEAD":
-                    lgr.warning("HEAD is detached: no branch holds the new commits")
-                return ids
-        publications.discard(database, publication)
-        lgr.info("%s has moved meanwhile; building the commits on its new tip", head.branch)
-    raise PublicationError(
-        f"the branch {head.branch} was moved by others {_ATTEMPTS} times while the commits were "
-        "built; run `datalad slurm-finish` again when that has stopped; all jobs are still open"
-    )
-
-
-def _with_deletions(context: Context, parcels: Sequence[_Parcel], base: str) -> list[NewCommit]:
-    """Return the commits to build; what a job took away from its outputs is deleted."""
-    gone: list[list[str]] = []
-    with TreeReader(context.repo, base) as tree:
-        for parcel in parcels:
-            job = parcel.findings.job
-            # links that scheduling removed, and the job has not written, were not taken away
-            kept = {*parcel.findings.paths, *job.extra.get("removed_outputs", ())}
-            below = (path for output in job.outputs for path in tree.files_below(output))
-            gone.append([p for p in dict.fromkeys(below) if p not in kept and _is_gone(context, p)])
-    left_out = not_checked_out(context.repo, [path for paths in gone for path in paths])
-    return [
-        NewCommit(
-            parcel.message,
-            (*parcel.changes, *(Change(path) for path in paths if path not in left_out)),
-        )
-        for parcel, paths in zip(parcels, gone, strict=True)
-    ]
-
-
-def _is_gone(context: Context, path: str) -> bool:
-    target = context.repo.root / path
-    # below a link or a file that took the place of a directory there is nothing of this name
-    behind_link = any((context.repo.root / parent).is_symlink() for parent in _parents(path))
-    return behind_link or not (target.is_symlink() or target.exists())
-
-
-def _parents(path: str) -> Iterator[str]:
-    while path := path.rpartition("/")[0]:
-        yield path
+def _changes(
+    context: Context, paths: Sequence[str], staging: Staging
+) -> dict[str, tuple[Change, ...]]:
+    groups = context.hierarchy.by_holder(path for path in paths if path in staging.changes)
+    return {
+        name: tuple(staging.changes[path] for path in members) for name, members in groups.items()
+    }
 
 
 def _details(job: TrackedJob) -> dict[str, object]:
@@ -221,14 +147,19 @@ def _kept_open(findings: Findings, failed: Sequence[str], staging: Staging) -> I
     )
 
 
-def _delivered(parcel: _Parcel, commit: str) -> Iterator[Outcome]:
+def _delivered(parcel: Parcel, commit: str) -> Iterator[Outcome]:
     findings = parcel.findings
     label = findings.job.label
     details = {**_details(findings.job), "commit": commit}
-    for number, change in enumerate(parcel.changes):
+    added = [
+        (f"{name}/{change.path}" if name else change.path, change)
+        for name, changes in parcel.changes.items()
+        for change in changes
+    ]
+    for number, (path, change) in enumerate(added):
         more = {"key": change.key} if change.key else {}
-        rank = {"rank": number, "of": len(parcel.changes)}
-        yield Outcome("add", "ok", path=change.path, type="file", details=details | more | rank)
+        rank = {"rank": number, "of": len(added)}
+        yield Outcome("add", "ok", path=path, type="file", details=details | more | rank)
     state = {"slurm_state": findings.status.word}
     yield Outcome("save", "ok", type="dataset", details=details | state)
     problems = dict.fromkeys(

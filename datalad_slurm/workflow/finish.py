@@ -11,8 +11,9 @@ from datalad_slurm.jobs.plan import Action, FailedJobs, decide
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.workflow.collect import logs_of
 from datalad_slurm.workflow.context import Context, Outcome, lgr
-from datalad_slurm.workflow.deliver import deliver, settle_publications
+from datalad_slurm.workflow.deliver import deliver
 from datalad_slurm.workflow.observe import describe_submitted, observe
+from datalad_slurm.workflow.recovery import settle_publications
 from datalad_slurm.workflow.submissions import settle_claims
 
 __all__ = ["finish"]

@@ -6,11 +6,13 @@ import glob
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from datalad.support.exceptions import IncompleteResultsError
 
 from datalad_slurm.dataset.paths import inside, normalise_output
 from datalad_slurm.dataset.prepare import Prepared, is_annex_link, make_writable, undo
@@ -171,15 +173,16 @@ def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[li
         context.tracker.forget([claim.id])
         drop_notes(context, claim.token)
         for each in prepared:
-            undo(context.repo, each)
+            undo(context.hierarchy, each)
         raise
 
 
 def _made_writable(
     context: Context, request: Request, claim: TrackedJob, undoing: list[Prepared]
 ) -> Iterator[Outcome]:
+    yield from _installed(context, claim.outputs)
     logs = _logs_to_overwrite(context, request)
-    prepared = make_writable(context.repo, (*claim.outputs, *request.overwrites, *logs))
+    prepared = make_writable(context.hierarchy, (*claim.outputs, *request.overwrites, *logs))
     undoing.append(prepared)
     removed = [path for path, _ in prepared.removed]
     if removed:
@@ -188,6 +191,22 @@ def _made_writable(
         yield Outcome("unlock", "ok", path=path, type="file")
     for path in removed:
         yield Outcome("remove", "ok", "its content is not here", path=path, type="file")
+
+
+def _installed(context: Context, outputs: Iterable[str]) -> Iterator[Outcome]:
+    """Install the subdatasets that are to hold outputs and are not here yet."""
+    for output in outputs:
+        while not context.hierarchy.is_here(name := context.hierarchy.holder(output)):
+            try:
+                context.dataset.get(
+                    context.repo.root / name, get_data=False, result_renderer="disabled"
+                )
+            except IncompleteResultsError as exc:
+                raise InvalidRequestError(
+                    f"output '{output}' is in the subdataset '{name}', which cannot be installed: "
+                    f"{exc}"
+                ) from exc
+            yield Outcome("install", "ok", path=name, type="dataset")
 
 
 def _logs_to_overwrite(context: Context, request: Request) -> Iterator[str]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
 
 import pytest
 
 from datalad_slurm.dataset import commits as commits_module
 from datalad_slurm.dataset.commits import NewCommit, build, drop_private_refs
 from datalad_slurm.dataset.git import Repo
-from datalad_slurm.dataset.publish import contains, move_branch, read_head, update_index
+from datalad_slurm.dataset.index import IndexUpdate, catch_up_index, drop_own_lock
+from datalad_slurm.dataset.publish import Step, contains, messages_since, read_head
+from datalad_slurm.dataset.publish import publish as publish_steps
 from datalad_slurm.dataset.stage import Change, stage
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.errors import DatasetError, PublicationError
@@ -28,11 +31,15 @@ def staged(box, repo, **files: str) -> tuple[Change, ...]:
     return tuple(stage(repo, list(files)).changes.values())
 
 
+def step(repo, head, ids, commits):
+    changes = tuple(change for commit in commits for change in commit.changes)
+    return Step(repo, head, ids[-1], changes)
+
+
 def publish(repo, commits):
     head = read_head(repo)
     ids = build(repo, "x", head.commit, commits)
-    update_index(repo, [change for commit in commits for change in commit.changes])
-    assert move_branch(repo, head, ids[-1], "test")
+    assert publish_steps([step(repo, head, ids, commits)], "test")
     drop_private_refs(repo)
     return ids
 
@@ -118,22 +125,129 @@ def test_a_path_that_has_not_changed_is_no_contradiction(box, repo):
 
 def test_a_branch_that_has_moved_is_not_overwritten(box, repo):
     head = read_head(repo)
-    ids = build(repo, "x", head.commit, [NewCommit("m\n", staged(box, repo, a="1"))])
+    commits = [NewCommit("m\n", staged(box, repo, a="1"))]
+    ids = build(repo, "x", head.commit, commits)
     box.git("commit", "-q", "--allow-empty", "-m", "meanwhile")
-    assert not move_branch(repo, head, ids[0], "test")
+    assert not publish_steps([step(repo, head, ids, commits)], "test")
     assert box.subjects() == ["meanwhile"]
+    assert box.status() == "?? a"
     assert not contains(repo, head.branch, ids[0])
     assert contains(repo, head.branch, head.commit)
     assert not contains(repo, "refs/heads/none", head.commit)
+    assert [text.strip() for _, text in messages_since(repo, head.commit, head.branch)] == [
+        "meanwhile"
+    ]
+
+
+def test_all_branches_move_or_none(box, repo, tmp_path):
+    from tests.conftest import Box
+
+    other = Box(tmp_path / "other")
+    other.path.mkdir()
+    other.git("init", "-q")
+    steps = []
+    for each in (Box(other.path), box):
+        commits = [NewCommit("m\n", staged(each, Repo(each.path), a="1"))]
+        head = read_head(Repo(each.path))
+        ids = build(Repo(each.path), "x", head.commit, commits)
+        steps.append(step(Repo(each.path), head, ids, commits))
+    moved = box.git("commit-tree", "-p", "HEAD", "-m", "meanwhile", "HEAD^{tree}")
+    stale = dataclasses.replace(steps[1], head=dataclasses.replace(steps[1].head, commit=moved))
+    assert not publish_steps([steps[0], stale], "test")
+    assert read_head(Repo(other.path)).commit == ""
+    assert not (other.path / ".git/index.lock").exists()
+    assert publish_steps(steps, "test")
+    assert other.subjects() == box.subjects() == ["m"]
+    assert other.status() == box.status() == ""
+
+
+def test_a_move_that_fails_half_way_is_undone(box, repo, tmp_path, monkeypatch):
+    from datalad_slurm.dataset import publish as publish_module
+    from tests.conftest import Box
+
+    other = Box(tmp_path / "other")
+    other.path.mkdir()
+    other.git("init", "-q")
+    steps = []
+    for each in (other, box):
+        commits = [NewCommit("m\n", staged(each, Repo(each.path), a="1"))]
+        head = read_head(Repo(each.path))
+        ids = build(Repo(each.path), "x", head.commit, commits)
+        steps.append(step(Repo(each.path), head, ids, commits))
+    move = publish_module._move
+
+    def failing(one, reason):
+        if one.repo.root == box.path:
+            raise DatasetError("disk full")
+        return move(one, reason)
+
+    monkeypatch.setattr(publish_module, "_move", failing)
+    with pytest.raises(DatasetError, match="disk full"):
+        publish_steps(steps, "test")
+    assert read_head(Repo(other.path)).commit == ""
+    assert other.status() == box.status() == "?? a"
+    monkeypatch.undo()
+    assert publish_steps(steps, "test")
+
+
+def test_nobody_else_commits_between_branch_and_index(box, repo, monkeypatch):
+    from datalad_slurm.dataset import publish as publish_module
+
+    move, said = publish_module._move, []
+
+    def move_and_be_interfered_with(one, reason):
+        done = move(one, reason)
+        tried = subprocess.run(
+            ["git", "commit", "-aqm", "hasty"],
+            cwd=box.path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said.append(tried.stderr)
+        return done
+
+    monkeypatch.setattr(publish_module, "_move", move_and_be_interfered_with)
+    publish(repo, [NewCommit("m\n", staged(box, repo, a="1"))])
+    assert "index.lock" in said[0]
+    assert box.subjects() == ["m"]
+    assert box.status() == ""
 
 
 def test_a_held_index_is_waited_for_and_then_named(box, repo, monkeypatch):
-    from datalad_slurm.dataset import publish as publish_module
+    from datalad_slurm.dataset import index
 
-    monkeypatch.setattr(publish_module, "_INDEX_LOCK_PATIENCE", 0.5)
-    (box.path / ".git/index.lock").touch()
-    with pytest.raises(PublicationError, match=r"index\.lock is there"):
-        update_index(repo, staged(box, repo, a="1"))
+    monkeypatch.setattr(index, "_LOCK_PATIENCE", 0.5)
+    lock = box.path / ".git/index.lock"
+    lock.touch()
+    with pytest.raises(PublicationError, match=r"index\.lock is there"), IndexUpdate(repo):
+        pass
+    drop_own_lock(repo)
+    assert lock.exists()  # it is somebody else's
+
+
+def test_the_lock_of_a_finisher_that_died_is_known_and_dropped(box, repo):
+    IndexUpdate(repo).__enter__()
+    assert (box.path / ".git/index.lock").exists()
+    drop_own_lock(dataclasses.replace(repo, guest="guest-of-another-dataset"))
+    assert (box.path / ".git/index.lock").exists()
+    drop_own_lock(repo)
+    assert not (box.path / ".git/index.lock").exists()
+
+
+def test_an_index_catches_up_but_what_the_user_staged_since_stays(box, repo):
+    publish(repo, [NewCommit("first\n", staged(box, repo, d="1"))])
+    head = read_head(repo)
+    (box.path / "d").unlink()
+    changes = (*staged(box, repo, **{"a": "1", "b": "2", "c/x": "3"}), Change("d"))
+    (tip,) = build(repo, "x", head.commit, [NewCommit("m\n", changes)])
+    box.git("update-ref", head.branch, tip)  # and dies
+    (box.path / "b").unlink()
+    (box.path / "b").write_text("the user's")
+    box.git("-c", "annex.largefiles=nothing", "add", "b")
+    catch_up_index(repo, head.commit, tip)
+    assert box.git("diff", "--cached", "--name-only").split() == ["b"]
+    assert box.git("show", ":b") == "the user's"
 
 
 def test_git_needs_not_read_the_files_again_after_publication(box, repo):
@@ -147,5 +261,7 @@ def test_a_file_that_has_changed_since_it_was_staged_is_not_staged_again(box, re
     (box.path / ".gitattributes").write_text("* annex.largefiles=nothing\n")
     changes = staged(box, repo, a="as it was")
     (box.path / "a").write_text("as the user has it")
-    update_index(repo, changes)
+    with IndexUpdate(repo) as update:
+        update.prepare(changes)
+        update.install()
     assert box.git("show", ":a") == "as it was"

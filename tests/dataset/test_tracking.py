@@ -20,6 +20,7 @@ from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.tracking import publications
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.tracking.process import current_process, is_running
+from datalad_slurm.tracking.publications import Publication
 from datalad_slurm.tracking.store import FILE_NAME, Tracker
 
 
@@ -166,11 +167,17 @@ def test_publications_are_completed_with_their_jobs(tmp_path):
     ids = [tracker.claim(job(f"o{n}", token=str(n))).id for n in range(3)]
     for tracked_id in ids:
         tracker.note_submission(tracked_id, [SlurmJob(tracked_id)])
-    first = publications.note(tracker.database, "refs/heads/main", "b", "t", ids[:2])
-    second = publications.note(tracker.database, "HEAD", "", "t", ids[2:])
-    assert publications.pending(tracker.database) == [first, second]
-    publications.complete(tracker.database, first)
-    publications.discard(tracker.database, second)
+    noted = [
+        Publication("sub/dir \udcff", "refs/heads/main", "b", "t", tuple(ids[:2])),
+        Publication("", "HEAD", "", "t", tuple(ids)),
+    ]
+    publications.note(tracker.database, noted)
+    assert publications.pending(tracker.database) == noted
+    publications.withdraw(tracker.database)
+    assert publications.pending(tracker.database) == []
+    assert [j.id for j in tracker.open_jobs()] == ids
+    publications.note(tracker.database, noted)
+    publications.complete(tracker.database, ids[:2])
     assert publications.pending(tracker.database) == []
     assert [j.id for j in tracker.open_jobs()] == ids[2:]
 

@@ -1,0 +1,64 @@
+"""What commits change, in git's raw form."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from datalad_slurm.dataset.git import Repo
+
+__all__ = ["Difference", "changes_of_commits", "differences"]
+
+#: mode and object id of what is not there
+NOTHING = ("", "")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What two trees hold at one path: mode and object id each, or two empty texts."""
+
+    path: str
+    old: tuple[str, str]
+    new: tuple[str, str]
+
+
+def differences(repo: Repo, old: str, new: str) -> list[Difference]:
+    """Return where two commits differ; an empty `old` stands for an empty tree."""
+    if not old:
+        old = repo.run("hash-object", "-t", "tree", "--stdin", input=b"").decode().strip()
+    listed = repo.run("diff-tree", "-r", "-z", "--no-renames", old, new)
+    return [difference for group in _parsed(listed).values() for difference in group]
+
+
+def changes_of_commits(repo: Repo, commits: Iterable[str]) -> dict[str, list[Difference]]:
+    """Return what each of some commits changes against its first parent."""
+    commits = list(commits)
+    listed = repo.run(
+        "diff-tree", "--stdin", "-r", "-z", "--root", "--no-renames",
+        input="".join(f"{commit}\n" for commit in commits).encode(),
+    )  # fmt: skip
+    changes = _parsed(listed)
+    return {commit: changes.get(commit, []) for commit in commits}
+
+
+def _parsed(listed: bytes) -> dict[str, list[Difference]]:
+    """Return differences by the commit that heads them (git-diff-tree(1), "RAW OUTPUT FORMAT")."""
+    found: dict[str, list[Difference]] = {}
+    current = ""
+    fields = iter(listed.split(b"\0"))
+    for field in fields:
+        if not field:
+            continue
+        if not field.startswith(b":"):
+            current = field.decode().strip()
+            continue
+        old_mode, mode, old_blob, blob, _ = field[1:].decode().split(" ")
+        found.setdefault(current, []).append(
+            Difference(
+                os.fsdecode(next(fields)),
+                (old_mode, old_blob) if int(old_mode) else NOTHING,
+                (mode, blob) if int(mode) else NOTHING,
+            )
+        )
+    return found

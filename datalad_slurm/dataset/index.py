@@ -1,0 +1,192 @@
+"""Change the user's index, in git's own way of taking turns."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from types import TracebackType
+
+from datalad_slurm.dataset.diff import differences
+from datalad_slurm.dataset.git import Repo, in_argument_chunks
+from datalad_slurm.dataset.stage import Change, file_stat
+from datalad_slurm.jobs.errors import DatasetError, PublicationError
+
+__all__ = ["IndexUpdate", "catch_up_index", "drop_own_lock", "not_checked_out"]
+
+_NO_FILTER = (
+    "-c", "filter.annex.clean=", "-c", "filter.annex.smudge=", "-c", "filter.annex.process=",
+)  # fmt: skip
+#: Seconds to wait for another git process to let go of the index.
+_LOCK_PATIENCE = 10.0
+
+
+class IndexUpdate:
+    """The lock of a repository's index, and the index that is to take its place.
+
+    As long as ``index.lock`` is there, no git process commits, stages or
+    switches branches. The new index is written beside the old one, and put in
+    its place when the branch has been moved: as ``git commit`` does it, so
+    that nobody sees the one without the other.
+
+    To be used as a context manager; what is not installed is dropped.
+
+    Raises
+    ------
+    PublicationError
+        When another git process holds the index for too long.
+    DatasetError
+        When the lock cannot be written.
+    """
+
+    def __init__(self, repo: Repo) -> None:
+        self._repo = repo
+        self._index = repo.git_dir / "index"
+        self._lock = repo.git_dir / "index.lock"
+        self._next = repo.state_file("next.index")
+        self._mark = _mark(repo)
+
+    def __enter__(self) -> IndexUpdate:
+        deadline = time.monotonic() + _LOCK_PATIENCE
+        while True:
+            try:
+                handle = os.open(self._lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+                break
+            except FileExistsError:
+                if time.monotonic() > deadline:
+                    raise PublicationError(
+                        f"{self._lock} is there, so another git process is at work; run `datalad "
+                        "slurm-finish` again when it has ended, or remove the file if no git "
+                        "runs; nothing was committed yet"
+                    ) from None
+            except OSError as exc:
+                raise DatasetError(f"{self._lock} cannot be made: {exc.strerror}") from exc
+            time.sleep(0.2)
+        try:
+            with os.fdopen(handle, "wb") as lock:
+                lock.write(self._mark)
+        except OSError as exc:
+            self._release()
+            raise DatasetError(f"{self._lock} cannot be written: {exc.strerror}") from exc
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._release()
+
+    def prepare(self, changes: Iterable[Change]) -> None:
+        """Write an index that holds these changes beside what the user's holds."""
+        changes = list(changes)
+        try:
+            if self._index.exists():
+                shutil.copy(self._index, self._next)
+            else:
+                self._next.unlink(missing_ok=True)
+            self._next.with_name("next.index.lock").unlink(missing_ok=True)  # of a killed git
+        except OSError as exc:
+            raise DatasetError(f"{self._next} cannot be written: {exc.strerror}") from exc
+        env = {"GIT_INDEX_FILE": str(self._next)}
+        self._repo.run(
+            "update-index", "--add", "--replace", "-z", "--index-info",
+            input=_index_info(changes), env=env,
+        )  # fmt: skip
+        _note_file_times(self._repo, changes, env)
+
+    def install(self) -> None:
+        """Put the prepared index in the place of the user's, and let go of the lock."""
+        self._next.replace(self._index)
+        self._release()
+
+    def _release(self) -> None:
+        self._next.unlink(missing_ok=True)
+        self._lock.unlink(missing_ok=True)
+
+
+def _index_info(changes: Iterable[Change]) -> bytes:
+    changes = sorted(changes, key=lambda change: not change.is_deletion)
+    null = "0" * len(next((change.blob for change in changes if change.blob), "0" * 40))
+    return b"".join(
+        f"{change.mode or 0} {change.blob or null}\t".encode() + os.fsencode(change.path) + b"\0"
+        for change in changes
+    )
+
+
+def _note_file_times(repo: Repo, changes: Iterable[Change], env: dict[str, str]) -> None:
+    """Let the index know the times of files in git, so that `git status` need not filter them.
+
+    Only of files that are as they were when they were staged: git reads them
+    again here. It saves time later, no more, so it may fail.
+    """
+    settled = [
+        change.path
+        for change in changes
+        if not change.key
+        and change.file_stat is not None
+        and change.file_stat == file_stat(repo, change.path)
+    ]
+    if not settled:
+        return
+    paths = b"".join(os.fsencode(path) + b"\0" for path in settled)
+    repo.run(
+        *_NO_FILTER, "update-index", "-z", "--stdin", input=paths, env=env, ok_codes=(0, 1, 128)
+    )
+
+
+def _mark(repo: Repo) -> bytes:
+    """Return what our lock holds; git's own is empty or an index ("DIRC")."""
+    text = "datalad slurm-finish is at work; if it was killed, run it again"
+    return f"{text} {repo.guest}\n".encode()
+
+
+def drop_own_lock(repo: Repo) -> None:
+    """Remove the lock that a finisher left behind when it died, but nobody else's."""
+    lock = repo.git_dir / "index.lock"
+    try:
+        with lock.open("rb") as file:
+            is_own = file.read(1000) == _mark(repo)
+    except OSError:
+        return
+    if is_own:
+        lock.unlink(missing_ok=True)
+
+
+def catch_up_index(repo: Repo, old: str, new: str) -> None:
+    """Bring those entries of the index to commit `new` that are still as `old` has them.
+
+    For a finisher that died after it moved the branch. What the user has
+    staged since stays.
+    """
+    changed = differences(repo, old, new)
+    present: dict[str, tuple[str, str]] = {}
+    for chunk in in_argument_chunks(difference.path for difference in changed):
+        for entry in repo.run("ls-files", "-s", "-z", "--", *chunk).split(b"\0"):
+            meta, _, path = entry.partition(b"\t")
+            if path:
+                mode, blob, _ = meta.decode().split(" ")
+                present[os.fsdecode(path)] = (mode, blob)
+    lagging = [
+        Change(difference.path, *difference.new)
+        for difference in changed
+        if present.get(difference.path, ("", "")) == difference.old
+    ]
+    if lagging:
+        with IndexUpdate(repo) as update:
+            update.prepare(lagging)
+            update.install()
+
+
+def not_checked_out(repo: Repo, paths: Iterable[str]) -> set[str]:
+    """Return those of some paths that a sparse checkout leaves out of the working tree."""
+    if repo.ask("config", "--type=bool", "core.sparseCheckout") != "true":
+        return set()
+    left_out: set[str] = set()
+    for chunk in in_argument_chunks(paths):
+        for entry in repo.run("ls-files", "-t", "-z", "--", *chunk).split(b"\0"):
+            if entry.startswith(b"S "):
+                left_out.add(os.fsdecode(entry[2:]))
+    return left_out

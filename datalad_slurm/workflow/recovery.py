@@ -1,0 +1,94 @@
+"""Bring to an end what a finisher that died had begun to publish."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from datalad_slurm.dataset.commits import drop_private_refs
+from datalad_slurm.dataset.diff import differences
+from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.index import catch_up_index, drop_own_lock
+from datalad_slurm.dataset.publish import contains, messages_since, read_head
+from datalad_slurm.dataset.stage import drop_staging_index
+from datalad_slurm.dataset.tree import TreeReader
+from datalad_slurm.jobs.record import recorded_job_id
+from datalad_slurm.tracking import publications
+from datalad_slurm.tracking.publications import Publication
+from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.publishing import COMMITTED_IN
+
+__all__ = ["settle_publications"]
+
+
+def settle_publications(context: Context) -> None:
+    """Forget the jobs that an interrupted finish has committed; the others stay open.
+
+    Only for the one process that finishes jobs.
+    """
+    repo = context.repo
+    _clear(repo)
+    pending = publications.pending(context.tracker.database)
+    if not pending:
+        return
+    job_ids = {job.id: job.job_id for job in context.tracker.open_jobs()}
+    done: set[int] = set()
+    committed_in: dict[int, dict[str, str]] = {}
+    for publication in pending:
+        name = publication.subdataset
+        if not context.hierarchy.is_here(name):
+            continue
+        repo = context.hierarchy.repo(name)
+        if name:
+            _clear(repo)
+        commits = _commits_of(repo, publication, job_ids)
+        if name:
+            for tracked_id, commit in commits.items():
+                committed_in.setdefault(tracked_id, {})[name] = commit
+        else:
+            done |= commits.keys()
+    for tracked_id, commits_by_name in committed_in.items():
+        if tracked_id in job_ids and tracked_id not in done:
+            context.tracker.note_extra(tracked_id, {COMMITTED_IN: commits_by_name})
+    publications.complete(context.tracker.database, done)
+    if done:
+        lgr.info("jobs that an interrupted slurm-finish had committed are closed now")
+
+
+def _clear(repo: Repo) -> None:
+    drop_own_lock(repo)
+    drop_private_refs(repo)
+    drop_staging_index(repo)
+
+
+def _commits_of(repo: Repo, publication: Publication, job_ids: Mapping[int, int]) -> dict[int, str]:
+    """Return the commits of a publication's jobs that its branch has, by tracked job.
+
+    They may not be the ones that were published: somebody may have amended or
+    rebased them. But all that they brought must still be there.
+    """
+    branch, base, tip = publication.branch, publication.base, publication.tip
+    if contains(repo, branch, tip):
+        if read_head(repo).branch == branch:
+            catch_up_index(repo, base, tip)
+    elif not _has_all(repo, branch, base, tip):
+        return {}
+    by_job_id = {
+        recorded_job_id(message): commit for commit, message in messages_since(repo, base, branch)
+    }
+    return {
+        tracked_id: by_job_id[job_ids[tracked_id]]
+        for tracked_id in publication.jobs
+        if tracked_id in job_ids and job_ids[tracked_id] in by_job_id
+    }
+
+
+def _has_all(repo: Repo, branch: str, base: str, tip: str) -> bool:
+    """Return whether a branch has something at each path that the commits up to `tip` wrote."""
+    if repo.ask("rev-parse", "--verify", "-q", f"{tip}^{{commit}}") is None:
+        return False
+    with TreeReader(repo, branch) as tree:
+        return all(
+            tree.lookup(difference.path) is not None
+            for difference in differences(repo, base, tip)
+            if difference.new[0]
+        )
