@@ -108,7 +108,7 @@ def _build(context: Context, parcels: Sequence[Parcel]) -> list[_Level]:
     for name in _names(context, parcels):
         repo = context.hierarchy.repo(name)
         level = _Level(name, read_head(repo), {}, {})
-        links = _links(context, name, levels, len(parcels))
+        links = _links(context, name, levels, parcels)
         gone = _gone(context, name, parcels, level.head.commit)
         for position, parcel in enumerate(parcels):
             changes = (
@@ -142,14 +142,16 @@ def _names(context: Context, parcels: Sequence[Parcel]) -> list[str]:
 
 
 def _links(
-    context: Context, name: str, levels: Mapping[str, _Level], count: int
+    context: Context, name: str, levels: Mapping[str, _Level], parcels: Sequence[Parcel]
 ) -> list[list[Change]]:
     """Return, for each parcel, what a repository notes of the commits in its subdatasets."""
-    links: list[list[Change]] = [[] for _ in range(count)]
+    links: list[list[Change]] = [[] for _ in parcels]
     for child in levels.values():
         if child.name and context.hierarchy.holder(child.name) == name:
             path = context.hierarchy.within(name, child.name)
             for position, commit in child.ids.items():
+                if position not in child.commits and parcels[position].committed_in(name):
+                    continue  # an interrupted finish has noted it there as well
                 links[position].append(Change(path, _SUBDATASET_MODE, commit))
     return links
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from datalad_slurm.dataset.commits import NewCommit
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.stage import stage
+from tests.dataset.test_commits import publish
 
 
 @pytest.fixture
@@ -120,3 +122,58 @@ def test_odd_names_are_staged(box, repo):
     assert set(done.changes) == set(names)
     assert done.failures == {}
     assert all(Path(box.path / name).is_symlink() for name in names)
+
+
+@pytest.mark.parametrize("form", ["locked", "unlocked", "git"])
+def test_a_file_that_is_written_to_while_it_is_added_stays_out(box, repo, monkeypatch, form):
+    if form == "unlocked":
+        box.git("config", "annex.addunlocked", "true")
+    if form == "git":
+        (box.path / ".gitattributes").write_text("* annex.largefiles=nothing\n")
+    files = {"out/a": "first half, ", "out/b": "whole"}
+    (box.path / "out").mkdir()
+    for name, content in files.items():
+        (box.path / name).write_text(content)
+    run = Repo.run
+    with (box.path / "out/a").open("a") as writer:
+
+        def run_while_somebody_writes(self, *args, **kwargs):
+            said = run(self, *args, **kwargs)
+            if "add" in args:
+                writer.write("second half")
+                writer.flush()
+            return said
+
+        monkeypatch.setattr(Repo, "run", run_while_somebody_writes)
+        done = stage(repo, list(files))
+    assert list(done.failures) == ["out/a"]
+    assert "another process may still write to it" in done.failures["out/a"]
+    assert list(done.changes) == ["out/b"]
+    assert (box.path / "out/a").read_text() == "first half, second half"
+    assert not (box.path / "out/a").is_symlink()
+    monkeypatch.undo()
+    done = stage(repo, list(files))
+    assert not done.failures
+    publish(repo, [NewCommit("m\n", tuple(done.changes.values()))])
+    assert box.git("annex", "fsck", "--quiet") == ""
+    assert box.status() in ("", "?? .gitattributes", " M .gitattributes")
+
+
+def test_a_file_of_the_same_content_as_one_that_is_written_to_stays_out(box, repo, monkeypatch):
+    for name in ("a", "b"):
+        (box.path / name).write_text("the same")
+    run = Repo.run
+    with (box.path / "a").open("a") as writer:
+
+        def run_while_somebody_writes(self, *args, **kwargs):
+            said = run(self, *args, **kwargs)
+            if "add" in args:
+                writer.write(", and more")
+                writer.flush()
+            return said
+
+        monkeypatch.setattr(Repo, "run", run_while_somebody_writes)
+        done = stage(repo, ["a", "b"])
+    assert set(done.failures) == {"a", "b"}
+    assert done.changes == {}
+    assert (box.path / "a").read_text() == "the same, and more"

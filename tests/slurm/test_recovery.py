@@ -1,0 +1,87 @@
+"""A finish that died, and what the user did before the next one."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from functools import partial
+
+import pytest
+from datalad.api import slurm_finish
+
+from tests.crash import Crasher
+from tests.slurm.test_crash import jobs_in_history
+from tests.slurm.test_schedule import finish, schedule
+
+_QUIET = {"result_renderer": "disabled", "on_failure": "ignore"}
+
+
+@pytest.fixture
+def ended(box, slurm):
+    job = schedule(box, ["sbatch", "--wrap", "echo 1 > out"])
+    slurm.wait(job)
+    return job
+
+
+def die_after_the_branch_has_moved(box, monkeypatch):
+    from datalad_slurm.tracking import publications
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*args):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publications, "complete", killed)
+        with pytest.raises(Killed):
+            finish(box)
+
+
+def test_a_commit_that_was_amended_after_a_crash_is_not_made_twice(box, ended, monkeypatch):
+    die_after_the_branch_has_moved(box, monkeypatch)
+    (box.path / "more").write_text("1\n")
+    box.git("-c", "annex.largefiles=nothing", "add", "more")
+    box.git("commit", "-q", "--amend", "--no-edit")
+    assert {res["status"] for res in finish(box)} == {"notneeded"}
+    assert jobs_in_history(box) == [ended]
+    assert box.tracked() == []
+
+
+def test_a_commit_that_was_reset_after_a_crash_is_made_again(box, ended, monkeypatch):
+    die_after_the_branch_has_moved(box, monkeypatch)
+    box.git("reset", "-q", "HEAD~1")
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert jobs_in_history(box) == [ended]
+    assert box.status() == ""
+
+
+def test_outputs_lost_in_an_amend_after_a_crash_are_committed_again(box, ended, monkeypatch):
+    die_after_the_branch_has_moved(box, monkeypatch)
+    box.git("rm", "-q", "--cached", "out")
+    box.git("commit", "-q", "--amend", "--no-edit")
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert box.git("ls-tree", "--name-only", "HEAD", "out") == "out"
+    assert box.status() == ""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_nobody_can_commit_what_a_killed_finish_had_begun(box, ended, tmp_path, when):
+    crasher = Crasher.make(tmp_path / "crash")
+    at = 1
+    while True:
+        crasher.run(partial(slurm_finish, dataset=box.path, **_QUIET), at, when, signal.SIGKILL)
+        assert crasher.hit, "the branch was never moved"
+        if "update-ref" in crasher.hit and "slurm-finish" in crasher.hit:
+            break
+        at += 1
+    (box.path / "mine").write_text("1\n")
+    with pytest.raises(subprocess.CalledProcessError) as hasty:
+        box.git("commit", "-qam", "hasty")
+    assert "index.lock" in hasty.value.stderr
+    finish(box)
+    box.cli("save", "-m", "patient", "mine")
+    assert box.subjects(2) == ["patient", f"[DATALAD SLURM RUN] Slurm job {ended}: Completed"]
+    assert "out" in box.files_in_last_commit("HEAD~1")
+    assert box.files_in_last_commit() == {"mine"}
+    assert box.status() == ""
