@@ -41,6 +41,8 @@ class _Validator(EnsureCommandParameterization):
                 "accept_failed_jobs": EnsureBool(),
                 "commit_failed_jobs": EnsureBool(),
                 "close_unknown_jobs": EnsureBool(),
+                "branches": EnsureBool(),
+                "octopus": EnsureBool(),
             },
             validate_defaults=("dataset",),
             joint_constraints={
@@ -147,6 +149,20 @@ class Finish(ValidatedInterface):
             doc="""forget the jobs named if Slurm answers, but knows nothing of them, as after
             a reset of its database. Commits nothing.""",
         ),
+        "branches": Parameter(
+            args=("--branches",),
+            action="store_true",
+            doc="""put the commit of each job on a new branch of its own,
+            'slurm-job-branch-<id>', that starts where you are. Your branch and its files stay
+            as they are: what a job has left is on its branch, and no more in the working
+            tree. In subdatasets, jobs are committed one after the other as always.""",
+        ),
+        "octopus": Parameter(
+            args=("--octopus",),
+            action="store_true",
+            doc="""put the commits of the jobs side by side and merge them into your branch,
+            up to 15 at a time, which is git's own limit. No branches remain.""",
+        ),
     }
 
     _examples_: ClassVar[list[dict[str, str]]] = [
@@ -184,8 +200,10 @@ class Finish(ValidatedInterface):
         accept_failed_jobs: bool = False,
         commit_failed_jobs: bool = False,
         close_unknown_jobs: bool = False,
+        branches: bool = False,
+        octopus: bool = False,
     ) -> Iterator[dict[str, Any]]:
-        from datalad_slurm.jobs.plan import FailedJobs
+        from datalad_slurm.jobs.plan import FailedJobs, Shape
         from datalad_slurm.workflow import finish, listing
 
         job_ids = [*(job or ()), *(slurm_job_id or ())] or None
@@ -197,11 +215,19 @@ class Finish(ValidatedInterface):
         failed_jobs = FailedJobs.CLOSE if close_failed_jobs else FailedJobs.KEEP_OPEN
         if accept_failed_jobs or commit_failed_jobs:
             failed_jobs = FailedJobs.ACCEPT
+        shape = Shape.BRANCHES if branches else Shape.CHAIN
+        if octopus:
+            shape = Shape.OCTOPUS
         yield from run_flow(
             "finish",
             dataset.ds,
             lambda ctx: finish.finish(
-                ctx, job_ids, failed_jobs, message or "", close_unknown=close_unknown_jobs
+                ctx,
+                job_ids,
+                failed_jobs,
+                message or "",
+                close_unknown=close_unknown_jobs,
+                shape=shape,
             ),
         )
 

@@ -18,10 +18,13 @@ __all__ = ["NewCommit", "build", "check_identity", "drop_private_refs"]
 
 @dataclass(frozen=True)
 class NewCommit:
-    """One commit to build: its message, and what changes against its parent."""
+    """One commit to build: its message, and what changes against its first parent."""
 
     message: str
     changes: tuple[Change, ...]
+    #: ids, or positions of commits that are built before this one; when not given, the one
+    #: before, or the base for the first
+    parents: tuple[str | int, ...] | None = None
 
 
 def check_identity(repo: Repo) -> None:
@@ -36,7 +39,7 @@ def check_identity(repo: Repo) -> None:
 
 
 def build(repo: Repo, name: str, base: str, commits: Sequence[NewCommit]) -> list[str]:
-    """Build a chain of commits under a private ref, and check each of them.
+    """Build commits under private refs, and check each of them.
 
     Parameters
     ----------
@@ -45,7 +48,7 @@ def build(repo: Repo, name: str, base: str, commits: Sequence[NewCommit]) -> lis
     name : str
         Last part of the private ref's name; must be new.
     base : str
-        Commit to build on, empty in a repository that has none.
+        Commit to build the first one on, empty in a repository that has none.
     commits : sequence of NewCommit
         What to build, oldest first.
 
@@ -76,7 +79,7 @@ def build(repo: Repo, name: str, base: str, commits: Sequence[NewCommit]) -> lis
     finally:
         marks.unlink(missing_ok=True)
     ids = [by_mark[f":{number}"] for number in range(1, len(commits) + 1)]
-    _verify(repo, dict(zip(ids, commits, strict=True)))
+    _verify(repo, dict(zip(ids, commits, strict=True)), ids)
     return ids
 
 
@@ -85,12 +88,18 @@ def _stream(
 ) -> Iterable[bytes]:
     for number, commit in enumerate(commits, start=1):
         message = commit.message.encode(errors="surrogateescape")
-        yield f"commit {ref}\nmark :{number}\n".encode()
+        # one that does not follow the one before it needs a ref of its own
+        own_ref = ref if commit.parents is None else f"{ref}-{number}"
+        yield f"commit {own_ref}\nmark :{number}\n".encode()
         for role, who in identity.items():
             yield role.encode() + b" " + who + b"\n"
         yield f"data {len(message)}\n".encode() + message + b"\n"
-        if number == 1 and base:
-            yield f"from {base}\n".encode()
+        parents = commit.parents
+        if parents is None:
+            parents = (base,) if number == 1 and base else ()
+        for word, parent in zip(("from", *["merge"] * len(parents)), parents, strict=False):
+            name = parent if isinstance(parent, str) else f":{parent + 1}"
+            yield f"{word} {name}\n".encode()
         for change in sorted(commit.changes, key=lambda change: not change.is_deletion):
             quoted = _quoted(change.path)
             if change.is_deletion:
@@ -107,8 +116,13 @@ def _quoted(path: str) -> bytes:
     return b'"' + raw + b'"'
 
 
-def _verify(repo: Repo, commits: dict[str, NewCommit]) -> None:
-    seen = changes_of_commits(repo, commits)
+def _verify(repo: Repo, commits: dict[str, NewCommit], ids: Sequence[str]) -> None:
+    merges = {
+        commit: ids[first] if isinstance(first := planned.parents[0], int) else first
+        for commit, planned in commits.items()
+        if planned.parents and len(planned.parents) > 1
+    }
+    seen = changes_of_commits(repo, commits, merges)
     for commit, planned in commits.items():
         _verify_one(repo, commit, planned, {each.path: each.new for each in seen[commit]})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from datalad_slurm.dataset.git import Repo
@@ -31,12 +31,17 @@ def differences(repo: Repo, old: str, new: str) -> list[Difference]:
     return [difference for group in _parsed(listed).values() for difference in group]
 
 
-def changes_of_commits(repo: Repo, commits: Iterable[str]) -> dict[str, list[Difference]]:
-    """Return what each of some commits changes against its first parent."""
+def changes_of_commits(
+    repo: Repo, commits: Iterable[str], first_parents: Mapping[str, str]
+) -> dict[str, list[Difference]]:
+    """Return what each of some commits changes against its parent.
+
+    Of merges, the first parent must be given.
+    """
     commits = list(commits)
     listed = repo.run(
         "diff-tree", "--stdin", "-r", "-z", "--root", "--no-renames",
-        input="".join(f"{commit}\n" for commit in commits).encode(),
+        input="".join(f"{each} {first_parents.get(each, '')}\n" for each in commits).encode(),
     )  # fmt: skip
     changes = _parsed(listed)
     return {commit: changes.get(commit, []) for commit in commits}
@@ -51,7 +56,7 @@ def _parsed(listed: bytes) -> dict[str, list[Difference]]:
         if not field:
             continue
         if not field.startswith(b":"):
-            current = field.decode().strip()
+            current = field.decode().split()[0]
             continue
         old_mode, mode, old_blob, blob, _ = field[1:].decode().split(" ")
         found.setdefault(current, []).append(

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.index import IndexUpdate
 from datalad_slurm.dataset.stage import Change
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["Head", "Step", "contains", "messages_since", "publish", "read_head"]
+__all__ = [
+    "Head",
+    "Step",
+    "contains",
+    "free_branch_names",
+    "messages_since",
+    "publish",
+    "read_head",
+]
 
 
 @dataclass(frozen=True)
@@ -32,10 +41,12 @@ class Step:
     repo: Repo
     #: where the commits were built on
     head: Head
-    #: the last of the new commits
+    #: the last of the new commits, or nothing when only new branches are to be made
     tip: str
-    #: for the index: all that the new commits change
+    #: for the index: all that the commits up to the tip change
     changes: tuple[Change, ...]
+    #: full names of branches to make, and their commits
+    branches: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_head(repo: Repo) -> Head:
@@ -69,7 +80,7 @@ def publish(steps: Sequence[Step], reason: str) -> bool:
     Parameters
     ----------
     steps : sequence of Step
-        Subdatasets before the datasets that hold them.
+        Subdatasets before the datasets that hold them, the dataset itself last.
     reason : str
         For the reflog.
 
@@ -87,6 +98,8 @@ def publish(steps: Sequence[Step], reason: str) -> bool:
     with ExitStack() as locks:
         updates = []
         for step in steps:
+            if not step.tip:
+                continue
             update = locks.enter_context(IndexUpdate(step.repo))
             if read_head(step.repo) != step.head:
                 return False
@@ -97,7 +110,7 @@ def publish(steps: Sequence[Step], reason: str) -> bool:
             is_published = all(_move(step, reason) for step in steps)
         finally:
             # an interrupt may have come after the last branch was moved
-            if is_published or read_head(steps[-1].repo).commit == steps[-1].tip:
+            if is_published or _is_moved(steps[-1]):
                 for update in updates:
                     update.install()
             else:
@@ -111,6 +124,11 @@ def _move(step: Step, reason: str) -> bool:
     A compare-and-swap: what somebody committed meanwhile is never lost.
     """
     branch, old = step.head.branch, step.head.commit
+    if step.branches:
+        new = "".join(f"create {name} {commit}\n" for name, commit in step.branches.items())
+        step.repo.run("update-ref", "-m", reason, "--stdin", input=new.encode())
+    if not step.tip:
+        return True
     try:
         # an empty old value means that the ref must not exist
         step.repo.run("update-ref", "-m", reason, *_no_deref(branch), branch, step.tip, old)
@@ -122,11 +140,30 @@ def _move(step: Step, reason: str) -> bool:
     return True
 
 
+def _is_moved(step: Step) -> bool:
+    if step.tip:
+        return read_head(step.repo).commit == step.tip
+    return all(contains(step.repo, name, commit) for name, commit in step.branches.items())
+
+
+def free_branch_names(repo: Repo, wanted: Iterable[str]) -> dict[str, str]:
+    """Return names for new branches: those wanted, with a number where there is one already."""
+    prefix = "refs/heads/"
+    listed = os.fsdecode(repo.run("for-each-ref", "--format=%(refname)", prefix))
+    taken = set(listed.split())
+    names: dict[str, str] = {}
+    for name in wanted:
+        tries = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
+        names[name] = next(each for each in tries if prefix + each not in taken)
+        taken.add(prefix + names[name])
+    return names
+
+
 def _move_back(steps: Sequence[Step], reason: str) -> None:
     """Undo the moves of a publication that did not come to its end."""
     for step in steps:
         branch = step.head.branch
-        if read_head(step.repo) == Head(branch, step.tip):
+        if step.tip and read_head(step.repo) == Head(branch, step.tip):
             old = step.head.commit
             move = [branch, old, step.tip] if old else ["-d", branch, step.tip]
             step.repo.run("update-ref", "-m", f"{reason}, undone", *_no_deref(branch), *move)

@@ -6,7 +6,7 @@ from enum import Enum
 
 from datalad_slurm.jobs.model import Answer, JobStatus
 
-__all__ = ["Action", "FailedJobs", "decide"]
+__all__ = ["Action", "FailedJobs", "Shape", "decide"]
 
 
 class FailedJobs(Enum):
@@ -15,6 +15,17 @@ class FailedJobs(Enum):
     KEEP_OPEN = "keep open"
     ACCEPT = "accept"
     CLOSE = "close"
+
+
+class Shape(Enum):
+    """How the commits of several jobs hang together."""
+
+    #: one after the other on the branch that is checked out
+    CHAIN = "chain"
+    #: each on a new branch of its own
+    BRANCHES = "branches"
+    #: side by side, merged on the branch that is checked out
+    OCTOPUS = "octopus"
 
 
 class Action(Enum):

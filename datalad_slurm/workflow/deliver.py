@@ -10,10 +10,12 @@ from datalad_slurm.dataset.sidecar import place_record
 from datalad_slurm.dataset.stage import Change, Form, Staging, is_committed, stage
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
+from datalad_slurm.jobs.plan import Shape
 from datalad_slurm.jobs.record import render_message
 from datalad_slurm.workflow.collect import Findings, await_outputs, collect, write_facts
 from datalad_slurm.workflow.context import Context, Outcome
-from datalad_slurm.workflow.publishing import Parcel, publish_parcels
+from datalad_slurm.workflow.levels import Parcel
+from datalad_slurm.workflow.publishing import publish_parcels
 
 __all__ = ["deliver"]
 
@@ -23,6 +25,7 @@ def deliver(
     jobs: Sequence[tuple[TrackedJob, JobStatus]],
     others: Mapping[str, int],
     message: str,
+    shape: Shape = Shape.CHAIN,
 ) -> Iterator[Outcome]:
     """Commit jobs that have ended, and forget them.
 
@@ -39,6 +42,8 @@ def deliver(
         Logs of jobs that stay open, by path: not to be committed with these.
     message : str
         Added to each commit's message.
+    shape : Shape
+        How the commits hang together.
 
     Raises
     ------
@@ -75,9 +80,18 @@ def deliver(
         parcels.append(Parcel(findings, text, _changes(context, paths, staging)))
     if not parcels:
         return
-    commits = publish_parcels(context, parcels)
-    for parcel, commit in zip(parcels, commits, strict=True):
-        yield from _delivered(parcel, commit)
+    published = publish_parcels(context, parcels, shape)
+    branches = published.branches or [""] * len(parcels)
+    for parcel, commit, branch in zip(parcels, published.commits, branches, strict=True):
+        yield from _delivered(parcel, commit, branch.removeprefix("refs/heads/"))
+    if published.merges:
+        yield Outcome(
+            "merge",
+            "ok",
+            f"{len(parcels)} jobs in {len(published.merges)} merge(s)",
+            type="dataset",
+            details={"commit": published.merges[-1], "merges": list(published.merges)},
+        )
 
 
 def _staged(context: Context, paths: Sequence[str]) -> Staging:
@@ -147,10 +161,12 @@ def _kept_open(findings: Findings, failed: Sequence[str], staging: Staging) -> I
     )
 
 
-def _delivered(parcel: Parcel, commit: str) -> Iterator[Outcome]:
+def _delivered(parcel: Parcel, commit: str, branch: str) -> Iterator[Outcome]:
     findings = parcel.findings
     label = findings.job.label
     details = {**_details(findings.job), "commit": commit}
+    if branch:
+        details["branch"] = branch
     added = [
         (f"{name}/{change.path}" if name else change.path, change)
         for name, changes in parcel.changes.items()
@@ -161,7 +177,8 @@ def _delivered(parcel: Parcel, commit: str) -> Iterator[Outcome]:
         rank = {"rank": number, "of": len(added)}
         yield Outcome("add", "ok", path=path, type="file", details=details | more | rank)
     state = {"slurm_state": findings.status.word}
-    yield Outcome("save", "ok", type="dataset", details=details | state)
+    where = f"on branch {branch}" if branch else ""
+    yield Outcome("save", "ok", where, type="dataset", details=details | state)
     problems = dict.fromkeys(
         findings.missing, f"job {label} declared this output, but there is nothing"
     ) | dict.fromkeys(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from datalad_slurm.dataset.commits import check_identity
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
-from datalad_slurm.jobs.plan import Action, FailedJobs, decide
+from datalad_slurm.jobs.plan import Action, FailedJobs, Shape, decide
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.workflow.collect import logs_of
 from datalad_slurm.workflow.context import Context, Outcome, lgr
@@ -26,6 +26,7 @@ def finish(
     message: str = "",
     *,
     close_unknown: bool = False,
+    shape: Shape = Shape.CHAIN,
 ) -> Iterator[Outcome]:
     """Commit or close jobs that have ended; say of the others why not.
 
@@ -41,6 +42,8 @@ def finish(
         Added to each commit's message.
     close_unknown : bool
         Whether to forget jobs of which Slurm knows nothing at all.
+    shape : Shape
+        How the commits hang together.
 
     Raises
     ------
@@ -76,7 +79,7 @@ def finish(
             for job in (context.tracker.open_jobs() if ended else ())
             if plan.get(job.id) is not Action.COMMIT
         ]
-        yield from deliver(context, ended, logs_of(context, staying), message)
+        yield from deliver(context, ended, logs_of(context, staying), message, shape)
         context.tracker.forget(job.id for job in jobs if plan[job.id] is Action.CLOSE)
         for job in jobs:
             if plan[job.id] is not Action.COMMIT:

@@ -9,13 +9,15 @@ from datalad_slurm.dataset.diff import differences
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.index import catch_up_index, drop_own_lock
 from datalad_slurm.dataset.publish import contains, messages_since, read_head
-from datalad_slurm.dataset.stage import drop_staging_index
+from datalad_slurm.dataset.stage import Change, drop_staging_index
 from datalad_slurm.dataset.tree import TreeReader
+from datalad_slurm.dataset.worktree import put_back
 from datalad_slurm.jobs.record import recorded_job_id
 from datalad_slurm.tracking import publications
 from datalad_slurm.tracking.publications import Publication
 from datalad_slurm.workflow.context import Context, lgr
-from datalad_slurm.workflow.publishing import COMMITTED_IN
+from datalad_slurm.workflow.levels import COMMITTED_IN
+from datalad_slurm.workflow.publishing import JOB_BRANCH
 
 __all__ = ["settle_publications"]
 
@@ -70,6 +72,8 @@ def _commits_of(repo: Repo, publication: Publication, job_ids: Mapping[int, int]
     if contains(repo, branch, tip):
         if read_head(repo).branch == branch:
             catch_up_index(repo, base, tip)
+        elif branch.startswith(JOB_BRANCH):
+            put_back(repo, base, (Change(d.path, *d.new) for d in differences(repo, base, tip)))
     elif not _has_all(repo, branch, base, tip):
         return {}
     by_job_id = {
