@@ -9,6 +9,7 @@ from types import TracebackType
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.stage import Form
 from datalad_slurm.jobs.errors import DatasetError
+from datalad_slurm.jobs.globs import Glob, parse_glob
 
 __all__ = ["TreeReader"]
 
@@ -75,15 +76,29 @@ class TreeReader:
             return Form.LOCKED if b"annex/objects/" in content else None
         return Form.UNLOCKED if content.startswith(b"/annex/objects/") else None
 
-    def files_below(self, path: str) -> Iterator[str]:
-        """Yield the path itself if it is a file or link, else all files below it.
-
-        Subdatasets are left out.
-        """
-        found = self.lookup(path)
+    def files_claimed(self, claim: str) -> Iterator[str]:
+        """Yield the files and links that a claim stands for; subdatasets are left out."""
+        pattern = parse_glob(claim)
+        found = self.lookup(pattern.top)
         if found is None:
             return
-        mode, oid = found
+        if pattern.is_plain or (found[0] == _DIRECTORY and pattern.matches_top):
+            yield from self._at_and_below(pattern.top, *found)
+        elif found[0] == _DIRECTORY:
+            yield from self._matched(pattern.top, found[1], pattern, pattern.below_top)
+
+    def _matched(
+        self, directory: str, oid: str, pattern: Glob, positions: frozenset[int]
+    ) -> Iterator[str]:
+        for name, (mode, child) in self._entries(oid).items():
+            path = f"{directory}/{name}" if directory else name
+            reached = pattern.step(positions, name)
+            if pattern.is_match(reached, is_directory=mode == _DIRECTORY):
+                yield from self._at_and_below(path, mode, child)
+            elif reached and mode == _DIRECTORY:
+                yield from self._matched(path, child, pattern, reached)
+
+    def _at_and_below(self, path: str, mode: str, oid: str) -> Iterator[str]:
         if mode == _DIRECTORY:
             yield from self._walk(path, oid)
         elif mode != _SUBDATASET:
@@ -91,11 +106,7 @@ class TreeReader:
 
     def _walk(self, directory: str, oid: str) -> Iterator[str]:
         for name, (mode, child) in self._entries(oid).items():
-            path = f"{directory}/{name}" if directory else name
-            if mode == _DIRECTORY:
-                yield from self._walk(path, child)
-            elif mode != _SUBDATASET:
-                yield path
+            yield from self._at_and_below(f"{directory}/{name}" if directory else name, mode, child)
 
     def _entries(self, oid: str) -> dict[str, tuple[str, str]]:
         if oid not in self._trees:

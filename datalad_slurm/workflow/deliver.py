@@ -172,7 +172,7 @@ def _with_deletions(context: Context, parcels: Sequence[_Parcel], base: str) -> 
             job = parcel.findings.job
             # links that scheduling removed, and the job has not written, were not taken away
             kept = {*parcel.findings.paths, *job.extra.get("removed_outputs", ())}
-            below = (path for output in job.outputs for path in tree.files_below(output))
+            below = (path for output in job.outputs for path in tree.files_claimed(output))
             gone.append([p for p in dict.fromkeys(below) if p not in kept and _is_gone(context, p)])
     left_out = not_checked_out(context.repo, [path for paths in gone for path in paths])
     return [

@@ -14,6 +14,7 @@ from typing import Any
 
 from datalad_slurm.dataset.paths import inside, normalise_output
 from datalad_slurm.dataset.prepare import Prepared, is_annex_link, make_writable, undo
+from datalad_slurm.jobs.claims import collide, is_glob
 from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError, SubmissionError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.sbatch_options import (
@@ -24,7 +25,7 @@ from datalad_slurm.jobs.sbatch_options import (
     split_words,
 )
 from datalad_slurm.slurm import sbatch
-from datalad_slurm.workflow.context import Context, Outcome
+from datalad_slurm.workflow.context import Context, Outcome, lgr
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.submissions import (
     adopt,
@@ -138,6 +139,7 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         raise InvalidRequestError(f"the working directory {cwd} does not exist")
     placeholders = Placeholders(context.dataset, cwd, request.inputs, request.outputs)
     outputs = [normalise_output(context.repo, out, cwd) for out in placeholders.outputs]
+    _warn_of_subdatasets(context, outputs)
     claim = TrackedJob(
         id=0,
         token=f"datalad-slurm-{uuid.uuid4().hex}",
@@ -154,6 +156,19 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         extra=request.extra,
     )
     return claim, placeholders
+
+
+def _warn_of_subdatasets(context: Context, outputs: Sequence[str]) -> None:
+    """Say that globs are not looked for in subdatasets, if they could match something there."""
+    subdatasets = sorted(context.repo.registered_subdatasets)
+    for output in filter(is_glob, outputs):
+        within = [path for path in subdatasets if collide(output, glob.escape(path))]
+        if within:
+            lgr.warning(
+                "what output '%s' matches in a subdataset is not committed; it could in %s",
+                output,
+                "'" + "', '".join(within[:3]) + "'" + " and others" * (len(within) > 3),
+            )
 
 
 @contextmanager
@@ -179,7 +194,7 @@ def _made_writable(
     context: Context, request: Request, claim: TrackedJob, undoing: list[Prepared]
 ) -> Iterator[Outcome]:
     logs = _logs_to_overwrite(context, request)
-    prepared = make_writable(context.repo, (*claim.outputs, *request.overwrites, *logs))
+    prepared = make_writable(context.repo, claim.outputs, (*request.overwrites, *logs))
     undoing.append(prepared)
     removed = [path for path, _ in prepared.removed]
     if removed:
