@@ -58,10 +58,11 @@ class Schedule(ValidatedInterface):
     your own that calls sbatch. The command is run as `datalad run` would run
     it, but what is recorded in the end is the job, not the submission.
 
-    All that the job writes must be declared as outputs: files, or directories
-    in which files will be. An output that another open job claims is refused,
-    so each file can be traced to the one job that made it. Declared outputs
-    that exist already are unlocked, so that the job can write to them.
+    All that the job writes must be declared as outputs: files, directories
+    in which files will be, or globs that will match them. An output that
+    another open job claims is refused, so each file can be traced to the one
+    job that made it; a glob claims every path that it could match. Declared
+    outputs that exist already are unlocked, so that the job can write to them.
 
     As long as the job waits and runs, nothing touches the repository. When it
     has ended, `slurm-finish` commits its outputs, its log files and a record
@@ -120,7 +121,10 @@ class Schedule(ValidatedInterface):
             metavar="PATH",
             action="append",
             doc="""file or directory that the job writes. At least one is required.
-            [CMD: Can be given more than once. CMD]""",
+            Can be a glob, as for `datalad run`: '*', '?', '[a-c]', '[!x]', and '**' for
+            any number of directories; it is expanded when the job is finished. Quote it,
+            or the shell expands it at once. A '*', '?' or '[' in a name is typed '[*]',
+            '[?]' or '[[]'. [CMD: Can be given more than once. CMD]""",
         ),
         "message": message_parameter,
         "assume_ready": assume_ready_parameter,
@@ -145,6 +149,11 @@ class Schedule(ValidatedInterface):
                 "slurm_schedule('sbatch --array=1-10 job.sh', inputs=['data.csv'], outputs=['sub'])"
             ),
             "code_cmd": "datalad slurm-schedule -i data.csv -o sub sbatch --array=1-10 job.sh",
+        },
+        {
+            "text": "Schedule a job of whose files only some are to be kept, whatever their names",
+            "code_py": "slurm_schedule('sbatch job.sh', outputs=['out/*.csv', 'sub-*/stats/**'])",
+            "code_cmd": ("datalad slurm-schedule -o 'out/*.csv' -o 'sub-*/stats/**' sbatch job.sh"),
         },
         {
             "text": "Schedule a command without a script",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import time
@@ -66,7 +67,11 @@ def adopt_job(context: Context, job_id: int, request: Request) -> Iterator[Outco
             f"{context.repo.root}"
         )
     claim, _ = claim_of(context, replace(request, cmd=_literal(command)))
-    outputs = tuple(os.path.relpath(path or ".", pwd or ".") for path in claim.outputs)
+    base = glob.escape(pwd) or "."
+    outputs = tuple(
+        os.path.relpath(output or ".", base) + "/" * output.endswith("/")
+        for output in claim.outputs
+    )
     claim = replace(claim, pwd=pwd or ".", declared_outputs=outputs)
     claim = context.tracker.claim(claim, check=request.check_outputs)
     context.tracker.note_submission(claim.id, [job])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from datalad_slurm.dataset.sidecar import read_sidecar
-from datalad_slurm.jobs.claims import is_below
+from datalad_slurm.jobs.claims import ancestors
 from datalad_slurm.jobs.errors import InvalidRequestError, RecordError
 from datalad_slurm.jobs.record import RunRecord, Sidecar, parse_message, parse_record
 from datalad_slurm.workflow.context import Context, Outcome
@@ -101,10 +102,10 @@ def _outputs(record: RunRecord) -> tuple[str, ...]:
     declared = record.slurm.get("declared_outputs")
     if isinstance(declared, list) and declared and all(isinstance(path, str) for path in declared):
         return _literal(declared)
-    outputs = tuple(os.path.relpath(path, record.pwd) for path in record.declared_outputs)
+    outputs = [os.path.relpath(path, record.pwd) for path in record.declared_outputs]
     if not outputs:
         raise RecordError("the record names no outputs besides log files")
-    return _literal(outputs)
+    return _literal(map(glob.escape, outputs))
 
 
 def _files_made(context: Context, commit: str, record: RunRecord) -> Iterator[str]:
@@ -113,10 +114,10 @@ def _files_made(context: Context, commit: str, record: RunRecord) -> Iterator[st
         "diff-tree", "-r", "-z", "--root", "--no-commit-id", "--name-only", "--no-renames",
         "--diff-filter=d", commit,
     )  # fmt: skip
-    outputs = ["" if path == "." else path for path in record.declared_outputs]
+    outputs = {"" if path == "." else path for path in record.declared_outputs}
     for raw in filter(None, listed.split(b"\0")):
         path = os.fsdecode(raw)
-        if any(is_below(path, output) for output in outputs) and path not in record.slurm_outputs:
+        if not outputs.isdisjoint(ancestors(path)) and path not in record.slurm_outputs:
             yield path
 
 

@@ -16,6 +16,7 @@ from datalad.support.exceptions import IncompleteResultsError
 
 from datalad_slurm.dataset.paths import inside, normalise_output
 from datalad_slurm.dataset.prepare import Prepared, is_annex_link, make_writable, undo
+from datalad_slurm.jobs.claims import top_of
 from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError, SubmissionError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.sbatch_options import (
@@ -182,7 +183,7 @@ def _made_writable(
 ) -> Iterator[Outcome]:
     yield from _installed(context, claim.outputs)
     logs = _logs_to_overwrite(context, request)
-    prepared = make_writable(context.hierarchy, (*claim.outputs, *request.overwrites, *logs))
+    prepared = make_writable(context.hierarchy, claim.outputs, (*request.overwrites, *logs))
     undoing.append(prepared)
     removed = [path for path, _ in prepared.removed]
     if removed:
@@ -196,7 +197,7 @@ def _made_writable(
 def _installed(context: Context, outputs: Iterable[str]) -> Iterator[Outcome]:
     """Install the subdatasets that are to hold outputs and are not here yet."""
     for output in outputs:
-        while not context.hierarchy.is_here(name := context.hierarchy.holder(output)):
+        while not context.hierarchy.is_here(name := context.hierarchy.holder(top_of(output))):
             try:
                 context.dataset.get(
                     context.repo.root / name, get_data=False, result_renderer="disabled"
