@@ -12,7 +12,14 @@ from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.claims import is_below
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["PRIVATE_REFS", "NewCommit", "build", "check_identity", "drop_private_refs"]
+__all__ = [
+    "PRIVATE_REFS",
+    "NewCommit",
+    "build",
+    "changes_of",
+    "check_identity",
+    "drop_private_refs",
+]
 
 #: Where commits grow until they are published.
 PRIVATE_REFS = "refs/datalad-slurm/"
@@ -109,7 +116,12 @@ def _quoted(path: str) -> bytes:
     return b'"' + raw + b'"'
 
 
-def _verify(repo: Repo, commits: dict[str, NewCommit]) -> None:
+def changes_of(repo: Repo, commits: Iterable[str]) -> dict[str, dict[str, tuple[str, str]]]:
+    """Return for each commit the paths it changes, with the mode and blob they get.
+
+    Both are empty for what is deleted. Of a merge nothing is told.
+    """
+    commits = list(commits)
     listed = repo.run(
         "diff-tree", "--stdin", "-r", "-z", "--root", "--no-renames",
         input="".join(f"{commit}\n" for commit in commits).encode(),
@@ -126,6 +138,11 @@ def _verify(repo: Repo, commits: dict[str, NewCommit]) -> None:
         _, mode, _, blob, status = field.decode().split(" ")
         path = os.fsdecode(next(fields))
         seen[current][path] = ("", "") if status == "D" else (mode, blob)
+    return seen
+
+
+def _verify(repo: Repo, commits: dict[str, NewCommit]) -> None:
+    seen = changes_of(repo, commits)
     for commit, planned in commits.items():
         _verify_one(repo, commit, planned, seen[commit])
 
