@@ -98,6 +98,8 @@ class Placeholders:
 
     def expand(self, paths: Sequence[str]) -> list[str]:
         """Return inputs or outputs with globs replaced by what they match now."""
+        if not any(map(glob.has_magic, paths)):
+            return list(paths)
         from datalad.support.globbedpaths import GlobbedPaths
 
         return list(GlobbedPaths(paths, pwd=str(self._cwd)).expand())
