@@ -78,6 +78,17 @@ class Tracker:
             session.flush()
             return _load(session, JobRow.id == row.id)[0]
 
+    def refuse_conflicts(self, outputs: Iterable[str]) -> None:
+        """Make sure that no open job claims any of these outputs, as far as that lasts.
+
+        Raises
+        ------
+        OutputConflictError
+            As `claim` does.
+        """
+        with self.database.transaction() as session:
+            _refuse_conflicts(session, outputs)
+
     def note_submission(self, tracked_id: int, slurm_jobs: Sequence[SlurmJob]) -> None:
         """Note the jobs that Slurm took; those that are noted already are brought up to date."""
         with self.database.transaction() as session:

@@ -14,6 +14,7 @@ from datalad_slurm.jobs.errors import InvalidRequestError, JobNotTrackedError, Q
 from datalad_slurm.jobs.model import SlurmJob
 from datalad_slurm.slurm import sacct, scontrol
 from datalad_slurm.workflow.context import Context, Outcome
+from datalad_slurm.workflow.placeholders import literal
 from datalad_slurm.workflow.schedule import Request, claim_of, scheduled
 from datalad_slurm.workflow.submissions import settle_claims
 
@@ -66,7 +67,7 @@ def adopt_job(context: Context, job_id: int, request: Request) -> Iterator[Outco
             f"job {job_id} was submitted in {work_dir}, which is outside the dataset "
             f"{context.repo.root}"
         )
-    claim, _ = claim_of(context, replace(request, cmd=_literal(command)))
+    claim, _ = claim_of(context, replace(request, cmd=literal(command)))
     base = glob.escape(pwd) or "."
     outputs = tuple(
         os.path.relpath(output or ".", base) + "/" * output.endswith("/")
@@ -82,11 +83,6 @@ def adopt_job(context: Context, job_id: int, request: Request) -> Iterator[Outco
             "same when it is run again"
         )
     yield scheduled(claim, [job], message)
-
-
-def _literal(text: str) -> str:
-    """Return a text in which braces are no placeholders."""
-    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _as_slurmctld_knows_it(job_id: int, timeout: float) -> SlurmJob | None:

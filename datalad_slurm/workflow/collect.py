@@ -60,8 +60,8 @@ class Findings:
             dsid=job.dsid,
             slurm_job_id=job.job_id,
             pwd=job.pwd,
-            inputs=job.inputs,
-            extra_inputs=job.extra_inputs,
+            inputs=tuple(job.extra.get("expanded_inputs", job.inputs)),
+            extra_inputs=tuple(job.extra.get("expanded_extra_inputs", job.extra_inputs)),
             outputs=tuple(
                 dict.fromkeys([*(path or "." for path in self.outputs), *self.slurm_files])
             ),

@@ -68,7 +68,12 @@ class Request:
     overwrites: tuple[str, ...] = ()
     #: "inputs", "outputs", "both" or empty
     assume_ready: str = ""
+    #: whether outputs that another open job claims are refused
     check_outputs: bool = True
+    #: whose globs the record has replaced: "inputs", "outputs", "both" or empty
+    expand: str = ""
+    #: how many downloads of inputs may run at a time; None is git-annex's own default
+    jobs: int | str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -92,7 +97,9 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
         notes = notes_directory(context, claim.token)
         with _undone_unless_submitted(context, claim) as undoing:
             if request.assume_ready not in ("inputs", "both"):
-                yield from placeholders.fetch_inputs(request.extra_inputs)
+                yield from placeholders.fetch_inputs(request.extra_inputs, request.jobs)
+            if request.expand in ("inputs", "both"):
+                context.tracker.note_extra(claim.id, _expanded_inputs(request, placeholders))
             if request.assume_ready not in ("outputs", "both"):
                 yield from _made_writable(context, request, claim, undoing)
             notes.mkdir(parents=True)
@@ -107,10 +114,6 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
 def _validated(
     context: Context, request: Request
 ) -> tuple[TrackedJob, Callable[[], str], Placeholders]:
-    if "\0" in request.cmd:
-        raise InvalidRequestError("a command cannot hold a null character")
-    if not request.cmd.strip():
-        raise InvalidRequestError("there is no command to submit, such as `sbatch job.sh`")
     if sbatch.sbatch_path() is None:
         raise InvalidRequestError(
             "sbatch is not on PATH; log in to a node of the cluster, or load the site's module "
@@ -126,8 +129,13 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
     Raises
     ------
     InvalidRequestError
-        When its outputs or its directory are not such as can be claimed.
+        When its command, its outputs or its directory are not such as can be
+        claimed.
     """
+    if "\0" in request.cmd:
+        raise InvalidRequestError("a command cannot hold a null character")
+    if not request.cmd.strip():
+        raise InvalidRequestError("there is no command to submit, such as `sbatch job.sh`")
     if not request.outputs:
         raise InvalidRequestError(
             "at least one output must be declared with -o/--output: a file or directory that "
@@ -157,6 +165,14 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         extra=request.extra,
     )
     return claim, placeholders
+
+
+def _expanded_inputs(request: Request, placeholders: Placeholders) -> dict[str, list[str]]:
+    """Return the inputs for a record in which globs are replaced."""
+    return {
+        "expanded_inputs": placeholders.expand_for_record(placeholders.inputs),
+        "expanded_extra_inputs": placeholders.expand_for_record(request.extra_inputs),
+    }
 
 
 @contextmanager

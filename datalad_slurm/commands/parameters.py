@@ -1,0 +1,49 @@
+"""Parameters that several commands have, and what is made of their values."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from datalad_next.commands import Parameter
+
+__all__ = [
+    "assume_ready_parameter",
+    "jobs_parameter",
+    "joined",
+    "message_parameter",
+    "working_directory",
+]
+
+message_parameter = Parameter(
+    args=("-m", "--message"),
+    metavar="MESSAGE",
+    doc="""text for the message of the job's commit.""",
+)
+assume_ready_parameter = Parameter(
+    args=("--assume-ready",),
+    metavar="WHAT",
+    doc="""do not prepare 'inputs', 'outputs' or 'both': inputs are not retrieved, outputs
+    not unlocked. Saves time where that is known to be unnecessary.""",
+)
+jobs_parameter = Parameter(
+    args=("-J", "--jobs"),
+    metavar="NJOBS",
+    doc="""how many downloads of inputs may run at a time. 'auto' is the number that the
+    configuration 'datalad.runtime.max-annex-jobs' gives.""",
+)
+
+
+def joined(cmd: tuple[str, ...]) -> str:
+    """Return a command as the text that a shell is given, as `datalad run` does it.
+
+    A single text is a shell command already; several are its words.
+    """
+    words = cmd[1:] if cmd and cmd[0] == "--" else cmd
+    return words[0] if len(words) == 1 and len(cmd) == 1 else shlex.join(words)
+
+
+def working_directory(dataset: Any) -> Path:
+    """Return where a command runs: in a dataset that was named, its root, else here."""
+    return Path(dataset.ds.path) if dataset.original is not None else Path.cwd()
