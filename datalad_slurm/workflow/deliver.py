@@ -28,6 +28,7 @@ from datalad_slurm.jobs.errors import PublicationError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.record import render_message
 from datalad_slurm.tracking import publications
+from datalad_slurm.workflow.changes import InputCheck
 from datalad_slurm.workflow.collect import Findings, await_outputs, collect, write_facts
 from datalad_slurm.workflow.context import Context, Outcome, lgr
 
@@ -88,10 +89,11 @@ def deliver(
     if not jobs:
         return
     await_outputs(context, jobs)
+    check = InputCheck(context, [job for job, _ in jobs])
     records: dict[int, tuple[Findings, str, tuple[str, ...]]] = {}
     for job, status in jobs:
         try:
-            findings = write_facts(context, collect(context, job, status, others))
+            findings = check.of(write_facts(context, collect(context, job, status, others)))
             record, sidecar = place_record(
                 context.repo,
                 findings.record().to_json(),
@@ -229,8 +231,9 @@ def _delivered(parcel: _Parcel, commit: str) -> Iterator[Outcome]:
         more = {"key": change.key} if change.key else {}
         rank = {"rank": number, "of": len(parcel.changes)}
         yield Outcome("add", "ok", path=change.path, type="file", details=details | more | rank)
-    state = {"slurm_state": findings.status.word}
-    yield Outcome("save", "ok", type="dataset", details=details | state)
+    state = {"slurm_state": findings.status.word, **findings.inputs.details()}
+    said = findings.inputs.message()
+    yield Outcome("save", "ok", said, type="dataset", details=details | state)
     problems = dict.fromkeys(
         findings.missing, f"job {label} declared this output, but there is nothing"
     ) | dict.fromkeys(
