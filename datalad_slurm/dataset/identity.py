@@ -20,7 +20,7 @@ from pathlib import Path
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.indexed import (
     calculate_keys,
-    find_modified,
+    find_unmodified,
     key_in,
     key_of,
     read_index,
@@ -149,7 +149,7 @@ def _identify_files(repo: Repo, paths: Iterable[str]) -> dict[str, Identity]:
         except DatasetError:
             if not top:
                 raise
-            fresh = dict.fromkeys((path[start:] for path in members), {"unreadable": True})
+            fresh = {path[start:]: {"unreadable": True} for path in members}
         for path in members:
             identities[path] = fresh[path[start:]]
             _remember(str(repo.root / path), stats[path], identities[path])
@@ -181,13 +181,12 @@ def _look_into(repo: Repo, paths: Sequence[str]) -> dict[str, Identity]:
     }
     keys = read_pointers(repo, doubtful) if repo.has_annex else {}
     asked = [path for path in doubtful if path in keys or "size" in found[path]]
-    modified = find_modified(repo, asked)
-    for path in asked:
-        if path not in modified:
-            found[path] = {"key": keys[path]} if path in keys else {"blob": doubtful[path][0]}
+    unmodified = find_unmodified(repo, asked)
+    for path in unmodified:
+        found[path] = {"key": keys[path]} if path in keys else {"blob": doubtful[path][0]}
     by_backend: defaultdict[str, list[str]] = defaultdict(list)
     for path, key in keys.items():
-        if path in modified and "blob" in found[path]:
+        if path not in unmodified and "blob" in found[path]:
             by_backend[key.partition("-")[0]].append(path)
     for backend, members in by_backend.items():
         calculated = calculate_keys(repo, backend, [str(repo.root / path) for path in members])

@@ -7,20 +7,22 @@ filter of git's runs: git-annex's could annex a file.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
 
-__all__ = ["calculate_keys", "find_modified", "key_in", "key_of", "read_index", "read_pointers"]
+__all__ = ["calculate_keys", "find_unmodified", "key_in", "key_of", "read_index", "read_pointers"]
 
 #: git-annex holds no longer file to be a pointer (bytes; its Annex.Link, maxPointerSz).
 _LONGEST_POINTER = 32 * 2**10
 _POINTER = b"/annex/objects/"
 #: Each path costs git a comparison with each entry of the index.
 _MOST_PATHSPECS = 200
-_NO_FILTER = (
-    "-c", "filter.annex.clean=", "-c", "filter.annex.process=", "-c", "filter.annex.required=false",
-)  # fmt: skip
+_DEBUG = re.compile(
+    rb"([^\0]+)\0  ctime: (\d+):(\d+)\n  mtime: (\d+):(\d+)\n  dev: \d+\tino: (\d+)\n"
+    rb"  uid: \d+\tgid: \d+\n  size: (\d+)\tflags: \w+\n"
+)
 
 
 def key_of(name: str) -> str:
@@ -75,17 +77,46 @@ def read_pointers(repo: Repo, entries: dict[str, tuple[str, int]]) -> dict[str, 
     return keys
 
 
-def find_modified(repo: Repo, paths: Sequence[str]) -> set[str]:
-    """Return the paths that git's stat cache does not know to be as in the index."""
+def find_unmodified(repo: Repo, paths: Sequence[str]) -> set[str]:
+    """Return the paths that are, by their stat, as git saw them when it noted their content.
+
+    ``git diff-files`` would read, and put through a filter, what changed in the
+    same second as the index. ``git ls-files --debug`` only tells; what it tells
+    may change with versions (git-ls-files(1)), and is then taken as no answer.
+    """
     asked = list(paths)
     if len(asked) > _MOST_PATHSPECS:
         parents = sorted({path.rpartition("/")[0] for path in asked})
         asked = [path for path in asked if "/" not in path] + list(filter(None, parents))
-    modified: set[str] = set()
+    noted: dict[str, tuple[int, ...]] = {}
     for chunk in in_argument_chunks(asked):
-        told = repo.run(*_NO_FILTER, "diff-files", "--name-only", "-z", "--", *chunk)
-        modified.update(os.fsdecode(path) for path in told.split(b"\0") if path)
-    return modified
+        noted |= _parse_debug(repo.run("ls-files", "-z", "--debug", "--", *chunk))
+    try:
+        written = (repo.git_dir / "index").stat().st_mtime_ns
+    except OSError:
+        return set()
+    return {path for path in paths if _is_unmodified(repo, path, noted.get(path), written)}
+
+
+def _parse_debug(told: bytes) -> dict[str, tuple[int, ...]]:
+    """Return ctime and mtime (ns), inode and size by path, the last two as 32 bits."""
+    noted: dict[str, tuple[int, ...]] = {}
+    for match in _DEBUG.finditer(told):
+        ctime, ctime_ns, mtime, mtime_ns, inode, size = map(int, match.groups()[1:])
+        moments = (ctime * 10**9 + ctime_ns, mtime * 10**9 + mtime_ns)
+        noted[os.fsdecode(match[1])] = (*moments, inode, size)
+    return noted
+
+
+def _is_unmodified(repo: Repo, path: str, noted: tuple[int, ...] | None, written: int) -> bool:
+    try:
+        found = (repo.root / path).lstat()
+    except OSError:
+        return False
+    bits = 0xFFFFFFFF
+    now = (found.st_ctime_ns, found.st_mtime_ns, found.st_ino & bits, found.st_size & bits)
+    # what changes while the index is written may keep its time
+    return now == noted and found.st_mtime_ns < written
 
 
 def calculate_keys(repo: Repo, backend: str, targets: Sequence[str]) -> list[str]:
