@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ __all__ = [
     "digest",
     "is_same",
     "key_size",
+    "read_identity",
+    "read_states",
     "same_key",
 ]
 
@@ -94,7 +96,7 @@ class InputState:
 
     def to_json(self) -> dict[str, Any]:
         """Return the input as a record has it."""
-        content = {"path": self.path, **self.noted}
+        content = {"path": self.path or ".", **self.noted}
         if self.now is not None:
             content["now"] = dict(self.now)
         return content | ({"change": self.change} if self.change else {})
@@ -148,6 +150,47 @@ class InputReport:
                 f"{_named(scripts)}"
             )
         return "; ".join(parts)
+
+
+#: What an identity may hold: a hexadecimal checksum, a text, a number, or just the word.
+_CHECKSUMS = frozenset({"blob", "commit", "tree", "digest", "sha256"})
+_TEXTS = frozenset({"key", "link"})
+_NUMBERS = frozenset({"size", "mtime_ns", "files", "more_than"})
+_FLAGS = frozenset({"missing", "unreadable", "special", "directory", "wrap", "stdin"})
+
+
+def read_identity(content: object) -> Identity:
+    """Return what is well-formed of an identity that somebody may have written by hand."""
+    if not isinstance(content, dict):
+        return {}
+    return {key: value for key, value in content.items() if _is_valid(key, value)}
+
+
+def _is_valid(key: object, value: object) -> bool:
+    if isinstance(value, str):
+        is_hex = re.fullmatch(r"[0-9a-f]{40,64}", value) is not None
+        return (key in _CHECKSUMS and is_hex) or (key in _TEXTS and "\0" not in value)
+    if isinstance(value, bool):
+        return value and key in _FLAGS
+    return isinstance(value, int) and key in _NUMBERS
+
+
+def read_states(content: object, is_inside: Callable[[str], bool]) -> Iterator[InputState]:
+    """Yield the inputs or scripts that a record holds, as far as they are well-formed.
+
+    A path that leads out of the dataset is left out, so that nobody follows it.
+    """
+    for entry in content if isinstance(content, list) else [content]:
+        noted = read_identity(entry)
+        if not isinstance(entry, dict) or not noted:
+            continue
+        path, change = entry.get("path"), entry.get("change")
+        yield InputState(
+            path if isinstance(path, str) and is_inside(path) else "",
+            noted,
+            read_identity(entry["now"]) if "now" in entry else None,
+            change if isinstance(change, str) and change in _WORDS else "",
+        )
 
 
 def _script_json(state: InputState) -> dict[str, Any]:

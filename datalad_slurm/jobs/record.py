@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from datalad_slurm.jobs.errors import RecordError
+from datalad_slurm.jobs.inputs import InputState, read_states
 
 __all__ = ["RunRecord", "Sidecar", "is_inside", "parse_message", "parse_record", "render_message"]
 
@@ -46,6 +47,16 @@ class RunRecord:
     def declared_outputs(self) -> tuple[str, ...]:
         """The outputs without the log files, relative to the dataset's root."""
         return tuple(path for path in self.outputs if path not in self.slurm_outputs)
+
+    @property
+    def noted_inputs(self) -> tuple[InputState, ...]:
+        """What the inputs were at submission, where that was noted and can be read."""
+        return tuple(read_states(self.slurm.get("inputs"), is_inside))
+
+    @property
+    def scripts(self) -> tuple[InputState, ...]:
+        """What the job scripts were; one outside the dataset, or on stdin, has no path."""
+        return tuple(read_states(self.slurm.get("script"), is_inside))
 
     def to_json(self) -> str:
         """Return the record as it stands in a commit message."""
