@@ -49,11 +49,12 @@ def expand(repo: Repo, directory: Path, declared: str) -> DeclaredInput:
     if glob.has_magic(declared):
         pattern = os.path.join(glob.escape(str(directory)), declared)  # noqa: PTH118
         hits = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - follows datalad run
-    is_open = bool(hits) or _is_directory(repo, path)
     try:
+        is_open = bool(hits) or _is_directory(repo, path)
         found = tuple(islice(_files(repo, hits or [absolute]), MOST_WALKED + 1))
     except OSError:
-        found = (path,)  # a directory that cannot be read
+        # a directory that cannot be read, or a name that no file can have
+        return DeclaredInput(path, (path,))
     if len(found) <= MOST_WALKED:
         return DeclaredInput(path, found, is_open)
     base = path

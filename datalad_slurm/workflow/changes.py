@@ -53,8 +53,9 @@ class InputCheck:
         paths: dict[str, None] = {}
         for job in jobs:
             paths |= dict.fromkeys(path for path, noted in _noted(job) if not _is_group(noted))
-            for each in self._expanded(job):
-                paths |= dict.fromkeys(each.files)
+            list(self._expanded(job))
+        for each in self._declared.values():
+            paths |= dict.fromkeys(each.files)
         self._now = identify(context.repo, paths)
 
     def of(self, findings: Findings) -> Findings:

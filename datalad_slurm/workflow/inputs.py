@@ -87,7 +87,9 @@ def others_files(job: TrackedJob, declared: DeclaredInput, logs: frozenset[str])
     """Return the files of an input without those that the job itself writes there."""
     if not declared.is_open or is_own(job, declared.path):
         return declared.files
-    return tuple(path for path in declared.files if path not in logs and not is_own(job, path))
+    written = logs.union(job.outputs)
+    below = tuple(f"{output}/" for output in job.outputs)  # called for thousands of files
+    return tuple(p for p in declared.files if p not in written and not p.startswith(below))
 
 
 def tree_of(context: Context, commit: str, directory: str) -> dict[str, Any]:

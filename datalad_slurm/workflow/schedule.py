@@ -138,6 +138,8 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         raise InvalidRequestError(f"the working directory {cwd} is outside the dataset {root}")
     if not cwd.is_dir():
         raise InvalidRequestError(f"the working directory {cwd} does not exist")
+    if any("\0" in path for path in (*request.inputs, *request.extra_inputs)):
+        raise InvalidRequestError("an input cannot hold a null character")
     placeholders = Placeholders(context.dataset, cwd, request.inputs, request.outputs)
     outputs = [normalise_output(context.repo, out, cwd) for out in placeholders.outputs]
     claim = TrackedJob(

@@ -341,6 +341,14 @@ def test_an_input_stands_for_the_files_below_it_or_those_that_a_pattern_finds(bo
     assert files("/etc/hostname") == {"/etc/hostname"}
 
 
+@pytest.mark.parametrize("declared", ["x" * 300, "a/" * 3000 + "x", "no/such", "c.dat/x"])
+def test_what_no_file_can_be_stands_for_itself(box, repo, declared):
+    write(box, "x", "c.dat")
+    found = expand(repo, box.path, declared)
+    assert found.files == (declared,)
+    assert not set(of(repo, declared)) & {"blob", "key"}
+
+
 def test_a_pattern_is_not_mixed_up_with_characters_of_the_directory(box, repo):
     write(box, "x", "[ab]/1.dat")
     assert expand(repo, box.path / "[ab]", "*.dat").files == ("[ab]/1.dat",)

@@ -315,3 +315,31 @@ def test_a_history_that_was_rewritten_does_not_stop_a_finish(box, slurm):
     box.git("gc", "-q", "--prune=now")
     (change,) = run_on(box, slurm, job)[job]["changed_inputs"]
     assert change["change"] == "changed"
+
+
+def test_an_input_with_a_null_character_is_refused(box, slurm):
+    with pytest.raises(Exception, match="null character"):
+        schedule(box, [*HELD, "--wrap", "true"], inputs=["a\0b"], assume_ready="inputs")
+    assert box.tracked() == []
+
+
+def test_an_input_that_is_not_there_yet(box, slurm):
+    job = schedule(
+        box, [*HELD, "--wrap", "cat later > out"], inputs=["later", "no*"], assume_ready="inputs"
+    )
+    (box.path / "later").write_text("x\n")
+    (change,) = run_on(box, slurm, job)[job]["changed_inputs"]
+    assert (change["path"], change["missing"], change["change"]) == ("later", True, "new")
+
+
+def test_an_input_in_a_subdataset(box, slurm):
+    box.cli("create", "-d", ".", "sub")
+    sub = type(box)(box.path / "sub")
+    one = annex(sub, "a.dat", "one\n")
+    job = schedule(box, [*HELD, "--wrap", "cat sub/a.dat > out"], inputs=["sub/a.dat", "sub"])
+    two = annex(sub, "a.dat", "two\n")
+    changes = run_on(box, slurm, job)[job]["changed_inputs"]
+    assert changes[0] == {
+        "path": "sub/a.dat", "key": one, "now": {"key": two}, "change": "modified",
+    }  # fmt: skip
+    assert [(change["path"], set(change["now"])) for change in changes[1:]] == [("sub", {"commit"})]
