@@ -23,6 +23,7 @@ __all__ = [
     "beginning",
     "bounds_of_prefix",
     "collide",
+    "covers",
     "is_below",
     "is_glob",
     "prefixes",
@@ -50,6 +51,14 @@ def collide(one: str, other: str) -> bool:
         if not parse_glob(patterned[0]).reaches(path):
             return False  # as is most often the case, and quickly found
     return parse_glob(one).shares_path_with(parse_glob(other))
+
+
+def covers(claim: str, path: str) -> bool:
+    """Return whether a path is, or lies below, what is claimed."""
+    if _WILDCARD.search(claim) is None:
+        return is_below(path, claim)
+    pattern = parse_glob(claim)
+    return any(pattern.matches(above, is_directory=above != path) for above in ancestors(path))
 
 
 def beginning(claim: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from datalad_slurm.jobs.errors import RecordError
+from datalad_slurm.jobs.inputs import InputState, read_states
 
 __all__ = [
     "RunRecord",
@@ -66,6 +67,16 @@ class RunRecord:
     def declared_outputs(self) -> tuple[str, ...]:
         """The outputs without the log files, relative to the dataset's root."""
         return tuple(path for path in self.outputs if path not in self.slurm_outputs)
+
+    @property
+    def noted_inputs(self) -> tuple[InputState, ...]:
+        """What the inputs were at submission, where that was noted and can be read."""
+        return tuple(read_states(self.slurm.get("inputs"), is_inside))
+
+    @property
+    def scripts(self) -> tuple[InputState, ...]:
+        """What the job scripts were; one outside the dataset, or on stdin, has no path."""
+        return tuple(read_states(self.slurm.get("script"), is_inside))
 
     def content(self) -> dict[str, Any]:
         """Return the record as the object that stands in a commit message."""

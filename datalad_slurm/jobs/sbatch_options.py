@@ -1,16 +1,29 @@
-"""What can be told from sbatch's options before the job is submitted.
+"""What can be told from sbatch's options.
 
-Good enough to unlock a log before a job writes it, not to decide what is
-committed: that slurmctld tells.
+Good enough to unlock a log before a job writes it, and to find its script, not to
+decide what is committed: that slurmctld tells.
 """
 
 from __future__ import annotations
 
+import os.path
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["chdir", "directives", "log_names", "sbatch_calls", "split_words"]
+__all__ = [
+    "LARGEST_SCRIPT",
+    "chdir",
+    "directives",
+    "has_wrap",
+    "log_names",
+    "sbatch_calls",
+    "script_paths",
+    "split_words",
+]
+
+#: Larger files are no job scripts (bytes); sbatch itself refuses them above 4 MiB.
+LARGEST_SCRIPT = 4 * 2**20
 
 #: Options of sbatch(1) that take no value, or only one behind an equals sign.
 _WITHOUT_VALUE = frozenset(
@@ -75,13 +88,20 @@ def sbatch_calls(words: Sequence[str]) -> Iterator[tuple[list[str], str]]:
 
 def _length_of_options(words: Sequence[str]) -> int:
     position = 0
-    while position < len(words) and words[position].startswith("-") and words[position] != "-":
+    while position < len(words) and _is_option(words[position]):
         position += 1 if _is_whole(words[position]) else 2
     return min(position, len(words))
 
 
+def _is_option(word: str) -> bool:
+    # a colon stands between the components of a heterogeneous job
+    return word == ":" or (word.startswith("-") and word != "-")
+
+
 def _is_whole(option: str) -> bool:
     """Return whether the value of an option, if it has one, is in the same word."""
+    if option == ":":
+        return True
     if option.startswith("--"):
         return "=" in option or option in _WITHOUT_VALUE
     return len(option) > 2 or option[1:] in _SHORT_WITHOUT_VALUE
@@ -109,3 +129,25 @@ def log_names(options: Iterable[str]) -> Iterator[str]:
 def chdir(options: Iterable[str]) -> str:
     """Return the directory that options let the job run in, or nothing."""
     return next(_values(list(options), "D", "chdir"), "")
+
+
+def has_wrap(options: Iterable[str]) -> bool:
+    """Return whether options hold the job's commands, so that there is no script."""
+    return any(word.partition("=")[0] == "--wrap" for word in options)
+
+
+def script_paths(
+    options: Iterable[str], name: str, cwd: str, search_path: str = ""
+) -> Iterator[str]:
+    """Yield the paths at which sbatch looks for a script, in its order.
+
+    Seen with Slurm 22.05: a name that begins with a dot or slash is that of a
+    file. Any other is looked for in the directory that ``--chdir`` gives, or
+    else the current one, and then along PATH.
+    """
+    if name.startswith(("/", ".")):
+        yield os.path.join(cwd, name)  # noqa: PTH118 - "./" is to stay
+        return
+    directory = os.path.join(cwd, chdir(options))  # noqa: PTH118
+    for entry in (directory, *filter(None, search_path.split(os.pathsep))):
+        yield os.path.join(cwd, entry, name)  # noqa: PTH118

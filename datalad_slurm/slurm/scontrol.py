@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from datalad_slurm.jobs.logs import LogName
@@ -10,7 +11,7 @@ from datalad_slurm.jobs.tasks import TaskId, expand_index_list
 from datalad_slurm.slurm.notation import parse_number
 from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, query
 
-__all__ = ["describe", "owner_id", "parse_job", "parse_records"]
+__all__ = ["batch_script", "describe", "owner_id", "parse_job", "parse_records"]
 
 #: Keys whose value fills the rest of the line, spaces and all.
 _WHOLE_LINE = (
@@ -90,6 +91,20 @@ def owner_id(job_id: int, timeout: float = DEFAULT_TIMEOUT) -> int | None:
     records = parse_records(query(["scontrol", "show", "job", str(job_id)], timeout))
     match = re.search(r"\((\d+)\)$", records[0].get("UserId", "")) if records else None
     return int(match[1]) if match else None
+
+
+def batch_script(job_id: int, cluster: str = "", timeout: float = DEFAULT_TIMEOUT) -> bytes:
+    """Return the script of a job, byte by byte as sbatch has read it.
+
+    Raises
+    ------
+    QueryFailedError
+        When slurmctld does not answer, or does not know the job (any more).
+    """
+    argv = ["scontrol", "write", "batch_script", str(job_id), "-"]
+    if cluster:
+        argv[1:1] = [f"--clusters={cluster}"]
+    return os.fsencode(query(argv, timeout))
 
 
 def parse_records(text: str) -> list[dict[str, str]]:

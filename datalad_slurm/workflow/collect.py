@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from datalad_slurm.dataset.paths import foreign_repository, inside, matches, wal
 from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.jobs.claims import is_glob, top_of
 from datalad_slurm.jobs.facts import job_facts, task_rows
+from datalad_slurm.jobs.inputs import InputReport
 from datalad_slurm.jobs.logs import candidates, names_for
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.record import RunRecord
@@ -43,6 +44,8 @@ class Findings:
     logs_elsewhere: tuple[str, ...]
     #: logs of other jobs that are still open, by path, with the id of that job
     logs_of_others: Mapping[str, int]
+    #: what is known of its inputs and scripts
+    inputs: InputReport = field(default_factory=InputReport)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -55,6 +58,7 @@ class Findings:
         slurm = job_facts(job, self.status)
         if self.logs_elsewhere:
             slurm["logs_elsewhere"] = list(self.logs_elsewhere)
+        slurm |= self.inputs.to_json()
         return RunRecord(
             cmd=job.cmd,
             dsid=job.dsid,

@@ -12,6 +12,7 @@ from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.plan import Shape
 from datalad_slurm.jobs.record import render_message
+from datalad_slurm.workflow.changes import InputCheck
 from datalad_slurm.workflow.collect import Findings, await_outputs, collect, write_facts
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.levels import Parcel
@@ -53,10 +54,11 @@ def deliver(
     if not jobs:
         return
     await_outputs(context, jobs)
+    check = InputCheck(context, [job for job, _ in jobs])
     records: dict[int, tuple[Findings, str, tuple[str, ...]]] = {}
     for job, status in jobs:
         try:
-            findings = write_facts(context, collect(context, job, status, others))
+            findings = check.of(write_facts(context, collect(context, job, status, others)))
             record, sidecar = place_record(
                 context.repo,
                 findings.record().to_json(),
@@ -176,9 +178,10 @@ def _delivered(parcel: Parcel, commit: str, branch: str) -> Iterator[Outcome]:
         more = {"key": change.key} if change.key else {}
         rank = {"rank": number, "of": len(added)}
         yield Outcome("add", "ok", path=path, type="file", details=details | more | rank)
-    state = {"slurm_state": findings.status.word}
-    where = f"on branch {branch}" if branch else ""
-    yield Outcome("save", "ok", where, type="dataset", details=details | state)
+    state = {"slurm_state": findings.status.word, **findings.inputs.details()}
+    said = [f"on branch {branch}"] if branch else []
+    said += filter(None, [findings.inputs.message()])
+    yield Outcome("save", "ok", "; ".join(said), type="dataset", details=details | state)
     problems = dict.fromkeys(
         findings.missing, f"job {label} declared this output, but there is nothing"
     ) | dict.fromkeys(

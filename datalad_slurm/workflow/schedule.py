@@ -20,6 +20,7 @@ from datalad_slurm.jobs.claims import top_of
 from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError, SubmissionError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.sbatch_options import (
+    LARGEST_SCRIPT,
     chdir,
     directives,
     log_names,
@@ -28,6 +29,7 @@ from datalad_slurm.jobs.sbatch_options import (
 )
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
+from datalad_slurm.workflow.inputs import note_inputs
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.submissions import (
     adopt,
@@ -42,8 +44,6 @@ from datalad_slurm.workflow.submissions import (
 
 __all__ = ["Request", "claim_of", "schedule", "scheduled"]
 
-#: Larger files are no job scripts (bytes); sbatch itself refuses them above 4 MiB.
-_LARGEST_SCRIPT = 4 * 2**20
 #: sbatch's words when it lost the controller in the middle; others are plain refusals
 _LOST_CONTACT = re.compile(
     "timed out|socket|connect|contact|communication|transport|zero bytes", re.IGNORECASE
@@ -102,6 +102,8 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
                 context.tracker.note_extra(claim.id, _expanded_inputs(request, placeholders))
             if request.assume_ready not in ("outputs", "both"):
                 yield from _made_writable(context, request, claim, undoing)
+            if claim.inputs or claim.extra_inputs:
+                claim = note_inputs(context, claim, _logs_there(context, request))
             notes.mkdir(parents=True)
             submission = sbatch.submit(command(), request.cwd, claim.token, notes)
             jobs = _settled(context, claim, submission)
@@ -147,6 +149,8 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         raise InvalidRequestError(f"the working directory {cwd} is outside the dataset {root}")
     if not cwd.is_dir():
         raise InvalidRequestError(f"the working directory {cwd} does not exist")
+    if any("\0" in path for path in (*request.inputs, *request.extra_inputs)):
+        raise InvalidRequestError("an input cannot hold a null character")
     placeholders = Placeholders(context.dataset, cwd, request.inputs, request.outputs)
     outputs = [normalise_output(context.repo, out, cwd) for out in placeholders.outputs]
     claim = TrackedJob(
@@ -198,7 +202,7 @@ def _made_writable(
     context: Context, request: Request, claim: TrackedJob, undoing: list[Prepared]
 ) -> Iterator[Outcome]:
     yield from _installed(context, claim.outputs)
-    logs = _logs_to_overwrite(context, request)
+    logs = [path for path in _logs_there(context, request) if is_annex_link(context.repo, path)]
     prepared = make_writable(context.hierarchy, claim.outputs, (*request.overwrites, *logs))
     undoing.append(prepared)
     removed = [path for path, _ in prepared.removed]
@@ -226,8 +230,8 @@ def _installed(context: Context, outputs: Iterable[str]) -> Iterator[Outcome]:
             yield Outcome("install", "ok", path=name, type="dataset")
 
 
-def _logs_to_overwrite(context: Context, request: Request) -> Iterator[str]:
-    """Yield annexed files that the job is going to use as logs.
+def _logs_there(context: Context, request: Request) -> Iterator[str]:
+    """Yield files that are there already, and that the job is going to use as logs.
 
     A log of a fixed name that an earlier job's commit holds is locked, and the
     job would fail before its first line. slurmctld tells the names of logs,
@@ -241,14 +245,14 @@ def _logs_to_overwrite(context: Context, request: Request) -> Iterator[str]:
             pattern = re.sub(r"%\d*[a-zA-Z]", "*", glob.escape(name).replace("%%", "%"))
             for found in glob.iglob(os.path.join(glob.escape(str(directory)), pattern)):  # noqa: PTH118, PTH207
                 path = inside(context.repo, found)
-                if path and is_annex_link(context.repo, path):
+                if path:
                     yield path
 
 
 def _script_text(path: Path) -> str:
     """Return what a file holds that may be a job script, or nothing when it cannot be one."""
     try:
-        if path.is_file() and path.stat().st_size < _LARGEST_SCRIPT:
+        if path.is_file() and path.stat().st_size < LARGEST_SCRIPT:
             return path.read_text(errors="replace")
     except (OSError, ValueError):
         pass  # a word of a command need not be a name that a file can have

@@ -15,6 +15,7 @@ from datalad_slurm.slurm import sacct, sbatch, scontrol, squeue
 from datalad_slurm.tracking.process import current_process, is_running
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.observe import describe_submitted
+from datalad_slurm.workflow.scripts import note_scripts
 
 __all__ = [
     "adopt",
@@ -161,6 +162,7 @@ def adopt(context: Context, claim: TrackedJob, found: list[SlurmJob]) -> list[Sl
     """Track the jobs that a claim turned out to have."""
     context.tracker.note_submission(claim.id, found)  # before anything else can fail
     described = describe_submitted(context, claim.id, found)
+    note_scripts(context, claim, notes_directory(context, claim.token), found)
     drop_notes(context, claim.token)
     return described
 

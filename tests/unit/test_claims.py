@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from datalad_slurm.jobs.claims import (
     beginning,
     bounds_of_prefix,
     collide,
+    covers,
     is_below,
     prefixes,
 )
@@ -78,3 +80,25 @@ def test_bounds_hold_what_begins_with_a_text_in_byte_order(path, text):
     else:
         low, high = map(os.fsencode, bounds)
         assert (low <= os.fsencode(path) < high) == begins
+
+
+@pytest.mark.parametrize(
+    ("claim", "path", "is_covered"),
+    [
+        ("a", "a", True),
+        ("a", "a/b", True),
+        ("a/b", "a", False),
+        ("", "a", True),
+        ("a[*]", "a*", True),
+        ("a[*]", "ab", False),
+        ("*.csv", "x.csv", True),
+        ("*.csv", "x.csv/inner", True),
+        ("*.csv", "d/x.csv", False),
+        ("d/*", "d", False),
+        ("d/**", "d/e/f", True),
+        ("*/", "a", False),
+        ("*/", "a/b", True),
+    ],
+)
+def test_a_claim_covers_what_it_matches_and_all_below(claim, path, is_covered):
+    assert covers(claim, path) is is_covered
