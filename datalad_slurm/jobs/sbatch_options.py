@@ -68,7 +68,7 @@ _WITH_VALUE = frozenset(
     --partition --power --prefer --priority --profile --qos --reservation --resv-ports --segment
     --signal --sockets-per-node --switches --thread-spec --threads-per-core --time --time-min --tmp
     --tres-bind --tres-per-task --uid --wait-all-nodes --wckey --wrap
-    """.split()
+    """.split()  # noqa: SIM905 - a hundred lines would not read better
 )
 _SHORT_WITH_VALUE = frozenset("aAbBcCdDeFGiJLmMnNopqStwx")
 #: Options with which sbatch submits nothing.

@@ -25,6 +25,7 @@ from datalad_slurm.jobs.sbatch_options import (
 )
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
+from datalad_slurm.workflow.endings import drop_notes_of_endings, have_endings_noted
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.submissions import (
     adopt,
@@ -93,6 +94,7 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
             if request.assume_ready not in ("outputs", "both"):
                 yield from _made_writable(context, request, claim, undoing)
             notes.mkdir(parents=True)
+            have_endings_noted(context, claim.token, notes)
             submission = sbatch.submit(command(), request.cwd, claim.token, notes)
             jobs = _settled(context, claim, submission)
     message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
@@ -170,6 +172,7 @@ def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[li
             raise
         context.tracker.forget([claim.id])
         drop_notes(context, claim.token)
+        drop_notes_of_endings(context, claim.token)
         for each in prepared:
             undo(context.repo, each)
         raise
