@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -269,3 +270,10 @@ def test_what_cannot_be_wrapped_is_told(script, said):
     problem = cannot_be_wrapped(script)
     assert said in problem
     assert bool(problem) == bool(said)
+
+
+def test_the_text_of_a_runner(endings):
+    """The whole of it, to be looked at when it changes: tests/data/runner.bash."""
+    script = b"#!/usr/bin/env python3\n#SBATCH --time=5\n\nprint('x')\n"
+    built = build(script, Path("/ds/.git/datalad-slurm/endings/token"), ["-n1", "job.py", "a b"])
+    assert built.decode() == (Path(__file__).parent.parent / "data" / "runner.bash").read_text()
