@@ -299,3 +299,44 @@ def test_notes_of_jobs_that_are_tracked_no_more_are_removed(box, bare):
     (left / "1.0.began").touch()
     finish(box)
     assert not left.exists()
+
+
+def test_with_accounting_the_job_is_the_users_own_script(box, slurm):
+    box.script("echo x > out")
+    job = schedule(box, "sbatch --hold job.sh")
+    held = slurm.run("scontrol", "write", "batch_script", str(job), "-")
+    assert held == (box.path / "job.sh").read_text().strip()
+    assert f"{box.path}/job.sh" in slurm.run("scontrol", "show", "job", str(job))
+    assert not (box.path / ".git/datalad-slurm/endings").exists()
+    slurm.run("scancel", str(job))
+
+
+def test_notes_stand_in_for_an_accounting_that_fails(box, slurm, stand_in):
+    box.git("config", "datalad.slurm.exit-marker", "always")
+    box.script("echo x > out")
+    job = schedule(box, "sbatch job.sh")
+    slurm.wait(job)
+    stand_in("sacct", "echo 'sacct: error: Problem talking to the database' >&2; exit 1")
+    stand_in("squeue", "true")
+    assert states(box) == {job: "COMPLETED"}
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert record_of(box)["slurm"]["source"] == "noted by the job"
+
+
+def test_notes_of_a_job_on_another_cluster_do_not_count(box, bare):
+    job = schedule(box, "sbatch --wrap 'echo x > out; sleep 2'")
+    wait_until(lambda: f"{job}.0.began" in endings(box))
+    (began,) = box.path.glob(f".git/datalad-slurm/endings/*/{job}.0.began")
+    bare.wait(job)
+    for note in began.parent.iterdir():
+        note.write_text(note.read_text().replace("cluster=testbed", "cluster=other"))
+    wait_until_forgotten(bare, job)
+    assert states(box) == {job: "UNKNOWN"}
+    (result,) = finish(box, accept_failed_jobs=True)
+    assert result["status"] == "impossible"
+
+
+def test_an_unheard_of_setting_is_refused(box):
+    box.git("config", "datalad.slurm.exit-marker", "sometimes")
+    done = box.cli("slurm-schedule", "-o", "out", "sbatch", "--wrap", "true", code=1)
+    assert "must be auto, always or never, not 'sometimes'" in done.stdout
