@@ -147,7 +147,8 @@ class Finish(ValidatedInterface):
             args=("--close-unknown-jobs",),
             action="store_true",
             doc="""forget the jobs named if Slurm answers, but knows nothing of them, as after
-            a reset of its database. Commits nothing.""",
+            a reset of its database, or if they are over and nobody knows how they ended.
+            Commits nothing.""",
         ),
         "branches": Parameter(
             args=("--branches",),

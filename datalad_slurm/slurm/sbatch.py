@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 __all__ = [
-    "Call",
+    "NotedCall",
     "Submission",
     "Submitted",
     "parse_printed",
@@ -40,7 +40,7 @@ class Submitted:
 
 
 @dataclass(frozen=True)
-class Call:
+class NotedCall:
     """One call of sbatch, as our own noted it."""
 
     cwd: str
@@ -146,14 +146,14 @@ def read_notes(notes: Path) -> tuple[list[Submitted], bool]:
     return jobs, is_in_doubt
 
 
-def read_calls(notes: Path) -> list[Call]:
+def read_calls(notes: Path) -> list[NotedCall]:
     """Return the calls of sbatch noted so far, with the jobs that came of each."""
     calls = []
     for noted in sorted(notes.glob("*.args"), key=lambda path: path.stat().st_mtime_ns):
         cwd, *args = os.fsdecode(noted.read_bytes()).removesuffix("\0").split("\0")
         printed = noted.with_suffix(".printed")
         jobs = parse_printed(printed.read_text(errors="replace")) if printed.exists() else []
-        calls.append(Call(cwd, tuple(args), tuple(jobs), noted.stat().st_mtime_ns))
+        calls.append(NotedCall(cwd, tuple(args), tuple(jobs), noted.stat().st_mtime_ns))
     return calls
 
 

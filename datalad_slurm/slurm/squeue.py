@@ -10,11 +10,19 @@ from datalad_slurm.jobs.states import JobState
 from datalad_slurm.slurm.notation import parse_number, parse_task_name
 from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, in_chunks, query
 
-__all__ = ["find_comments", "find_submitted_in", "parse", "parse_comments", "show"]
+__all__ = [
+    "find_comments",
+    "find_in_command",
+    "find_submitted_in",
+    "parse",
+    "parse_comments",
+    "show",
+]
 
 #: Without the job's name: that may hold line breaks, and so feign rows of other jobs.
 _FORMAT = "%i|%T|%V|%M|%r"
 _COMMENT_FORMAT = "%i|%k"
+_COMMAND_FORMAT = "%i|%o"
 _PLACE_FORMAT = "%i|%V|%Z"
 
 
@@ -44,6 +52,13 @@ def find_comments(timeout: float = DEFAULT_TIMEOUT) -> dict[int, str]:
     """Return the comments of all own jobs that slurmctld holds, by their ids."""
     argv = ["squeue", "--noheader", "--states=all", f"--format={_COMMENT_FORMAT}", "--me"]
     return parse_comments(query(argv, timeout))
+
+
+def find_in_command(text: str, timeout: float = DEFAULT_TIMEOUT) -> list[int]:
+    """Return the ids of own jobs whose script's path, or its arguments, hold a text."""
+    argv = ["squeue", "--noheader", "--states=all", f"--format={_COMMAND_FORMAT}", "--me"]
+    commands = parse_comments(query(argv, timeout))
+    return [job_id for job_id, command in commands.items() if text in command]
 
 
 def find_submitted_in(directory: str, since: int, timeout: float = DEFAULT_TIMEOUT) -> list[int]:

@@ -29,6 +29,7 @@ from datalad_slurm.jobs.sbatch_options import (
 )
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
+from datalad_slurm.workflow.endings import drop_notes_of_endings, have_endings_noted
 from datalad_slurm.workflow.inputs import note_inputs
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.submissions import (
@@ -105,6 +106,7 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
             if claim.inputs or claim.extra_inputs:
                 claim = note_inputs(context, claim, _logs_there(context, request))
             notes.mkdir(parents=True)
+            have_endings_noted(context, claim.token, notes)
             submission = sbatch.submit(command(), request.cwd, claim.token, notes)
             jobs = _settled(context, claim, submission)
     message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
@@ -193,6 +195,7 @@ def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[li
             raise
         context.tracker.forget([claim.id])
         drop_notes(context, claim.token)
+        drop_notes_of_endings(context, claim.token)
         for each in prepared:
             undo(context.hierarchy, each)
         raise

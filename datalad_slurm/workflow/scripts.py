@@ -23,8 +23,9 @@ from datalad_slurm.jobs.sbatch_options import (
     script_paths,
     split_words,
 )
+from datalad_slurm.node.runner import script_in
 from datalad_slurm.slurm import scontrol
-from datalad_slurm.slurm.sbatch import Call, Submitted, read_calls
+from datalad_slurm.slurm.sbatch import NotedCall, Submitted, read_calls
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.inputs import note_identities
 
@@ -54,16 +55,18 @@ def note_scripts(
         note_identities(context, claim, {"scripts": list(distinct.values())})
 
 
-def _as_typed(context: Context, claim: TrackedJob, found: Sequence[SlurmJob]) -> Iterator[Call]:
+def _as_typed(
+    context: Context, claim: TrackedJob, found: Sequence[SlurmJob]
+) -> Iterator[NotedCall]:
     """Yield the call that a plain command is by itself."""
     words = split_words(claim.cmd)
     cwd = context.repo.root / claim.pwd
     if len(found) == 1 and words and words[0].rpartition("/")[2] == "sbatch":
         jobs = (Submitted(found[0].job_id, found[0].cluster),)
-        yield Call(str(cwd), tuple(words[1:]), jobs, claim.claimed_at * 10**9)
+        yield NotedCall(str(cwd), tuple(words[1:]), jobs, claim.claimed_at * 10**9)
 
 
-def _entry(context: Context, call: Call) -> dict[str, Any]:
+def _entry(context: Context, call: NotedCall) -> dict[str, Any]:
     options, name = next(sbatch_calls(["sbatch", *call.args]))
     if not name:
         if has_wrap(options):
@@ -99,11 +102,12 @@ def _read(path: str) -> bytes | None:
     return None
 
 
-def _held_by_slurm(context: Context, call: Call) -> bytes | None:
+def _held_by_slurm(context: Context, call: NotedCall) -> bytes | None:
     """Return the script that slurmctld has of a call's job: it may be no file any more."""
     job = call.jobs[0]
     try:
-        return scontrol.batch_script(job.job_id, job.cluster, context.settings.query_timeout)
+        timeout = context.settings.query_timeout
+        return script_in(scontrol.batch_script(job.job_id, job.cluster, timeout))
     except QueryFailedError as exc:
         lgr.info("what the script of job %s was is not known: %s", job.job_id, exc)
         return None

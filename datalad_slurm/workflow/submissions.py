@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from datalad_slurm.jobs.errors import QueryFailedError
+from datalad_slurm.jobs.errors import AccountingDisabledError, QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sacct, sbatch, scontrol, squeue
 from datalad_slurm.tracking.process import current_process, is_running
@@ -193,6 +193,9 @@ def find_by_token(context: Context, claim: TrackedJob, *, patient: bool = True) 
     while True:
         try:
             found = sacct.find_token(claim.token, claim.claimed_at, comments, timeout)
+        except AccountingDisabledError:
+            # where there is none, the script is a runner that lies among our notes
+            return squeue.find_in_command(claim.token, timeout)
         except QueryFailedError:
             if has_own_comment:
                 raise
