@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
-from datalad_slurm.dataset.paths import walk
+from datalad_slurm.dataset.paths import inside, walk
 from datalad_slurm.jobs.errors import DatasetError
 
 __all__ = ["Prepared", "is_annex_link", "make_writable", "undo"]
@@ -27,6 +27,7 @@ def make_writable(repo: Repo, outputs: Iterable[str]) -> Prepared:
 
     As `datalad run` does, a link without content is removed when it is an
     output itself, but left alone when it only lies in a directory that is one.
+    What lies behind a link that leads out of the repository is left alone, too.
     Without any locked file no program is started.
 
     Raises
@@ -34,7 +35,7 @@ def make_writable(repo: Repo, outputs: Iterable[str]) -> Prepared:
     DatasetError
         When git-annex cannot unlock a file.
     """
-    outputs = list(dict.fromkeys(outputs))
+    outputs = [o for o in dict.fromkeys(outputs) if inside(repo, str(repo.root / o)) == o]
     found = dict.fromkeys(path for output in outputs for path, _ in walk(repo, output))
     links = [path for path in found if is_annex_link(repo, path)]
     present = [path for path in links if (repo.root / path).exists()]
