@@ -63,9 +63,7 @@ def test_a_file_that_git_may_not_read_keeps_its_job_open_and_is_named(box, slurm
     assert box.status() == ""
 
 
-@pytest.mark.xfail(
-    strict=True, reason="git-annex fails for all that follow"
-)
+@pytest.mark.xfail(strict=True, reason="git-annex fails for all that follow")
 def test_a_file_that_git_may_not_read_holds_up_no_other_job(box, slurm):
     keep_all_in_git(box)
     closed, fine = (
