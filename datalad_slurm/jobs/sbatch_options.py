@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["chdir", "directives", "log_names", "sbatch_calls", "split_words"]
+__all__ = ["chdir", "clusters", "directives", "log_names", "sbatch_calls", "split_words"]
 
 #: Options of sbatch(1) that take no value, or only one behind an equals sign.
 _WITHOUT_VALUE = frozenset(
@@ -109,3 +109,9 @@ def log_names(options: Iterable[str]) -> Iterator[str]:
 def chdir(options: Iterable[str]) -> str:
     """Return the directory that options let the job run in, or nothing."""
     return next(_values(list(options), "D", "chdir"), "")
+
+
+def clusters(options: Iterable[str]) -> list[str]:
+    """Return the clusters among which options let Slurm choose; none for the default one."""
+    named = (value.split(",") for value in _values(list(options), "M", "clusters"))
+    return [name for names in named for name in names if name]

@@ -48,10 +48,10 @@ def show(
     return rows
 
 
-def find_comments(timeout: float = DEFAULT_TIMEOUT) -> dict[int, str]:
+def find_comments(cluster: str = "", timeout: float = DEFAULT_TIMEOUT) -> dict[int, str]:
     """Return the comments of all own jobs that slurmctld holds, by their ids."""
     argv = ["squeue", "--noheader", "--states=all", f"--format={_COMMENT_FORMAT}", "--me"]
-    return parse_comments(query(argv, timeout))
+    return parse_comments(query([*argv, *_cluster(cluster)], timeout))
 
 
 def find_restarted(

@@ -137,3 +137,18 @@ def test_a_job_that_ran_out_of_memory_has_failed_by_that_name(box, slurm, stand_
     assert (result["status"], result["slurm_state"]) == ("impossible", "OUT_OF_MEMORY")
     finish(box, accept_failed_jobs=True)
     assert box.subjects() == [f"[DATALAD SLURM RUN] Slurm job {job}: Out of memory"]
+
+
+def test_a_job_that_another_cluster_took_though_sbatch_failed_is_tracked(box, slurm, stand_in):
+    token = box.path.parent / "token"
+    stand_in(
+        "sbatch",
+        f'echo "$*" | grep -o "datalad-slurm-[0-9a-f]*" > {token}\n'
+        'echo "sbatch: error: Socket timed out on send/recv operation" >&2; exit 1',
+    )
+    there = '[[ " $* " == *--clusters=other* ]] || exec $real "$@"'
+    stand_in("squeue", f'{there}\necho CLUSTER: other; echo "77|$(cat {token})"')
+    stand_in("scontrol", f"{there}\nexit 1")
+    assert schedule(box, ["sbatch", "-M", "other", "--wrap", "x"]) == 77
+    (entry,) = finish(box, list_open_jobs=True)[:1]
+    assert (entry["slurm_job_id"], entry["cluster"]) == (77, "other")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datalad_slurm.jobs.sbatch_options import directives, log_names, split_words
+from datalad_slurm.jobs.sbatch_options import clusters, directives, log_names, split_words
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,9 @@ def test_directives_are_read_from_a_script():
         "#!/bin/sh\n#SBATCH -o log --time=1\n # SBATCH -e no\n#SBATCH\t--error='e f' # why\necho\n"
     )
     assert list(log_names(directives(script))) == ["log", "e f"]
+
+
+@pytest.mark.parametrize("options", ["-M a,b", "-Ma,b", "--clusters=a,b", "--clusters a,b"])
+def test_the_clusters_of_a_submission_are_found(options):
+    assert clusters(split_words(options)) == ["a", "b"]
+    assert clusters(["--comment=x", "job.sh"]) == []
