@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
-from datalad_slurm.dataset.paths import matches, walk
+from datalad_slurm.dataset.paths import inside, matches, walk
 from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.jobs.errors import DatasetError
 from datalad_slurm.jobs.globs import parse_glob
@@ -31,12 +31,14 @@ def make_writable(
 
     As `datalad run` does, a link without content is removed when it is an
     output itself, or matched by one, but left alone when it only lies in a
-    directory that is one. Without any locked file no program is started.
+    directory that is one. What lies behind a link that leads out of the
+    repository is left alone, too. Without any locked file no program is
+    started.
 
     Parameters
     ----------
-    repo : Repo
-        The dataset's repository.
+    hierarchy : Hierarchy
+        The dataset.
     outputs : iterable of str
         Claims, which may be globs.
     paths : iterable of str
@@ -51,6 +53,7 @@ def make_writable(
     outputs, paths = set(outputs), list(paths)
     try:
         tops = [*paths, *(path for out in outputs for path in matches(repo, out, is_subdataset))]
+        tops = [path for path in tops if inside(repo, str(repo.root / path)) == path]
         found = dict.fromkeys(path for top in tops for path, _ in walk(repo, top, is_subdataset))
     except OSError as exc:
         raise DatasetError(

@@ -222,7 +222,31 @@ def _annex_add(
     keys: dict[str, str],
     failures: dict[str, str],
 ) -> None:
-    """Add paths, and note the keys of annexed ones, and why others failed."""
+    """Add paths, and note the keys of annexed ones, and why others failed.
+
+    A file that git may not read ends the ``git hash-object`` of git-annex, and
+    with it all files after it fail. Those are added again, without that one.
+    """
+    pending = list(paths)
+    while pending:
+        failed: dict[str, str] = {}
+        _annex_add_batch(repo, options, pending, env, keys=keys, failures=failed)
+        cut_off = [path for path in pending if "resource vanished" in failed.get(path, "")]
+        if cut_off and cut_off[0] == next(iter(failed)):
+            del cut_off[0]
+        failures.update((path, why) for path, why in failed.items() if path not in cut_off)
+        pending = cut_off
+
+
+def _annex_add_batch(
+    repo: Repo,
+    options: Sequence[str],
+    paths: Sequence[str],
+    env: dict[str, str],
+    *,
+    keys: dict[str, str],
+    failures: dict[str, str],
+) -> None:
     said = repo.run(
         *options,
         "annex",

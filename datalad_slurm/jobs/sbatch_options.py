@@ -17,6 +17,7 @@ __all__ = [
     "LARGEST_SCRIPT",
     "Call",
     "chdir",
+    "clusters",
     "directives",
     "has_wrap",
     "log_names",
@@ -241,6 +242,12 @@ def log_names(options: Iterable[str]) -> Iterator[str]:
 def chdir(options: Iterable[str]) -> str:
     """Return the directory that options let the job run in, or nothing."""
     return next(_values(list(options), "D", "chdir"), "")
+
+
+def clusters(options: Iterable[str]) -> list[str]:
+    """Return the clusters among which options let Slurm choose; none for the default one."""
+    named = (value.split(",") for value in _values(list(options), "M", "clusters"))
+    return [name for names in named for name in names if name]
 
 
 def has_wrap(options: Iterable[str]) -> bool:

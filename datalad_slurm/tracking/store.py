@@ -138,7 +138,10 @@ class Tracker:
         if job_ids is None:
             return jobs
         wanted = list(dict.fromkeys(job_ids))
-        by_id = {slurm.job_id: job for job in jobs for slurm in job.slurm_jobs}
+        by_id: defaultdict[int, list[TrackedJob]] = defaultdict(list)  # clusters may share ids
+        for job in jobs:
+            for slurm in job.slurm_jobs:
+                by_id[slurm.job_id].append(job)
         missing = [job_id for job_id in wanted if job_id not in by_id]
         if missing:
             names = ", ".join(map(str, missing))
@@ -146,7 +149,7 @@ class Tracker:
                 f"no open job {names} in this dataset; "
                 "`datalad slurm-finish --list-open-jobs` shows those there are"
             )
-        return list({by_id[job_id].id: by_id[job_id] for job_id in wanted}.values())
+        return list({job.id: job for job_id in wanted for job in by_id[job_id]}.values())
 
     def claims_without_job(self) -> list[TrackedJob]:
         """Return claims for which no job id was noted: being submitted, or left by a crash."""

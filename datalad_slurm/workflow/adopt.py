@@ -84,7 +84,7 @@ def adopt_job(context: Context, job_id: int, request: Request) -> Iterator[Outco
         for output in claim.outputs
     )
     claim = replace(claim, pwd=pwd or ".", declared_outputs=outputs)
-    token = squeue.find_comments(timeout).get(job_id, "")
+    token = squeue.find_comments(timeout=timeout).get(job_id, "")
     if has_notes(context, token):
         claim = replace(claim, token=token)  # lost with the database, but not its notes
     claim = context.tracker.claim(claim, check=request.check_outputs)

@@ -21,6 +21,7 @@ from datalad_slurm.jobs.status import Observation, combine, resolve
 from datalad_slurm.slurm import sacct, scontrol, squeue
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.endings import noted_endings
+from datalad_slurm.workflow.namesakes import without_namesakes
 
 __all__ = ["describe_submitted", "observe"]
 
@@ -100,11 +101,12 @@ def _look(
         seen = replace(seen, queue_failure=str(exc))
     try:
         rows = sacct.show(ids, cluster, since, with_steps=with_steps, timeout=timeout)
-        return replace(seen, accounting=rows)
+        seen = replace(seen, accounting=rows)
     except AccountingDisabledError:
-        return replace(seen, has_accounting=False)
+        seen = replace(seen, has_accounting=False)
     except QueryFailedError as exc:
-        return replace(seen, accounting_failure=str(exc))
+        seen = replace(seen, accounting_failure=str(exc))
+    return without_namesakes(slurm_jobs, cluster, seen, timeout)
 
 
 def _await_accounting(

@@ -154,6 +154,7 @@ class Placeholders:
         if not self.inputs and not extra_inputs:
             return
         from datalad.core.local.run import prepare_inputs
+        from datalad.support.exceptions import FileNotInRepositoryError
         from datalad.support.globbedpaths import GlobbedPaths
         from datalad.utils import chpwd
 
@@ -161,8 +162,13 @@ class Placeholders:
             GlobbedPaths(list(paths), pwd=str(self._cwd)) for paths in (self.inputs, extra_inputs)
         )
         # datalad resolves these paths against the working directory
-        with chpwd(self._cwd):
-            results = list(prepare_inputs(self._dataset.path, inputs, extra, jobs=jobs))
+        try:
+            with chpwd(self._cwd):
+                results = list(prepare_inputs(self._dataset.path, inputs, extra, jobs=jobs))
+        except FileNotInRepositoryError as exc:
+            raise InvalidRequestError(
+                f"an input lies outside the dataset, behind a link: {exc.filename}"
+            ) from exc
         for result in results:
             message = result.get("message") or ""
             text = message[0] % message[1:] if isinstance(message, tuple) else str(message)

@@ -210,7 +210,8 @@ def _paths_written(
 
 def _logs_of_fixed_name(record: RunRecord) -> tuple[str, ...]:
     """Return the logs that the new job will write again: those not named after the old one."""
-    ids = {str(job_id) for job_id in (record.slurm_job_id, *record.slurm.get("jobs", ()))}
+    others = record.slurm.get("jobs")
+    ids = {str(record.slurm_job_id), *map(str, others if isinstance(others, list) else ())}
     return tuple(
         path
         for path in record.slurm_outputs

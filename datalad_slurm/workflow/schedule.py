@@ -271,8 +271,7 @@ def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> li
         # sbatch can fail after the controller took the job
         try:
             patient = _LOST_CONTACT.search(done.said) is not None
-            found = find_by_token(context, claim, patient=patient)
-            jobs = [SlurmJob(job_id, submitted=claim.claimed_at) for job_id in found]
+            jobs = find_by_token(context, claim, patient=patient)
         except QueryFailedError as exc:
             raise QueryFailedError(
                 f"it is not known whether a job was submitted ({exc}); its outputs stay claimed "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datalad_slurm.jobs.sbatch_options import (
+    clusters,
     directives,
     has_wrap,
     log_names,
@@ -69,3 +70,9 @@ def test_the_script_of_a_call(command, script, wraps):
 )
 def test_where_sbatch_looks_for_a_script(options, name, paths):
     assert list(script_paths(options, name, "/c", "/p::/q")) == paths
+
+
+@pytest.mark.parametrize("options", ["-M a,b", "-Ma,b", "--clusters=a,b", "--clusters a,b"])
+def test_the_clusters_of_a_submission_are_found(options):
+    assert clusters(split_words(options)) == ["a", "b"]
+    assert clusters(["--comment=x", "job.sh"]) == []
