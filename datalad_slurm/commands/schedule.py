@@ -88,6 +88,7 @@ class Schedule(ValidatedInterface):
             "check_outputs": EnsureBool(),
             "dry_run": EnsureChoice("basic", "command"),
             "jobs": EnsureParallelJobs(),
+            "container_name": EnsureStr(min_len=1),
             "job_id": EnsureJobIds(),
         },
         validate_defaults=("dataset",),
@@ -152,6 +153,13 @@ class Schedule(ValidatedInterface):
             that is not installed stay as they are.""",
         ),
         "jobs": jobs_parameter,
+        "container_name": Parameter(
+            args=("--container-name",),
+            metavar="NAME",
+            doc="""container that is registered in the dataset with datalad-container. Its image
+            is an input of the job: retrieved first, and recorded. '{img}' in the command is the
+            path of the image; what runs it is for the job script to say.""",
+        ),
         "job_id": Parameter(
             args=("--job-id",),
             metavar="JOB",
@@ -211,12 +219,15 @@ class Schedule(ValidatedInterface):
         check_outputs: bool = True,
         dry_run: str | None = None,
         jobs: int | str | None = "auto",
+        container_name: str | None = None,
         job_id: tuple[int, ...] | None = None,
     ) -> Iterator[dict[str, Any]]:
         from datalad_slurm.workflow.adopt import adopt_job
+        from datalad_slurm.workflow.containers import in_container
         from datalad_slurm.workflow.context import Context, Outcome
         from datalad_slurm.workflow.preview import dry_run as preview
-        from datalad_slurm.workflow.schedule import Request, schedule
+        from datalad_slurm.workflow.request import Request
+        from datalad_slurm.workflow.schedule import schedule
 
         request = Request(
             cmd=joined(tuple(cmd or ())),
@@ -233,7 +244,8 @@ class Schedule(ValidatedInterface):
         def flow(context: Context) -> Iterator[Outcome]:
             if job_id:
                 return adopt_job(context, job_id[0], request)
-            return preview(context, request) if dry_run else schedule(context, request)
+            wanted = in_container(context, request, container_name) if container_name else request
+            return preview(context, wanted) if dry_run else schedule(context, wanted)
 
         yield from run_flow("slurm-schedule", dataset.ds, flow)
 

@@ -28,6 +28,7 @@ def job_facts(job: TrackedJob, status: JobStatus) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "cluster": _common(row.cluster for row in rows) or job.slurm_jobs[0].cluster,
         "commit": job.commit_at_submission,
+        "container": job.extra.get("container"),
         "cpu_seconds": _sum(row.cpu_seconds for row in rows),
         "cpus": max((row.cpus for row in rows if row.cpus is not None), default=None),
         "declared_outputs": list(job.declared_outputs),

@@ -23,7 +23,8 @@ from datalad_slurm.slurm import sacct, scontrol, squeue
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.endings import has_notes
 from datalad_slurm.workflow.placeholders import literal
-from datalad_slurm.workflow.schedule import Request, claim_of, scheduled
+from datalad_slurm.workflow.request import Request, claim_of
+from datalad_slurm.workflow.schedule import scheduled
 from datalad_slurm.workflow.submissions import settle_claims
 
 __all__ = ["adopt_job"]

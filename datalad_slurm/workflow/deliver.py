@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from datalad_slurm.dataset.files import is_committed
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.publish import read_head
 from datalad_slurm.dataset.sidecar import place_record
-from datalad_slurm.dataset.stage import Change, Form, Staging, is_committed, stage
+from datalad_slurm.dataset.stage import Change, Form, Staging, stage
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.plan import Shape

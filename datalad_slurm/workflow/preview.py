@@ -8,7 +8,7 @@ from typing import Any
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.placeholders import Placeholders
-from datalad_slurm.workflow.schedule import Request, claim_of
+from datalad_slurm.workflow.request import Request, claim_of
 
 __all__ = ["DRY_RUN_ACTION", "dry_run", "preview"]
 

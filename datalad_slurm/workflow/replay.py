@@ -19,7 +19,7 @@ from datalad_slurm.jobs.replay import Replay, find_readers, find_superseded
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.history import Recorded, Selection, read_history
 from datalad_slurm.workflow.placeholders import Placeholders, literal
-from datalad_slurm.workflow.schedule import Request, claim_of
+from datalad_slurm.workflow.request import Request, claim_of
 
 __all__ = ["Options", "Run", "Skip", "naming", "plan"]
 

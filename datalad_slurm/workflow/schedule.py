@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import glob
-import os
 import re
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from datalad.support.exceptions import IncompleteResultsError
-
-from datalad_slurm.dataset.paths import inside, normalise_output
-from datalad_slurm.dataset.prepare import Prepared, is_annex_link, make_writable, undo
-from datalad_slurm.jobs.claims import top_of
+from datalad_slurm.dataset.prepare import Prepared, undo
 from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError, SubmissionError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
-from datalad_slurm.jobs.sbatch_options import (
-    LARGEST_SCRIPT,
-    chdir,
-    directives,
-    log_names,
-    sbatch_calls,
-    split_words,
-)
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.endings import drop_notes_of_endings, have_endings_noted
 from datalad_slurm.workflow.inputs import note_inputs
 from datalad_slurm.workflow.placeholders import Placeholders
+from datalad_slurm.workflow.preparing import logs_there, made_writable
+from datalad_slurm.workflow.request import Request, claim_of
 from datalad_slurm.workflow.submissions import (
     adopt,
     drop_notes,
@@ -43,39 +27,12 @@ from datalad_slurm.workflow.submissions import (
     settle_claims,
 )
 
-__all__ = ["Request", "claim_of", "schedule", "scheduled"]
+__all__ = ["schedule", "scheduled"]
 
 #: sbatch's words when it lost the controller in the middle; others are plain refusals
 _LOST_CONTACT = re.compile(
     "timed out|socket|connect|contact|communication|transport|zero bytes", re.IGNORECASE
 )
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a user wants to have run.
-
-    `outputs`, `inputs` and `extra_inputs` are as typed, relative to `cwd`.
-    """
-
-    cmd: str
-    cwd: Path
-    outputs: tuple[str, ...]
-    inputs: tuple[str, ...] = ()
-    extra_inputs: tuple[str, ...] = ()
-    message: str = ""
-    chain: tuple[str, ...] = ()
-    #: further paths, relative to the dataset's root, that the job will overwrite
-    overwrites: tuple[str, ...] = ()
-    #: "inputs", "outputs", "both" or empty
-    assume_ready: str = ""
-    #: whether outputs that another open job claims are refused
-    check_outputs: bool = True
-    #: whose globs the record has replaced: "inputs", "outputs", "both" or empty
-    expand: str = ""
-    #: how many downloads of inputs may run at a time; None is git-annex's own default
-    jobs: int | str | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def schedule(context: Context, request: Request) -> Iterator[Outcome]:
@@ -102,9 +59,9 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
             if request.expand in ("inputs", "both"):
                 context.tracker.note_extra(claim.id, _expanded_inputs(request, placeholders))
             if request.assume_ready not in ("outputs", "both"):
-                yield from _made_writable(context, request, claim, undoing)
+                yield from made_writable(context, request, claim, undoing)
             if claim.inputs or claim.extra_inputs:
-                claim = note_inputs(context, claim, _logs_there(context, request))
+                claim = note_inputs(context, claim, logs_there(context, request))
             notes.mkdir(parents=True)
             have_endings_noted(context, claim.token, notes)
             submission = sbatch.submit(command(), request.cwd, claim.token, notes)
@@ -125,52 +82,6 @@ def _validated(
         )
     claim, placeholders = claim_of(context, request)
     return claim, placeholders.check_command(request.cmd), placeholders
-
-
-def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholders]:
-    """Return what a request claims, not yet in the database, and its placeholders.
-
-    Raises
-    ------
-    InvalidRequestError
-        When its command, its outputs or its directory are not such as can be
-        claimed.
-    """
-    if "\0" in request.cmd:
-        raise InvalidRequestError("a command cannot hold a null character")
-    if not request.cmd.strip():
-        raise InvalidRequestError("there is no command to submit, such as `sbatch job.sh`")
-    if not request.outputs:
-        raise InvalidRequestError(
-            "at least one output must be declared with -o/--output: a file or directory that "
-            "the job writes"
-        )
-    root = context.repo.root
-    cwd = request.cwd.resolve()
-    if not cwd.is_relative_to(root):
-        raise InvalidRequestError(f"the working directory {cwd} is outside the dataset {root}")
-    if not cwd.is_dir():
-        raise InvalidRequestError(f"the working directory {cwd} does not exist")
-    if any("\0" in path for path in (*request.inputs, *request.extra_inputs)):
-        raise InvalidRequestError("an input cannot hold a null character")
-    placeholders = Placeholders(context.dataset, cwd, request.inputs, request.outputs)
-    outputs = [normalise_output(context.repo, out, cwd) for out in placeholders.outputs]
-    claim = TrackedJob(
-        id=0,
-        token=f"datalad-slurm-{uuid.uuid4().hex}",
-        cmd=request.cmd,
-        pwd=os.path.relpath(cwd, root),
-        dsid=context.dsid,
-        outputs=tuple(dict.fromkeys(outputs)),
-        declared_outputs=tuple(placeholders.outputs),
-        inputs=tuple(placeholders.inputs),
-        extra_inputs=request.extra_inputs,
-        message=request.message,
-        chain=request.chain,
-        commit_at_submission=context.repo.ask("rev-parse", "-q", "--verify", "HEAD") or "",
-        extra=request.extra,
-    )
-    return claim, placeholders
 
 
 def _expanded_inputs(request: Request, placeholders: Placeholders) -> dict[str, list[str]]:
@@ -199,67 +110,6 @@ def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[li
         for each in prepared:
             undo(context.hierarchy, each)
         raise
-
-
-def _made_writable(
-    context: Context, request: Request, claim: TrackedJob, undoing: list[Prepared]
-) -> Iterator[Outcome]:
-    yield from _installed(context, claim.outputs)
-    logs = [path for path in _logs_there(context, request) if is_annex_link(context.repo, path)]
-    prepared = make_writable(context.hierarchy, claim.outputs, (*request.overwrites, *logs))
-    undoing.append(prepared)
-    removed = [path for path, _ in prepared.removed]
-    if removed:
-        context.tracker.note_extra(claim.id, {"removed_outputs": removed})
-    for path in prepared.unlocked:
-        yield Outcome("unlock", "ok", path=path, type="file")
-    for path in removed:
-        yield Outcome("remove", "ok", "its content is not here", path=path, type="file")
-
-
-def _installed(context: Context, outputs: Iterable[str]) -> Iterator[Outcome]:
-    """Install the subdatasets that are to hold outputs and are not here yet."""
-    for output in outputs:
-        while not context.hierarchy.is_here(name := context.hierarchy.holder(top_of(output))):
-            try:
-                context.dataset.get(
-                    context.repo.root / name, get_data=False, result_renderer="disabled"
-                )
-            except IncompleteResultsError as exc:
-                raise InvalidRequestError(
-                    f"output '{output}' is in the subdataset '{name}', which cannot be installed: "
-                    f"{exc}"
-                ) from exc
-            yield Outcome("install", "ok", path=name, type="dataset")
-
-
-def _logs_there(context: Context, request: Request) -> Iterator[str]:
-    """Yield files that are there already, and that the job is going to use as logs.
-
-    A log of a fixed name that an earlier job's commit holds is locked, and the
-    job would fail before its first line. slurmctld tells the names of logs,
-    but only when the job may have started already.
-    """
-    for options, script in sbatch_calls(split_words(request.cmd)):
-        words = [*options, *directives(_script_text(request.cwd / script))] if script else options
-        directory = request.cwd / (chdir(words) or ".")
-        for name in log_names(words):
-            # what only the node knows may be anything, but stays in its directory
-            pattern = re.sub(r"%\d*[a-zA-Z]", "*", glob.escape(name).replace("%%", "%"))
-            for found in glob.iglob(os.path.join(glob.escape(str(directory)), pattern)):  # noqa: PTH118, PTH207
-                path = inside(context.repo, found)
-                if path:
-                    yield path
-
-
-def _script_text(path: Path) -> str:
-    """Return what a file holds that may be a job script, or nothing when it cannot be one."""
-    try:
-        if path.is_file() and path.stat().st_size < LARGEST_SCRIPT:
-            return path.read_text(errors="replace")
-    except (OSError, ValueError):
-        pass  # a word of a command need not be a name that a file can have
-    return ""
 
 
 def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> list[SlurmJob]:

@@ -110,9 +110,9 @@ def test_an_object_store_that_may_not_be_written_leaves_all_as_it_was(box, slurm
 
 
 def test_an_index_that_is_held_keeps_the_job_open_and_is_named(box, slurm, monkeypatch):
-    from datalad_slurm.dataset import publish
+    from datalad_slurm.dataset import index
 
-    monkeypatch.setattr(publish, "_INDEX_LOCK_PATIENCE", 0.5)
+    monkeypatch.setattr(index, "_LOCK_PATIENCE", 0.5)
     job = schedule(box, ["sbatch", "--wrap", "mkdir out; echo x > out/a"])
     slurm.wait(job)
     before = box.git("rev-parse", "HEAD")
