@@ -23,6 +23,7 @@ from datalad_next.constraints.exceptions import ConstraintError
 
 from datalad_slurm.commands.constraints import EnsureJobIds, EnsureTexts, dataset_with_repository
 from datalad_slurm.commands.results import run_flow
+from datalad_slurm.jobs.names import JobName
 
 __all__ = ["Schedule", "working_directory"]
 
@@ -129,7 +130,8 @@ class Schedule(ValidatedInterface):
             metavar="JOB",
             doc="""track the Slurm job of this id, which was submitted without this command,
             or has been lost with the tracking database. Nothing is submitted: command and
-            directory are those that Slurm remembers.""",
+            directory are those that Slurm remembers. A job of another cluster is named
+            'ID;CLUSTER', as by "sbatch --parsable".""",
         ),
     }
 
@@ -164,7 +166,7 @@ class Schedule(ValidatedInterface):
         outputs: list[str] | str | None = None,
         message: str | None = None,
         assume_ready: str | None = None,
-        job_id: tuple[int, ...] | None = None,
+        job_id: tuple[JobName, ...] | None = None,
     ) -> Iterator[dict[str, Any]]:
         from datalad_slurm.workflow.adopt import adopt_job
         from datalad_slurm.workflow.schedule import Request, schedule

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "AlreadyTrackedError",
     "DatabaseError",
     "DataladSlurmError",
     "DatasetError",
@@ -30,6 +31,10 @@ class InvalidRequestError(DataladSlurmError):
 
 class JobNotTrackedError(InvalidRequestError):
     """A job that this dataset does not track was named."""
+
+
+class AlreadyTrackedError(InvalidRequestError):
+    """A job that is to be tracked is tracked already."""
 
 
 class OutputConflictError(InvalidRequestError):

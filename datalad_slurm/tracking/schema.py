@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, MetaData
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, MetaData, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
@@ -20,8 +20,8 @@ __all__ = [
     "SlurmJobRow",
 ]
 
-#: Stored in the database as ``PRAGMA user_version``.
-SCHEMA_VERSION = 1
+#: Stored in the database as ``PRAGMA user_version``; `migrations` leads here from earlier ones.
+SCHEMA_VERSION = 2
 
 
 class PathBytes(TypeDecorator[str]):
@@ -65,6 +65,8 @@ class JobRow(Base):
     claimed_at: Mapped[int]
     claimed_by: Mapped[dict[str, Any]]
     extra: Mapped[dict[str, Any]]
+    #: what inputs and script were at submission; since version 2
+    identities: Mapped[dict[str, Any]] = mapped_column(JSON, server_default=text("'{}'"))
 
     claims: Mapped[list[ClaimRow]] = relationship(
         cascade="all, delete-orphan", passive_deletes=True, order_by="ClaimRow.id"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.names import JobName
 from datalad_slurm.jobs.record import is_inside
+from datalad_slurm.slurm.clusters import own_cluster
 from datalad_slurm.tracking.store import Tracker
 
-__all__ = ["Context", "Outcome", "Settings", "open_context"]
+__all__ = ["Context", "Outcome", "Settings", "open_context", "open_jobs"]
 
 lgr = logging.getLogger("datalad.slurm")
 
@@ -117,6 +121,22 @@ class Context:
     dsid: str
     #: for what only datalad's own code can do
     dataset: Any
+
+
+def open_jobs(context: Context, names: Iterable[JobName] | None = None) -> list[TrackedJob]:
+    """Return the jobs that are named, or all open ones.
+
+    Raises
+    ------
+    JobNotTrackedError
+        When a name is not that of an open job of this dataset.
+    InvalidRequestError
+        When jobs of several clusters have the id that is named.
+    QueryFailedError
+        When Slurm does not tell the name of its cluster, and it matters.
+    """
+    own = cache(partial(own_cluster, context.settings.query_timeout))
+    return context.tracker.open_jobs(names, own)
 
 
 def open_context(dataset: Any) -> Context:

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from datalad_slurm.dataset.commits import check_identity
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
+from datalad_slurm.jobs.names import JobName
 from datalad_slurm.jobs.plan import Action, FailedJobs, decide
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.workflow.collect import logs_of
-from datalad_slurm.workflow.context import Context, Outcome, lgr
+from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
 from datalad_slurm.workflow.deliver import deliver, settle_publications
 from datalad_slurm.workflow.observe import describe_submitted, observe
 from datalad_slurm.workflow.submissions import settle_claims
@@ -20,7 +21,7 @@ __all__ = ["finish"]
 
 def finish(
     context: Context,
-    job_ids: Sequence[int] | None,
+    names: Sequence[JobName] | None,
     failed_jobs: FailedJobs,
     message: str = "",
     *,
@@ -32,7 +33,7 @@ def finish(
     ----------
     context : Context
         The dataset.
-    job_ids : sequence of int, optional
+    names : sequence of JobName, optional
         Jobs to finish; all open ones when not given.
     failed_jobs : FailedJobs
         What to do with jobs that have not ended well.
@@ -43,8 +44,9 @@ def finish(
 
     Raises
     ------
-    JobNotTrackedError
-        When a job is named that is not open here; nothing was changed.
+    InvalidRequestError
+        When a job is named that is not open here, or jobs of several clusters
+        are; nothing was changed.
     DatasetError
         When git or git-annex fails; the jobs stay open.
     DatabaseError
@@ -60,7 +62,7 @@ def finish(
     ):
         settle_publications(context)
         settle_claims(context)
-        jobs = _described(context, context.tracker.open_jobs(job_ids))
+        jobs = _described(context, open_jobs(context, names))
         if not jobs:
             yield Outcome("finish", "notneeded", "there are no open jobs")
             return
@@ -104,8 +106,9 @@ def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
             "finish", "ok", f"Closing failed / cancelled jobs. {states}", details=details
         )
     message = f"Slurm job(s) for job {job.label} are not complete. {states}"
+    name = JobName(job.job_id, job.slurm_jobs[0].cluster)
+    finish_it = f"datalad slurm-finish {shlex.quote(str(name))}"
     if action is Action.REFUSE:
-        finish_it = f"datalad slurm-finish {job.label}"
         outputs = " ".join(f"-o {shlex.quote(path)}" for path in job.declared_outputs)
         message += (
             f". To commit what it left: {finish_it} --accept-failed-jobs; to drop it: "
@@ -117,7 +120,7 @@ def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
         message += f". Whether it has ended is not known{why}; try again later"
         if status.is_unknown:
             message += (
-                ", or, if Slurm has lost the job for good, drop it: datalad slurm-finish "
-                f"{job.label} --close-unknown-jobs"
+                f", or, if Slurm has lost the job for good, drop it: {finish_it} "
+                "--close-unknown-jobs"
             )
     return Outcome("finish", "impossible", message, details=details)
