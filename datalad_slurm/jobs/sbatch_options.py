@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["chdir", "directives", "log_names", "sbatch_calls", "split_words"]
+__all__ = ["chdir", "clusters", "directives", "log_names", "sbatch_calls", "split_words"]
 
 #: Options of sbatch(1) that take no value, or only one behind an equals sign.
 _WITHOUT_VALUE = frozenset(
@@ -104,6 +104,12 @@ def log_names(options: Iterable[str]) -> Iterator[str]:
         for value in _values(words, short, name):
             if value and not _UNIQUE.search(value):
                 yield value
+
+
+def clusters(options: Iterable[str]) -> Iterator[str]:
+    """Yield the names of the clusters that options let the job go to."""
+    for value in _values(list(options), "M", "clusters"):
+        yield from filter(None, value.split(","))
 
 
 def chdir(options: Iterable[str]) -> str:

@@ -85,7 +85,11 @@ def show(
 
 
 def find_token(
-    token: str, since: int, queued: Iterable[int] = (), timeout: float = DEFAULT_TIMEOUT
+    token: str,
+    since: int,
+    queued: Iterable[int] = (),
+    cluster: str = "",
+    timeout: float = DEFAULT_TIMEOUT,
 ) -> list[int]:
     """Return the ids of own jobs that were submitted with `token` on the command line.
 
@@ -98,12 +102,14 @@ def find_token(
     queued : iterable of int
         Ids of own jobs that slurmctld holds. sacct lists a job that never was
         eligible, such as a held or dependent one, only when it is named.
+    cluster : str
+        Name of the cluster, empty for the default one.
     timeout : float
         Seconds to wait for each query.
     """
     fields = ("JobID", "SubmitLine")
-    queries = [_argv(fields, "", since)]
-    queries += ([*_argv(fields, "", None), f"--jobs={ids}"] for ids in in_chunks(queued))
+    queries = [_argv(fields, cluster, since)]
+    queries += ([*_argv(fields, cluster, None), f"--jobs={ids}"] for ids in in_chunks(queued))
     found = (
         parse_submit_lines(query([*argv, "--allocations"], timeout), token) for argv in queries
     )

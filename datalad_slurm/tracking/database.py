@@ -21,10 +21,12 @@ from datalad_slurm.tracking.creation import create, drop_leftovers
 from datalad_slurm.tracking.migrations import migrate
 from datalad_slurm.tracking.schema import SCHEMA_VERSION
 
-__all__ = ["DEFAULT_BUSY_TIMEOUT", "Database"]
+__all__ = ["ATTACHED", "DEFAULT_BUSY_TIMEOUT", "Database"]
 
 #: Seconds to wait for another process's transaction.
 DEFAULT_BUSY_TIMEOUT = 60.0
+#: Name of a further database in a transaction that spans two.
+ATTACHED = "attached"
 #: SQLite's words for a file that does not hold what was written to it
 _WORDS_FOR_DAMAGE = ("malformed", "not a database", "no such", "Could not decode")
 _MOVE_IT_AWAY = (
@@ -69,13 +71,23 @@ class Database:
             ) from exc
         except (SQLAlchemyError, sqlite3.Error) as exc:
             raise DatabaseError(f"cannot make the tracking database {path}: {exc}") from exc
-        self._engine = _engine(path, busy_timeout)
         with self.transaction() as session:
             self._bring_up_to_date(session.connection())
 
     @contextmanager
-    def transaction(self) -> Iterator[Session]:
+    def transaction(
+        self, attached: Path | None = None, patience: float | None = None
+    ) -> Iterator[Session]:
         """Enter a transaction that is committed at the end, or else rolled back.
+
+        Parameters
+        ----------
+        attached : Path, optional
+            Another database, under the name `ATTACHED`. The transaction holds
+            for both: SQLite commits to both files or to none.
+        patience : float, optional
+            Seconds to wait for another process's transaction; when not given,
+            as long as always.
 
         Raises
         ------
@@ -83,7 +95,10 @@ class Database:
             When the database cannot be used.
         """
         try:
-            with Session(self._engine, expire_on_commit=False) as session, session.begin():
+            engine = _engine(
+                self.path, self._busy_timeout if patience is None else patience, attached
+            )
+            with Session(engine, expire_on_commit=False) as session, session.begin():
                 yield session
         except SqlError as exc:
             raise DatabaseError(self._explain(exc.orig)) from exc
@@ -122,7 +137,11 @@ class Database:
         path = self.path
         if path.is_dir():
             return f"a directory is in the place of the tracking database {path}; {_MOVE_IT_AWAY}"
-        if not os.path.lexists(path):
+        if path.is_symlink() and not path.exists():
+            return (
+                f"the tracking database {path} is a link to {path.readlink()}, which is not there"
+            )
+        if not path.exists():
             return f"the tracking database {path} was removed meanwhile; run the command again"
         for place, modes in ((path, "rw"), (path.parent, "rwx")):
             if not os.access(place, sum(_ACCESS[mode] for mode in modes)):
@@ -144,19 +163,26 @@ def _ensure_there(path: Path) -> None:
 
 
 @cache
-def _engine(path: Path, busy_timeout: float) -> Engine:
+def _engine(path: Path, busy_timeout: float, attached: Path | None) -> Engine:
     """Return an engine that knows the statements it has compiled, however often it is asked for."""
 
     def connect() -> sqlite3.Connection:
-        # never made by the way: an empty file is a damaged one
-        uri = f"{path.absolute().as_uri()}?mode=rw"
-        connection = sqlite3.connect(uri, uri=True, timeout=busy_timeout, isolation_level=None)
+        connection = sqlite3.connect(
+            _uri(path), uri=True, timeout=busy_timeout, isolation_level=None
+        )
         connection.execute("PRAGMA foreign_keys = ON")
+        if attached is not None:
+            connection.execute(f"ATTACH ? AS {ATTACHED}", (_uri(attached),))
         return connection
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
     event.listen(engine, "begin", _begin_immediate)
     return engine
+
+
+def _uri(path: Path) -> str:
+    """Return how SQLite opens a file without making it: an empty file is a damaged one."""
+    return f"{path.absolute().as_uri()}?mode=rw"
 
 
 def _begin_immediate(connection: Connection) -> None:

@@ -65,7 +65,13 @@ _SLURM_JOB_COLUMNS = tuple(SlurmJobRow.__table__.columns)
 
 
 def load(session: Session, *conditions: Any) -> list[TrackedJob]:
-    """Return the jobs that meet conditions, in the order of their claims."""
+    """Return the jobs that meet conditions, in the order of their claims.
+
+    Raises
+    ------
+    ValueError
+        When the database holds something else than jobs.
+    """
     rows = session.execute(select(*_JOB_COLUMNS).where(*conditions).order_by(JobRow.id)).all()
     chosen = select(JobRow.id).where(*conditions)
     outputs: defaultdict[int, list[str]] = defaultdict(list)
@@ -74,11 +80,14 @@ def load(session: Session, *conditions: Any) -> list[TrackedJob]:
     ):
         outputs[job].append(path)
     slurm_jobs: defaultdict[int, list[SlurmJob]] = defaultdict(list)
-    for row in session.execute(
-        select(*_SLURM_JOB_COLUMNS).where(SlurmJobRow.job.in_(chosen)).order_by(SlurmJobRow.id)
-    ):
-        slurm_jobs[row.job].append(_slurm_job(row))
-    return [_tracked_job(row, outputs[row.id], slurm_jobs[row.id]) for row in rows]
+    try:
+        for row in session.execute(
+            select(*_SLURM_JOB_COLUMNS).where(SlurmJobRow.job.in_(chosen)).order_by(SlurmJobRow.id)
+        ):
+            slurm_jobs[row.job].append(_slurm_job(row))
+        return [_tracked_job(row, outputs[row.id], slurm_jobs[row.id]) for row in rows]
+    except (TypeError, KeyError, AttributeError) as exc:
+        raise ValueError(f"a row does not hold what was written to it: {exc}") from exc
 
 
 def _slurm_job(row: Any) -> SlurmJob:

@@ -128,6 +128,11 @@ class Tracker:
             jobs = [job for job in load(session) if job.is_submitted]
         return jobs if names is None else select_jobs(jobs, names, own_cluster)
 
+    def tokens(self) -> set[str]:
+        """Return the tokens of all claims and jobs."""
+        with self.database.transaction() as session:
+            return set(session.scalars(select(JobRow.token)))
+
     def claims_without_job(self) -> list[TrackedJob]:
         """Return claims for which no job id was noted: being submitted, or left by a crash."""
         with self.database.transaction() as session:
@@ -135,7 +140,12 @@ class Tracker:
 
 
 def adopt_in(
-    session: Session, job: TrackedJob, slurm_job: SlurmJob, own_cluster: str, *, check: bool = True
+    session: Session,
+    job: TrackedJob,
+    slurm_job: SlurmJob,
+    own_cluster: str = "",
+    *,
+    check: bool = True,
 ) -> TrackedJob:
     """Track a job that Slurm has taken already, inside a transaction."""
     name = JobName(slurm_job.job_id, slurm_job.cluster)

@@ -57,7 +57,7 @@ def adopt_job(context: Context, name: JobName, request: Request) -> Iterator[Out
     if job is None:
         job = _as_accounted(name, timeout)
     work_dir = job.work_dir or work_dir
-    pwd = inside(context.repo, work_dir + "/.")
+    pwd = inside(context.repo, os.path.realpath(work_dir) + "/.")
     if pwd is None:
         raise InvalidRequestError(
             f"job {name} was submitted in {work_dir}, which is outside the dataset "

@@ -15,6 +15,7 @@ from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.names import JobName
 from datalad_slurm.jobs.record import is_inside
 from datalad_slurm.slurm.clusters import own_cluster
+from datalad_slurm.tracking.earlier import database_name
 from datalad_slurm.tracking.store import Tracker
 
 __all__ = ["Context", "Outcome", "Settings", "open_context", "open_jobs"]
@@ -140,7 +141,7 @@ def open_jobs(context: Context, names: Iterable[JobName] | None = None) -> list[
 
 
 def open_context(dataset: Any) -> Context:
-    """Return the context of a datalad dataset.
+    """Return the context of a datalad dataset, with open jobs of an earlier version taken over.
 
     Raises
     ------
@@ -150,4 +151,10 @@ def open_context(dataset: Any) -> Context:
     repo = Repo(Path(dataset.path).resolve())
     settings = Settings.read(dataset.config)
     tracker = Tracker(repo.state_dir, settings.database_timeout)
-    return Context(repo, tracker, settings, dataset.id or "", dataset)
+    context = Context(repo, tracker, settings, dataset.id or "", dataset)
+    earlier = repo.git_dir / database_name(context.dsid)
+    if earlier.exists():
+        from datalad_slurm.workflow.take_over import take_over
+
+        take_over(context, earlier)
+    return context

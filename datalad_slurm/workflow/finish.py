@@ -14,7 +14,7 @@ from datalad_slurm.workflow.collect import logs_of
 from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
 from datalad_slurm.workflow.deliver import deliver, settle_publications
 from datalad_slurm.workflow.observe import describe_submitted, observe
-from datalad_slurm.workflow.submissions import settle_claims
+from datalad_slurm.workflow.submissions import drop_temporary_directories, settle_claims
 
 __all__ = ["finish"]
 
@@ -82,6 +82,7 @@ def finish(
         for job in jobs:
             if plan[job.id] is not Action.COMMIT:
                 yield _explain(job, statuses[job.id], plan[job.id])
+        drop_temporary_directories(context)
 
 
 def _described(context: Context, jobs: list[TrackedJob]) -> list[TrackedJob]:

@@ -63,8 +63,15 @@ class Placeholders:
         except (KeyError, IndexError, ValueError, AttributeError) as exc:
             raise InvalidRequestError(_unknown("an input or output", exc)) from exc
 
-    def check_command(self, cmd: str) -> Callable[[], str]:
+    def check_command(self, cmd: str, tmpdir: Path) -> Callable[[], str]:
         """Return a function that fills in the command, once inputs are there.
+
+        Parameters
+        ----------
+        cmd : str
+            As typed.
+        tmpdir : Path
+            What ``{tmpdir}`` stands for; made where it is used.
 
         Raises
         ------
@@ -73,17 +80,19 @@ class Placeholders:
         """
         if not any(brace in cmd for brace in "{}"):
             return lambda: cmd
-        self._expanded(cmd, tmpdir="")
-        return lambda: self._expanded(cmd, tmpdir=None)
+        self._expanded(cmd, tmpdir)
 
-    def _expanded(self, cmd: str, tmpdir: str | None) -> str:
-        from tempfile import mkdtemp
+        def expanded() -> str:
+            if "{tmpdir}" in cmd:
+                tmpdir.mkdir(parents=True)
+            return self._expanded(cmd, tmpdir)
 
+        return expanded
+
+    def _expanded(self, cmd: str, tmpdir: Path) -> str:
         from datalad.core.local.run import format_command
         from datalad.support.globbedpaths import GlobbedPaths
 
-        if tmpdir is None:
-            tmpdir = mkdtemp(prefix="datalad-run-") if "{tmpdir}" in cmd else ""
         globbed = {
             name: GlobbedPaths(paths, pwd=str(self._cwd))
             for name, paths in (("inputs", self.inputs), ("outputs", self.outputs))
@@ -94,7 +103,7 @@ class Placeholders:
                 cmd,
                 pwd=str(self._cwd),
                 dspath=self._dataset.path,
-                tmpdir=tmpdir,
+                tmpdir=str(tmpdir),
                 **globbed,
             )
         except (KeyError, IndexError, ValueError, AttributeError) as exc:

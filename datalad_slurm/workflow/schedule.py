@@ -25,22 +25,22 @@ from datalad_slurm.jobs.sbatch_options import (
 )
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
+from datalad_slurm.workflow.lookup import find_by_token
 from datalad_slurm.workflow.placeholders import Placeholders
+from datalad_slurm.workflow.scripts import script_text
 from datalad_slurm.workflow.submissions import (
     adopt,
     drop_notes,
-    find_by_token,
     in_flight,
     is_confirmed,
     jobs_past_shim,
     notes_directory,
     settle_claims,
+    temporary_directory,
 )
 
 __all__ = ["Request", "claim_of", "schedule", "scheduled"]
 
-#: Larger files are no job scripts (bytes); sbatch itself refuses them above 4 MiB.
-_LARGEST_SCRIPT = 4 * 2**20
 #: sbatch's words when it lost the controller in the middle; others are plain refusals
 _LOST_CONTACT = re.compile(
     "timed out|socket|connect|contact|communication|transport|zero bytes", re.IGNORECASE
@@ -114,7 +114,8 @@ def _validated(
             "for Slurm"
         )
     claim, placeholders = claim_of(context, request)
-    return claim, placeholders.check_command(request.cmd), placeholders
+    tmpdir = temporary_directory(context, claim.token)
+    return claim, placeholders.check_command(request.cmd, tmpdir), placeholders
 
 
 def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholders]:
@@ -198,7 +199,7 @@ def _logs_to_overwrite(context: Context, request: Request) -> Iterator[str]:
     but only when the job may have started already.
     """
     for options, script in sbatch_calls(split_words(request.cmd)):
-        words = [*options, *directives(_script_text(request.cwd / script))] if script else options
+        words = [*options, *directives(script_text(request.cwd / script))] if script else options
         directory = request.cwd / (chdir(words) or ".")
         for name in log_names(words):
             # what only the node knows may be anything, but stays in its directory
@@ -207,16 +208,6 @@ def _logs_to_overwrite(context: Context, request: Request) -> Iterator[str]:
                 path = inside(context.repo, found)
                 if path and is_annex_link(context.repo, path):
                     yield path
-
-
-def _script_text(path: Path) -> str:
-    """Return what a file holds that may be a job script, or nothing when it cannot be one."""
-    try:
-        if path.is_file() and path.stat().st_size < _LARGEST_SCRIPT:
-            return path.read_text(errors="replace")
-    except (OSError, ValueError):
-        pass  # a word of a command need not be a name that a file can have
-    return ""
 
 
 def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> list[SlurmJob]:
@@ -228,8 +219,9 @@ def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> li
         # sbatch can fail after the controller took the job
         try:
             patient = _LOST_CONTACT.search(done.said) is not None
-            found = find_by_token(context, claim, patient=patient)
-            jobs = [SlurmJob(job_id, submitted=claim.claimed_at) for job_id in found]
+            jobs = find_by_token(
+                context, claim, notes_directory(context, claim.token), patient=patient
+            )
         except QueryFailedError as exc:
             raise QueryFailedError(
                 f"it is not known whether a job was submitted ({exc}); its outputs stay claimed "

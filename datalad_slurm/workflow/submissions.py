@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
-from datalad_slurm.slurm import sacct, sbatch, scontrol, squeue
+from datalad_slurm.slurm import sbatch, scontrol, squeue
 from datalad_slurm.tracking.process import current_process, is_running
 from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.lookup import find_by_token
 from datalad_slurm.workflow.observe import describe_submitted
 
 __all__ = [
     "adopt",
     "drop_notes",
-    "find_by_token",
+    "drop_temporary_directories",
     "in_flight",
     "is_confirmed",
     "jobs_past_shim",
     "notes_directory",
     "settle_claims",
+    "temporary_directory",
 ]
 
-#: Until then the accounting may not have heard of a new job (seconds).
-_ACCOUNTING_LAG = 15.0
 #: Login node and controller may have different clocks (seconds).
 _CLOCK_SLACK = 5
 #: Tokens of claims that this process is submitting.
@@ -49,12 +48,34 @@ def drop_notes(context: Context, token: str) -> None:
     shutil.rmtree(notes_directory(context, token), ignore_errors=True)
 
 
+def temporary_directory(context: Context, token: str) -> Path:
+    """Return what ``{tmpdir}`` stands for in a command.
+
+    It lies in the git directory, which a compute node sees as it sees the
+    dataset, and is kept as long as the job is tracked.
+    """
+    return _all_temporary(context) / token
+
+
+def _all_temporary(context: Context) -> Path:
+    return context.repo.state_dir / "tmp"
+
+
+def drop_temporary_directories(context: Context) -> None:
+    """Remove temporary directories of jobs that are not tracked any more."""
+    # A directory is made after its claim, so what is listed first can be judged by the claims.
+    made = [directory.name for directory in _all_temporary(context).glob("*")]
+    for token in set(made) - context.tracker.tokens() if made else ():
+        shutil.rmtree(temporary_directory(context, token), ignore_errors=True)
+
+
 def settle_claims(context: Context) -> None:
     """Settle the claims of schedulers that died between claim and note.
 
     The job is found by its token and tracked, or, when there is none, its
     claim is freed. What cannot be known yet stays as it is.
     """
+    drop_temporary_directories(context)
     # Notes are made after their claim: what is listed first can be judged by the claims.
     noted = [notes.name for notes in _all_notes(context).glob("*")]
     claims = context.tracker.claims_without_job()
@@ -71,8 +92,7 @@ def settle_claims(context: Context) -> None:
         found = [SlurmJob(job.job_id, job.cluster, claim.claimed_at) for job in jobs]
         if in_doubt and not found:
             try:
-                ids = find_by_token(context, claim)
-                found = [SlurmJob(job_id, submitted=claim.claimed_at) for job_id in ids]
+                found = find_by_token(context, claim, notes)
             except QueryFailedError as exc:
                 lgr.warning(
                     "it is not known whether %r was submitted before its scheduler ended: %s; "
@@ -163,47 +183,3 @@ def adopt(context: Context, claim: TrackedJob, found: list[SlurmJob]) -> list[Sl
     described = describe_submitted(context, claim.id, found)
     drop_notes(context, claim.token)
     return described
-
-
-def find_by_token(context: Context, claim: TrackedJob, *, patient: bool = True) -> list[int]:
-    """Return the jobs that Slurm took with the token of a claim.
-
-    Parameters
-    ----------
-    context : Context
-        The dataset.
-    claim : TrackedJob
-        The claim that may have a job.
-    patient : bool
-        Whether to wait for the accounting where only that can know the job.
-
-    Raises
-    ------
-    QueryFailedError
-        When Slurm does not answer.
-    """
-    timeout = context.settings.query_timeout
-    comments = squeue.find_comments(timeout)
-    if found := [job_id for job_id, comment in comments.items() if comment == claim.token]:
-        return found
-    # A comment of the user's own replaces ours, but the submit line holds both.
-    has_own_comment = _has_own_comment(notes_directory(context, claim.token))
-    while True:
-        try:
-            found = sacct.find_token(claim.token, claim.claimed_at, comments, timeout)
-        except QueryFailedError:
-            if has_own_comment:
-                raise
-            return []
-        waits = patient and has_own_comment and time.time() < claim.claimed_at + _ACCOUNTING_LAG
-        if found or not waits:
-            return found
-        time.sleep(1)
-
-
-def _has_own_comment(notes: Path) -> bool:
-    return any(
-        line.startswith("--com")
-        for begun in notes.glob("*.begun")
-        for line in begun.read_text(errors="replace").splitlines()
-    )
