@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "AccountingDisabledError",
+    "AlreadyTrackedError",
     "DatabaseError",
     "DataladSlurmError",
     "DatasetError",
@@ -31,6 +32,10 @@ class InvalidRequestError(DataladSlurmError):
 
 class JobNotTrackedError(InvalidRequestError):
     """A job that this dataset does not track was named."""
+
+
+class AlreadyTrackedError(InvalidRequestError):
+    """A job that is to be tracked is tracked already."""
 
 
 class OutputConflictError(InvalidRequestError):

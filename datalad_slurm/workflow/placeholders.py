@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from tempfile import gettempdir, mkdtemp
 from typing import Any
 
 from datalad_slurm.jobs.errors import InvalidRequestError
@@ -37,6 +36,8 @@ class Placeholders:
         Directory the command runs in.
     inputs, outputs : sequence of str
         As typed, relative to `cwd`.
+    tmpdir : Path
+        What ``{tmpdir}`` stands for.
 
     Raises
     ------
@@ -45,10 +46,16 @@ class Placeholders:
     """
 
     def __init__(
-        self, dataset: Any, cwd: Path, inputs: Sequence[str], outputs: Sequence[str]
+        self,
+        dataset: Any,
+        cwd: Path,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        tmpdir: Path,
     ) -> None:
         self._dataset = dataset
         self._cwd = cwd
+        self._tmpdir = tmpdir
         self._unformatted = {"inputs": list(inputs), "outputs": list(outputs)}
         self.inputs = self._formatted(inputs)
         self.outputs = self._formatted(outputs)
@@ -74,6 +81,8 @@ class Placeholders:
     def check_command(self, cmd: str) -> Callable[[], str]:
         """Return a function that fills in the command, once inputs are there.
 
+        It makes the directory for which ``{tmpdir}`` stands.
+
         Raises
         ------
         InvalidRequestError
@@ -81,10 +90,16 @@ class Placeholders:
         """
         if not any(brace in cmd for brace in "{}"):
             return lambda: cmd
-        self._expanded(cmd, tmpdir="")
-        return lambda: self._expanded(cmd, tmpdir=None)
+        self._expanded(cmd, self._tmpdir)
 
-    def preview(self, cmd: str) -> str:
+        def expanded() -> str:
+            if "{tmpdir}" in cmd:
+                self._tmpdir.mkdir(parents=True)
+            return self._expanded(cmd, self._tmpdir)
+
+        return expanded
+
+    def preview(self, cmd: str, tmpdir: Path | None = None) -> str:
         """Return a command as it would be run now; a {tmpdir} is named, not made.
 
         Raises
@@ -94,7 +109,7 @@ class Placeholders:
         """
         if not any(brace in cmd for brace in "{}"):
             return cmd
-        return self._expanded(cmd, tmpdir=f"{gettempdir()}/datalad-run-XXXXXXXX")
+        return self._expanded(cmd, tmpdir or self._tmpdir)
 
     def expand(self, paths: Sequence[str]) -> list[str]:
         """Return inputs or outputs with globs replaced by what they match now."""
@@ -111,12 +126,10 @@ class Placeholders:
             for path in self.expand(paths)
         ]
 
-    def _expanded(self, cmd: str, tmpdir: str | None) -> str:
+    def _expanded(self, cmd: str, tmpdir: Path) -> str:
         from datalad.core.local.run import format_command
         from datalad.support.globbedpaths import GlobbedPaths
 
-        if tmpdir is None:
-            tmpdir = mkdtemp(prefix="datalad-run-") if "{tmpdir}" in cmd else ""
         globbed = {
             name: GlobbedPaths(paths, pwd=str(self._cwd))
             for name, paths in (("inputs", self.inputs), ("outputs", self.outputs))
@@ -127,7 +140,7 @@ class Placeholders:
                 cmd,
                 pwd=str(self._cwd),
                 dspath=self._dataset.path,
-                tmpdir=tmpdir,
+                tmpdir=str(tmpdir),
                 **globbed,
             )
         except (KeyError, IndexError, ValueError, AttributeError) as exc:

@@ -6,7 +6,6 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from datalad.support.exceptions import IncompleteResultsError
 
@@ -16,7 +15,6 @@ from datalad_slurm.jobs.claims import top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.sbatch_options import (
-    LARGEST_SCRIPT,
     chdir,
     directives,
     log_names,
@@ -25,6 +23,7 @@ from datalad_slurm.jobs.sbatch_options import (
 )
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.request import Request
+from datalad_slurm.workflow.scripts import script_text
 
 __all__ = ["logs_there", "made_writable"]
 
@@ -82,7 +81,7 @@ def logs_there(context: Context, request: Request) -> Iterator[str]:
     but only when the job may have started already.
     """
     for options, script in sbatch_calls(split_words(request.cmd)):
-        words = [*options, *directives(_script_text(request.cwd / script))] if script else options
+        words = [*options, *directives(script_text(request.cwd / script))] if script else options
         directory = request.cwd / (chdir(words) or ".")
         for name in log_names(words):
             # what only the node knows may be anything, but stays in its directory
@@ -91,13 +90,3 @@ def logs_there(context: Context, request: Request) -> Iterator[str]:
                 path = inside(context.repo, found)
                 if path:
                     yield path
-
-
-def _script_text(path: Path) -> str:
-    """Return what a file holds that may be a job script, or nothing when it cannot be one."""
-    try:
-        if path.is_file() and path.stat().st_size < LARGEST_SCRIPT:
-            return path.read_text(errors="replace")
-    except (OSError, ValueError):
-        pass  # a word of a command need not be a name that a file can have
-    return ""

@@ -70,11 +70,13 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         raise InvalidRequestError(f"the working directory {cwd} does not exist")
     if any("\0" in path for path in (*request.inputs, *request.extra_inputs)):
         raise InvalidRequestError("an input cannot hold a null character")
-    placeholders = Placeholders(context.dataset, cwd, request.inputs, request.outputs)
+    token = f"datalad-slurm-{uuid.uuid4().hex}"
+    tmpdir = context.temporary_directories / token
+    placeholders = Placeholders(context.dataset, cwd, request.inputs, request.outputs, tmpdir)
     outputs = [normalise_output(context.repo, out, cwd) for out in placeholders.outputs]
     claim = TrackedJob(
         id=0,
-        token=f"datalad-slurm-{uuid.uuid4().hex}",
+        token=token,
         cmd=request.cmd,
         pwd=os.path.relpath(cwd, root),
         dsid=context.dsid,

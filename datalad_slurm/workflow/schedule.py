@@ -13,13 +13,13 @@ from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.endings import drop_notes_of_endings, have_endings_noted
 from datalad_slurm.workflow.inputs import note_inputs
+from datalad_slurm.workflow.lookup import find_by_token
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.preparing import logs_there, made_writable
 from datalad_slurm.workflow.request import Request, claim_of
 from datalad_slurm.workflow.submissions import (
     adopt,
     drop_notes,
-    find_by_token,
     in_flight,
     is_confirmed,
     jobs_past_shim,
@@ -121,7 +121,9 @@ def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> li
         # sbatch can fail after the controller took the job
         try:
             patient = _LOST_CONTACT.search(done.said) is not None
-            jobs = find_by_token(context, claim, patient=patient)
+            jobs = find_by_token(
+                context, claim, notes_directory(context, claim.token), patient=patient
+            )
         except QueryFailedError as exc:
             raise QueryFailedError(
                 f"it is not known whether a job was submitted ({exc}); its outputs stay claimed "

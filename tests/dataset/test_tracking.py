@@ -18,6 +18,7 @@ from datalad_slurm.jobs.claims import collide
 from datalad_slurm.jobs.errors import DatabaseError, JobNotTrackedError, OutputConflictError
 from datalad_slurm.jobs.logs import LogName
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
+from datalad_slurm.jobs.names import JobName
 from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.tracking import publications
 from datalad_slurm.tracking.finisher import only_finisher
@@ -44,13 +45,13 @@ def test_what_is_claimed_and_noted_is_read_back(tmp_path):
     )  # fmt: skip
     tracker.note_submission(claim.id, [noted, SlurmJob(8)])
     tracker.note_submission(claim.id, [replace(noted, name="later")])
-    (read,) = Tracker(tmp_path).open_jobs([8])
+    (read,) = Tracker(tmp_path).open_jobs([JobName(8)])
     assert read.outputs == ("a/b", "ü \udcff", "")
     assert read.cmd == "sbatch {x} \udcff"
     assert read.slurm_jobs == (replace(noted, name="later"), SlurmJob(8))
     assert read.claimed_by == current_process()
     with pytest.raises(JobNotTrackedError, match="no open job 9, 10"):
-        tracker.open_jobs([7, 9, 10])
+        tracker.open_jobs(map(JobName, (7, 9, 10)))
     tracker.forget([claim.id])
     with sqlite3.connect(tmp_path / FILE_NAME) as database:
         for table in ("jobs", "claims", "slurm_jobs"):
