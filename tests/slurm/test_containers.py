@@ -27,7 +27,7 @@ def test_the_image_is_fetched_before_submission_and_recorded(registered, slurm, 
     there = Box(tmp_path / "clone")
     image = there.path / "images/my tool.img"
     assert not image.exists()
-    there.script('"$1" hello > out')
+    there.script('sh "$1" hello > out')
     there.cli(
         "slurm-schedule", "--container-name", "tool", "-o", "out", "sbatch", "job.sh", "{img}"
     )
