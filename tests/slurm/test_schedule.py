@@ -253,7 +253,6 @@ def test_without_sbatch_on_path_nothing_happens(box):
     assert not list(Path(box.path, ".git/datalad-slurm").glob("submissions/*"))
 
 
-
 def test_committed_outputs_are_unlocked_for_the_job(box, slurm):
     box.script("echo more >> out/a")
     (box.path / "out").mkdir()
