@@ -106,6 +106,12 @@ class Tracker:
         with self.database.transaction() as session:
             forget_rows(session, tracked_ids)
 
+    def free(self, tracked_id: int) -> bool:
+        """Drop a claim, unless a job was noted for it; return whether it is gone."""
+        with self.database.transaction() as session:
+            is_claim = JobRow.id == tracked_id, ~JobRow.slurm_jobs.any()
+            return bool(session.execute(delete(JobRow).where(*is_claim).returning(JobRow.id)).all())
+
     def open_jobs(self, job_ids: Iterable[int] | None = None) -> list[TrackedJob]:
         """Return the jobs that Slurm has taken, in the order of their scheduling.
 
