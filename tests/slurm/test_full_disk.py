@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from tests.slurm.sweeps import (
 from tests.slurm.test_schedule import finish, schedule
 
 _SIZE = 128 * 2**20
+_FILES = 20_000
 
 
 class Disk:
@@ -29,28 +33,46 @@ class Disk:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._balloon = root / "balloon"
+        self._files = root / "files"
 
     @property
     def fill_up(self) -> str:
         """Text for a shell that leaves nothing free."""
         return f"cat /dev/zero > {self._balloon} 2> /dev/null"
 
-    def leave(self, blocks: int) -> None:
-        """Leave some blocks free; each file takes one at least."""
-        found = os.statvfs(self.root)
-        with self._balloon.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, (found.f_bfree - blocks) * found.f_bsize)
+    def leave(self, number: int, what: str) -> None:
+        """Leave some blocks free, of which each file takes one at least, or some inodes."""
+        if what == "blocks":
+            found = os.statvfs(self.root)
+            with self._balloon.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, (found.f_bfree - number) * found.f_bsize)
+        else:
+            self._files.mkdir()
+            with suppress(OSError):
+                for made in range(_FILES):
+                    (self._files / str(made)).touch()
+            for spare in range(number):
+                (self._files / str(spare)).unlink()
 
     def free(self) -> None:
         """Leave everything free."""
         self._balloon.unlink(missing_ok=True)
+        shutil.rmtree(self._files, ignore_errors=True)
 
 
 @pytest.fixture
 def disk(tmp_path):
     root = tmp_path.resolve() / "small"
     root.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={_SIZE}", "datalad-slurm-test", root]
+    mount = [
+        "mount",
+        "-t",
+        "tmpfs",
+        "-o",
+        f"size={_SIZE},nr_inodes={_FILES}",
+        "datalad-slurm-test",
+        root,
+    ]
     done = subprocess.run(mount, check=False, capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"a small file system cannot be mounted: {done.stderr.strip()}")
@@ -77,6 +99,14 @@ def assert_said(ended: Ended, where: str) -> None:
     assert errors, (where, ended.output)
 
 
+def levels_until(done: Callable[[int, str], bool], what: str) -> int:
+    """Leave more and more room, until a command has enough; return how often it was run."""
+    for number, left in enumerate(range(0, 400, 4), 1):
+        if done(left, what):
+            return number
+    return pytest.fail(f"there were never enough {what}")
+
+
 def places_to_fill(steps: tuple[str, ...]) -> list[int]:
     """Return the steps at which it makes a difference that the disk fills."""
     return [at for at, step in enumerate(steps, 1) if step.startswith(("before ", "open"))]
@@ -91,11 +121,11 @@ def test_a_finish_on_a_full_disk_says_so_and_can_be_repeated(
     scenario = FinishScenario(box, slurm, tmp_path / "original")
     crasher = Crasher(tmp_path / "crash", box.path)
 
-    def finish_with(blocks: int = -1, at: int = 0) -> bool:
-        where = f"{blocks} blocks left" if blocks >= 0 else f"full at step {at}"
+    def finish_with(left: int = -1, what: str = "", at: int = 0) -> bool:
+        where = f"{left} {what} left" if what else f"full at step {at}"
         function = scenario.prepare()
-        if blocks >= 0:
-            disk.leave(blocks)
+        if what:
+            disk.leave(left, what)
         ended = crasher.run(function, at, disk.fill_up)
         disk.free()
         is_done = len(noted_jobs(box)) == 1
@@ -104,13 +134,7 @@ def test_a_finish_on_a_full_disk_says_so_and_can_be_repeated(
         scenario.check(where)
         return is_done
 
-    points = 0
-    for blocks in range(0, 200, 4):
-        points += 1
-        if finish_with(blocks):
-            break
-    else:
-        pytest.fail("there was never enough room")
+    points = sum(levels_until(finish_with, what) for what in ("blocks", "inodes"))
     for at in places_to_fill(crasher.run(scenario.prepare()).steps):
         points += 1
         finish_with(at=at)
@@ -140,25 +164,19 @@ def test_a_submission_on_a_full_disk_says_so_and_can_be_repeated(
     scenario = SubmissionScenario(box, slurm, submit, disk.root)
     crasher = Crasher(tmp_path / "crash", disk.root)
 
-    def submit_with(blocks: int = -1, at: int = 0) -> Ended:
-        where = f"{blocks} blocks left" if blocks >= 0 else f"full at step {at}"
+    def submit_with(left: int = -1, what: str = "", at: int = 0) -> bool:
+        where = f"{left} {what} left" if what else f"full at step {at}"
         function = scenario.prepare()
-        if blocks >= 0:
-            disk.leave(blocks)
+        if what:
+            disk.leave(left, what)
         ended = crasher.run(function, at, disk.fill_up)
         disk.free()
         if ended.code or "(error)" in ended.output:
             assert_said(ended, where)
         scenario.run_again(where)
-        return ended
+        return ended.code == 0
 
-    points = 0
-    for blocks in range(0, 200, 4):
-        points += 1
-        if submit_with(blocks).code == 0:
-            break
-    else:
-        pytest.fail("there was never enough room")
+    points = sum(levels_until(submit_with, what) for what in ("blocks", "inodes"))
     steps = crasher.run(scenario.prepare()).steps
     scenario.run_again("not full")
     for at in places_to_fill(steps):
