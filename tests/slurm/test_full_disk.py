@@ -184,3 +184,14 @@ def test_a_submission_on_a_full_disk_says_so_and_can_be_repeated(
         submit_with(at=at)
     scenario.finish_all()
     count_faults("full-disk points", points)
+
+
+def test_a_file_that_cannot_be_made_is_named_and_nothing_stays_claimed(box, slurm):
+    submissions = box.path / ".git/datalad-slurm/submissions"
+    submissions.parent.mkdir()
+    submissions.touch()
+    command = ["slurm-schedule", "-o", "out", "sbatch", "--hold", "--wrap", "true"]
+    done = box.cli(*command, code=1)
+    assert f"slurm-schedule(error): [Not a directory: {submissions}/" in done.stdout
+    submissions.unlink()
+    box.cli(*command)
