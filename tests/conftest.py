@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.slurm.sweeps")
+pytest.register_assert_rewrite("tests.slurm.disk", "tests.slurm.sweeps")
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTBED = ROOT / "tools" / "testbed"

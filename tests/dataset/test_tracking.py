@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sqlite3
 import subprocess
 import sys
@@ -84,34 +83,6 @@ def test_a_refused_claim_names_job_and_path_and_claims_nothing(tmp_path):
     ):
         tracker.claim(job("free", "out/x", token="2"))
     tracker.claim(job("free", token="3"))
-
-
-def _claim(directory, number, barrier, won):
-    tracker = Tracker(directory)
-    barrier.wait()
-    try:
-        tracker.claim(job("out", f"own-{number}", token=str(number)))
-    except OutputConflictError:
-        return
-    won.put(number)
-
-
-def test_of_sixteen_processes_that_want_one_output_one_gets_it(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    barrier, won = context.Barrier(16), context.Queue()
-    workers = [
-        context.Process(target=_claim, args=(tmp_path, number, barrier, won))
-        for number in range(16)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0] * 16
-    winner = won.get(timeout=5)
-    assert won.empty()
-    (claim,) = Tracker(tmp_path).claims_without_job()
-    assert claim.token == str(winner)
 
 
 def test_a_locked_database_is_waited_for_and_then_named(tmp_path):

@@ -184,6 +184,8 @@ class SubmissionScenario:
         Takes a dataset, submits the job, and returns results.
     copies : Path
         Directory for the copies of the dataset.
+    are_held : bool
+        Whether the jobs wait to be released, which happens when all are there.
     """
 
     def __init__(
@@ -192,7 +194,10 @@ class SubmissionScenario:
         slurm: Slurm,
         submit: Callable[..., list[Mapping[str, object]]],
         copies: Path,
+        *,
+        are_held: bool = False,
     ) -> None:
+        self._are_held = are_held
         self._original = box.path
         self._slurm = slurm
         self._submit = submit
@@ -223,6 +228,8 @@ class SubmissionScenario:
 
     def finish_all(self) -> None:
         """Wait for all jobs, finish them, and assert that each is there once."""
+        if self._are_held:
+            self._slurm.run("scontrol", "release", ",".join(str(job) for _, _, job in self._boxes))
         wait_for_accounting(self._slurm, [job for _, _, job in self._boxes])
         tracked = {(str(box.path), job) for box, _, job in self._boxes}
         submitted = list(self._submitted())
