@@ -76,8 +76,21 @@ class Tracker:
             return _load(session, JobRow.id == row.id)[0]
 
     def note_submission(self, tracked_id: int, slurm_jobs: Sequence[SlurmJob]) -> None:
-        """Note the jobs that Slurm took; those that are noted already are brought up to date."""
+        """Note the jobs that Slurm took; those that are noted already are brought up to date.
+
+        Raises
+        ------
+        JobNotTrackedError
+            When the claim, or tracked job, is gone.
+        """
         with self.database.transaction() as session:
+            if session.get(JobRow, tracked_id) is None:
+                ids = ", ".join(str(job.job_id) for job in slurm_jobs)
+                raise JobNotTrackedError(
+                    f"job {ids} was submitted, but is not tracked any more; if that is not "
+                    "because it has been finished, track it with `datalad slurm-schedule "
+                    f"--job-id {slurm_jobs[0].job_id}` and its outputs"
+                )
             known = {
                 (row.job_id, row.cluster): row
                 for row in session.scalars(select(SlurmJobRow).where(SlurmJobRow.job == tracked_id))

@@ -85,6 +85,17 @@ def test_a_refused_claim_names_job_and_path_and_claims_nothing(tmp_path):
     tracker.claim(job("free", token="3"))
 
 
+def test_a_claim_is_freed_only_as_long_as_it_has_no_job(tmp_path):
+    tracker = Tracker(tmp_path)
+    claim, noted = (tracker.claim(job(name, token=name)) for name in "ab")
+    tracker.note_submission(noted.id, [SlurmJob(1)])
+    assert tracker.free(claim.id)
+    assert not tracker.free(noted.id)
+    assert [open_job.id for open_job in tracker.open_jobs()] == [noted.id]
+    with pytest.raises(JobNotTrackedError, match=r"job 2 was submitted.*--job-id 2"):
+        tracker.note_submission(claim.id, [SlurmJob(2)])
+
+
 def test_a_locked_database_is_waited_for_and_then_named(tmp_path):
     Tracker(tmp_path)
     holder = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)

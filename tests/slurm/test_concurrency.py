@@ -9,11 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from datalad.api import slurm_finish, slurm_schedule
+from datalad.api import Dataset, slurm_finish, slurm_schedule
 from datalad.support.exceptions import IncompleteResultsError
 
+from datalad_slurm.jobs.model import SlurmJob
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.tracking.store import Tracker
+from datalad_slurm.workflow import submissions
+from datalad_slurm.workflow.context import open_context
+from datalad_slurm.workflow.schedule import Request, claim_of
+from tests.conftest import DATALAD
 from tests.slurm.sweeps import assert_sound, claims, jobs_in_history, wait_for_accounting
 from tests.slurm.test_schedule import finish, schedule
 
@@ -131,3 +136,32 @@ def test_a_finisher_that_cannot_be_seen_is_named_and_can_be_overruled(box, slurm
         assert jobs_in_history(box) == []
         box.cli("-c", "datalad.slurm.take-over=true", "slurm-finish")
     assert jobs_in_history(box) == [job]
+
+
+def test_a_job_that_is_finished_while_its_scheduling_describes_it_is_no_error(
+    box, slurm, stand_in, tmp_path
+):
+    others = tmp_path / "other.txt"
+    finishing = f"sleep 3; touch {others}; {DATALAD} slurm-finish -d {box.path} >> {others}"
+    stand_in("scontrol", f'[ -e {others} ] || {{ {finishing}; }}\nexec $real "$@"')
+    job = schedule(box, ["sbatch", "--wrap", "echo x > out"])
+    assert jobs_in_history(box) == [job], others.read_text()
+    assert box.tracked() == []
+
+
+def test_a_claim_that_gets_its_job_while_another_command_settles_it_is_kept(
+    box, slurm, monkeypatch
+):
+    context = open_context(Dataset(box.path))
+    request = Request("sbatch", box.path, ("out",))
+    claim = context.tracker.claim(claim_of(context, request)[0])
+    job = slurm.sbatch("--hold", "--wrap", "true")
+
+    def has_just_ended(claim):
+        context.tracker.note_submission(claim.id, [SlurmJob(job)])
+        return False
+
+    monkeypatch.setattr(submissions, "_is_being_submitted", has_just_ended)
+    submissions.settle_claims(context)
+    assert [open_job.id for open_job in context.tracker.open_jobs([job])] == [claim.id]
+    slurm.run("scancel", str(job))
