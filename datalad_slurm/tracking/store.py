@@ -10,7 +10,11 @@ from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.orm import Session
 
 from datalad_slurm.jobs.claims import beginning, bounds_of_prefix, collide, prefixes
-from datalad_slurm.jobs.errors import AlreadyTrackedError, OutputConflictError
+from datalad_slurm.jobs.errors import (
+    AlreadyTrackedError,
+    JobNotTrackedError,
+    OutputConflictError,
+)
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.names import JobName, select_jobs
 from datalad_slurm.tracking.database import DEFAULT_BUSY_TIMEOUT, Database
@@ -94,8 +98,21 @@ class Tracker:
             _refuse_conflicts(session, outputs)
 
     def note_submission(self, tracked_id: int, slurm_jobs: Sequence[SlurmJob]) -> None:
-        """Note the jobs that Slurm took; those that are noted already are brought up to date."""
+        """Note the jobs that Slurm took; those that are noted already are brought up to date.
+
+        Raises
+        ------
+        JobNotTrackedError
+            When the claim, or tracked job, is gone.
+        """
         with self.database.transaction() as session:
+            if session.get(JobRow, tracked_id) is None:
+                ids = ", ".join(str(job.job_id) for job in slurm_jobs)
+                raise JobNotTrackedError(
+                    f"job {ids} was submitted, but is not tracked any more; if that is not "
+                    "because it has been finished, track it with `datalad slurm-schedule "
+                    f"--job-id {slurm_jobs[0].job_id}` and its outputs"
+                )
             note_slurm_jobs(session, tracked_id, slurm_jobs)
 
     def note_extra(self, tracked_id: int, extra: Mapping[str, Any]) -> None:
@@ -113,6 +130,12 @@ class Tracker:
         """Drop jobs with their claims."""
         with self.database.transaction() as session:
             forget_rows(session, tracked_ids)
+
+    def free(self, tracked_id: int) -> bool:
+        """Drop a claim, unless a job was noted for it; return whether it is gone."""
+        with self.database.transaction() as session:
+            is_claim = JobRow.id == tracked_id, ~JobRow.slurm_jobs.any()
+            return bool(session.execute(delete(JobRow).where(*is_claim).returning(JobRow.id)).all())
 
     def open_jobs(
         self,

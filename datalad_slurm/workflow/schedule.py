@@ -104,7 +104,8 @@ def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[li
         jobs, in_doubt = sbatch.read_notes(notes_directory(context, claim.token))
         if jobs or (in_doubt and not isinstance(exc, SubmissionError)):
             raise
-        context.tracker.forget([claim.id])
+        if not context.tracker.free(claim.id):
+            raise  # its jobs are tracked, and the notes gone
         drop_notes(context, claim.token)
         drop_notes_of_endings(context, claim.token)
         for each in prepared:

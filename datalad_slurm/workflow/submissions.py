@@ -107,7 +107,8 @@ def settle_claims(context: Context) -> None:
                     claim.cmd,
                     job_id,
                 )
-            context.tracker.forget([claim.id])
+            if not context.tracker.free(claim.id):
+                continue  # its scheduler has noted a job and ended since we looked
             drop_notes(context, claim.token)
             lgr.info("freed the outputs of %r, for which no job is known", claim.cmd)
 

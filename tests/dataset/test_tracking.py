@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 import sqlite3
 import subprocess
@@ -117,33 +116,15 @@ def test_globs_are_told_apart_among_ten_thousand_jobs(tmp_path):
     assert time.monotonic() - began < 5
 
 
-def _claim(directory, number, barrier, won):
-    tracker = Tracker(directory)
-    barrier.wait()
-    try:
-        wanted = "o*t/x" if number % 2 else "out"
-        tracker.claim(job(wanted, f"own-{number}", token=str(number)))
-    except OutputConflictError:
-        return
-    won.put(number)
-
-
-def test_of_sixteen_processes_that_want_one_output_one_gets_it(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    barrier, won = context.Barrier(16), context.Queue()
-    workers = [
-        context.Process(target=_claim, args=(tmp_path, number, barrier, won))
-        for number in range(16)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0] * 16
-    winner = won.get(timeout=5)
-    assert won.empty()
-    (claim,) = Tracker(tmp_path).claims_without_job()
-    assert claim.token == str(winner)
+def test_a_claim_is_freed_only_as_long_as_it_has_no_job(tmp_path):
+    tracker = Tracker(tmp_path)
+    claim, noted = (tracker.claim(job(name, token=name)) for name in "ab")
+    tracker.note_submission(noted.id, [SlurmJob(1)])
+    assert tracker.free(claim.id)
+    assert not tracker.free(noted.id)
+    assert [open_job.id for open_job in tracker.open_jobs()] == [noted.id]
+    with pytest.raises(JobNotTrackedError, match=r"job 2 was submitted.*--job-id 2"):
+        tracker.note_submission(claim.id, [SlurmJob(2)])
 
 
 def test_a_locked_database_is_waited_for_and_then_named(tmp_path):
