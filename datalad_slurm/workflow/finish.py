@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from datalad_slurm.dataset.commits import check_identity
+from datalad_slurm.dataset.orphans import no_orphans
 from datalad_slurm.jobs.model import JobStatus, TaskStatus, TrackedJob
 from datalad_slurm.jobs.names import JobName
 from datalad_slurm.jobs.plan import Action, FailedJobs, Shape, decide
@@ -60,11 +61,14 @@ def finish(
     """
     check_identity(context.repo)
     settings = context.settings
-    with only_finisher(
-        context.tracker.database,
-        settings.finish_timeout,
-        lgr.warning,
-        take_over=settings.take_over,
+    with (
+        only_finisher(
+            context.tracker.database,
+            settings.finish_timeout,
+            lgr.warning,
+            take_over=settings.take_over,
+        ),
+        no_orphans(context.repo, settings.finish_timeout),
     ):
         settle_publications(context)
         settle_claims(context)
