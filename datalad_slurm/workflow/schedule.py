@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from datalad_slurm.dataset.prepare import Prepared, undo
-from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError, SubmissionError
+from datalad_slurm.jobs.errors import (
+    DatabaseError,
+    InvalidRequestError,
+    QueryFailedError,
+    SubmissionError,
+)
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
@@ -131,7 +136,14 @@ def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> li
                 f"until Slurm answers the next command; the command said: {done.said}"
             ) from exc
     if jobs:
-        return adopt(context, claim, jobs)
+        try:
+            return adopt(context, claim, jobs)
+        except DatabaseError as exc:
+            ids = ", ".join(str(job.job_id) for job in jobs)
+            raise DatabaseError(
+                f"Slurm job {ids} was submitted, but that could not be noted in the tracking "
+                f"database; when that is mended, the next command tracks it: {exc}"
+            ) from exc
     unseen = jobs_past_shim(context, claim)
     said = f": {done.said}" if done.said else ""
     if unseen:
