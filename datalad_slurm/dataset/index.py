@@ -85,7 +85,7 @@ class IndexUpdate:
         changes = list(changes)
         try:
             if self._index.exists():
-                shutil.copy(self._index, self._next)
+                shutil.copyfile(self._index, self._next)
             else:
                 self._next.unlink(missing_ok=True)
             self._next.with_name("next.index.lock").unlink(missing_ok=True)  # of a killed git
