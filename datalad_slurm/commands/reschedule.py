@@ -17,7 +17,12 @@ from datalad_next.constraints import EnsureChoice, EnsureStr
 
 from datalad_slurm.commands.constraints import dataset_with_repository
 from datalad_slurm.commands.results import run_flow
-from datalad_slurm.commands.schedule import assume_ready_parameter, message_parameter, render
+from datalad_slurm.commands.schedule import (
+    alt_dir_parameter,
+    assume_ready_parameter,
+    message_parameter,
+    render,
+)
 
 __all__ = ["Reschedule"]
 
@@ -45,6 +50,7 @@ class Reschedule(ValidatedInterface):
             "dataset": dataset_with_repository("reschedule a Slurm job"),
             "message": EnsureStr(),
             "assume_ready": EnsureChoice("inputs", "outputs", "both"),
+            "alt_dir": EnsureStr(min_len=1),
         },
         validate_defaults=("dataset",),
     )
@@ -65,6 +71,7 @@ class Reschedule(ValidatedInterface):
         ),
         "message": message_parameter,
         "assume_ready": assume_ready_parameter,
+        "alt_dir": alt_dir_parameter,
     }
 
     _examples_: ClassVar[list[dict[str, str]]] = [
@@ -89,13 +96,20 @@ class Reschedule(ValidatedInterface):
         dataset: Any = None,
         message: str | None = None,
         assume_ready: str | None = None,
+        alt_dir: str | None = None,
     ) -> Iterator[dict[str, Any]]:
         from datalad_slurm.workflow.reschedule import reschedule
 
         yield from run_flow(
             "slurm-reschedule",
             dataset.ds,
-            lambda ctx: reschedule(ctx, revision or "HEAD", message or "", assume_ready or ""),
+            lambda ctx: reschedule(
+                ctx,
+                revision or "HEAD",
+                message or "",
+                assume_ready or "",
+                str(alt_dir or ""),
+            ),
         )
 
     @staticmethod

@@ -39,6 +39,16 @@ message_parameter = Parameter(
     metavar="MESSAGE",
     doc="""text for the message of the job's commit.""",
 )
+alt_dir_parameter = Parameter(
+    args=("-a", "--alt-dir"),
+    metavar="DIR",
+    doc="""let the job run below this directory, such as one on a parallel file system,
+    instead of in the dataset. Inputs, and a script of the dataset that sbatch is given, are
+    copied there to the same paths relative to the dataset's root, unless they are there
+    already; the command runs in the directory that corresponds to the working directory.
+    What else the job reads, or adds to, must be declared as input. `slurm-finish` brings
+    outputs and logs back and removes what was copied. Jobs of one dataset can share DIR.""",
+)
 
 
 def _one_job(**kwargs: Any) -> None:
@@ -84,6 +94,7 @@ class Schedule(ValidatedInterface):
             "outputs": EnsureTexts(),
             "message": EnsureStr(),
             "assume_ready": EnsureChoice("inputs", "outputs", "both"),
+            "alt_dir": EnsureStr(min_len=1),
             "job_id": EnsureJobIds(),
         },
         validate_defaults=("dataset",),
@@ -124,6 +135,7 @@ class Schedule(ValidatedInterface):
         ),
         "message": message_parameter,
         "assume_ready": assume_ready_parameter,
+        "alt_dir": alt_dir_parameter,
         "job_id": Parameter(
             args=("--job-id",),
             metavar="JOB",
@@ -151,6 +163,16 @@ class Schedule(ValidatedInterface):
             "code_py": "slurm_schedule('sbatch --wrap \"hostname > host\"', outputs='host')",
             "code_cmd": "datalad slurm-schedule -o host sbatch --wrap 'hostname > host'",
         },
+        {
+            "text": "Run a job on a parallel file system, while the dataset lies elsewhere",
+            "code_py": (
+                "slurm_schedule('sbatch job.sh', inputs=['data.csv'], outputs=['out'], "
+                "alt_dir='/scratch/me/run')"
+            ),
+            "code_cmd": (
+                "datalad slurm-schedule -a /scratch/me/run -i data.csv -o out sbatch job.sh"
+            ),
+        },
     ]
 
     @staticmethod
@@ -164,6 +186,7 @@ class Schedule(ValidatedInterface):
         outputs: list[str] | str | None = None,
         message: str | None = None,
         assume_ready: str | None = None,
+        alt_dir: str | None = None,
         job_id: tuple[int, ...] | None = None,
     ) -> Iterator[dict[str, Any]]:
         from datalad_slurm.workflow.adopt import adopt_job
@@ -176,6 +199,7 @@ class Schedule(ValidatedInterface):
             inputs=tuple(inputs or ()),
             message=message or "",
             assume_ready=assume_ready or "",
+            alt_dir=str(alt_dir or ""),
         )
         yield from run_flow(
             "slurm-schedule",

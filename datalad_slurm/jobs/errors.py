@@ -13,6 +13,7 @@ __all__ = [
     "QueryFailedError",
     "RecordError",
     "SubmissionError",
+    "TransferError",
 ]
 
 
@@ -58,3 +59,7 @@ class DatasetError(DataladSlurmError):
 
 class PublicationError(DatasetError):
     """Commits were built, but the branch could not be moved onto them."""
+
+
+class TransferError(DataladSlurmError):
+    """A file could not be copied whole between the dataset and an alternative directory."""

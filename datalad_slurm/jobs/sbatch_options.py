@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["chdir", "directives", "log_names", "sbatch_calls", "split_words"]
+__all__ = ["chdir", "directives", "log_directories", "log_names", "sbatch_calls", "split_words"]
 
 #: Options of sbatch(1) that take no value, or only one behind an equals sign.
 _WITHOUT_VALUE = frozenset(
@@ -104,6 +104,16 @@ def log_names(options: Iterable[str]) -> Iterator[str]:
         for value in _values(words, short, name):
             if value and not _UNIQUE.search(value):
                 yield value
+
+
+def log_directories(options: Iterable[str]) -> Iterator[str]:
+    """Yield the directories in which options put logs, but none that is new for each job."""
+    words = list(options)
+    for short, name in (("o", "output"), ("e", "error"), ("i", "input")):
+        for value in _values(words, short, name):
+            directory = value.rpartition("/")[0]
+            if directory and "%" not in directory:
+                yield directory
 
 
 def chdir(options: Iterable[str]) -> str:

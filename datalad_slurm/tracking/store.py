@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,15 @@ class Tracker:
                 "`datalad slurm-finish --list-open-jobs` shows those there are"
             )
         return list({by_id[job_id].id: by_id[job_id] for job_id in wanted}.values())
+
+    @contextmanager
+    def held(self) -> Iterator[list[TrackedJob]]:
+        """Enter a time in which nobody else claims or forgets; yields all jobs and claims.
+
+        Inside of it nothing else can be asked of the database.
+        """
+        with self.database.transaction() as session:
+            yield _load(session)
 
     def claims_without_job(self) -> list[TrackedJob]:
         """Return claims for which no job id was noted: being submitted, or left by a crash."""

@@ -12,6 +12,7 @@ from datalad_slurm.dataset.paths import inside
 from datalad_slurm.jobs.errors import InvalidRequestError, JobNotTrackedError, QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob
 from datalad_slurm.slurm import sacct, scontrol
+from datalad_slurm.workflow.alt_dir import register
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.schedule import Request, claim_of, scheduled
 from datalad_slurm.workflow.submissions import settle_claims
@@ -59,16 +60,21 @@ def adopt_job(context: Context, job_id: int, request: Request) -> Iterator[Outco
     if job is None:
         job = _as_accounted(job_id, timeout)
     work_dir = job.work_dir or work_dir
-    pwd = inside(context.repo, work_dir + "/.")
-    if pwd is None:
-        raise InvalidRequestError(
-            f"job {job_id} was submitted in {work_dir}, which is outside the dataset "
-            f"{context.repo.root}"
-        )
     claim, _ = claim_of(context, replace(request, cmd=_literal(command)))
+    place = context.place_of(claim)
+    pwd = inside(place, work_dir + "/.")
+    if pwd is None:
+        where = "alternative directory" if claim.alt_dir else "dataset"
+        hint = "" if claim.alt_dir else "; if it runs in an alternative directory, name that (-a)"
+        raise InvalidRequestError(
+            f"job {job_id} was submitted in {work_dir}, which is outside the {where} "
+            f"{place.root}{hint}"
+        )
     outputs = tuple(os.path.relpath(path or ".", pwd or ".") for path in claim.outputs)
     claim = replace(claim, pwd=pwd or ".", declared_outputs=outputs)
     claim = context.tracker.claim(claim, check=request.check_outputs)
+    if claim.alt_dir:
+        register(context, claim)
     context.tracker.note_submission(claim.id, [job])
     message = f"Slurm job {job_id} is tracked now"
     if _NEEDS_QUOTES.search(command):

@@ -18,7 +18,7 @@ from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.workflow.context import Context, lgr
 
-__all__ = ["Findings", "await_outputs", "collect", "logs_of", "write_facts"]
+__all__ = ["Findings", "await_outputs", "collect", "find_logs", "logs_of", "write_facts"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def await_outputs(context: Context, jobs: Sequence[tuple[TrackedJob, JobStatus]]
     patience = context.settings.latency_wait
     recently = time.time() - 60
     waited_for = [
-        context.repo.root / output
+        context.place_of(job).root / output
         for job, status in jobs
         if any(not task.facts or (task.facts.ended or 0) > recently for task in status.tasks)
         for output in job.outputs
@@ -116,7 +116,7 @@ def collect(
             missing.append(output)
         for path, is_committable in found:
             (files if is_committable else odd)[path] = None
-    logs, elsewhere = _find_logs(context, job, status)
+    logs, elsewhere = find_logs(context, job, status)
     foreign = {path: others[path] for path in (*files, *logs) if path in others}
     return Findings(
         job,
@@ -137,7 +137,7 @@ def logs_of(
     found: dict[str, int] = {}
     for job, status in jobs:
         for path in _log_paths(job, status):
-            relative = inside(context.repo, path)
+            relative = inside(context.place_of(job), path)
             if relative:
                 found[relative] = job.job_id
     return found
@@ -152,8 +152,8 @@ def _log_paths(job: TrackedJob, status: JobStatus | None) -> Iterator[str]:
                 yield from candidates(name, task, known.raw_id if known else None, "")
 
 
-def _find_logs(context: Context, job: TrackedJob, status: JobStatus) -> tuple[list[str], list[str]]:
-    """Return logs in the dataset, relative to its root, and logs elsewhere, absolute."""
+def find_logs(context: Context, job: TrackedJob, status: JobStatus) -> tuple[list[str], list[str]]:
+    """Return logs where the job ran, relative to the root, and logs elsewhere, absolute."""
     within: dict[str, None] = {}
     elsewhere: dict[str, None] = {}
     for slurm_job in job.slurm_jobs:
@@ -169,7 +169,7 @@ def _find_logs(context: Context, job: TrackedJob, status: JobStatus) -> tuple[li
                     if known and known.started:
                         lgr.warning("the log %s of job %s is not there", paths[0], task.task)
                     continue
-                relative = inside(context.repo, path)
+                relative = inside(context.place_of(job), path)
                 if relative and _is_ours(context.hierarchy, relative):
                     within[relative] = None
                 else:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.record import is_inside
 from datalad_slurm.tracking.store import Tracker
 
@@ -124,6 +125,14 @@ class Context:
     def hierarchy(self) -> Hierarchy:
         """The dataset with its subdatasets."""
         return Hierarchy(self.repo)
+
+    def place_of(self, job: TrackedJob) -> Repo:
+        """Return where a job runs: in the dataset, or in a directory that stands for its root."""
+        return Repo(Path(job.alt_dir)) if job.alt_dir else self.repo
+
+    def run_directory(self, job: TrackedJob) -> Path:
+        """Return the directory in which a job's command runs."""
+        return self.place_of(job).root / job.pwd
 
 
 def open_context(dataset: Any) -> Context:

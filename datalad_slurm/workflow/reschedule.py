@@ -19,7 +19,11 @@ __all__ = ["reschedule"]
 
 
 def reschedule(
-    context: Context, revision: str = "HEAD", message: str = "", assume_ready: str = ""
+    context: Context,
+    revision: str = "HEAD",
+    message: str = "",
+    assume_ready: str = "",
+    alt_dir: str = "",
 ) -> Iterator[Outcome]:
     """Submit the command of a commit's record again, against the present tree.
 
@@ -31,8 +35,9 @@ def reschedule(
         Names the commit.
     message : str
         For the new commit.
-    assume_ready : str
-        As for `schedule`.
+    assume_ready, alt_dir : str
+        As for `schedule`; that the recorded job ran in an alternative directory
+        does not matter.
 
     Raises
     ------
@@ -58,6 +63,7 @@ def reschedule(
         chain=(*record.chain, commit),
         overwrites=(*_files_made(context, commit, record), *_logs_of_fixed_name(record)),
         assume_ready=assume_ready,
+        alt_dir=alt_dir,
     )
     if not cwd.is_dir():
         raise InvalidRequestError(

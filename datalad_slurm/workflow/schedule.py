@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import uuid
@@ -14,20 +13,16 @@ from typing import Any
 
 from datalad.support.exceptions import IncompleteResultsError
 
-from datalad_slurm.dataset.paths import inside, normalise_output
-from datalad_slurm.dataset.prepare import Prepared, is_annex_link, make_writable, undo
+from datalad_slurm.dataset.paths import normalise_output
+from datalad_slurm.dataset.prepare import Prepared, make_writable, undo
 from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError, SubmissionError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
-from datalad_slurm.jobs.sbatch_options import (
-    chdir,
-    directives,
-    log_names,
-    sbatch_calls,
-    split_words,
-)
 from datalad_slurm.slurm import sbatch
+from datalad_slurm.workflow.alt_dir import checked_alt_dir, place
+from datalad_slurm.workflow.alt_notes import abandon, clean_up
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.placeholders import Placeholders
+from datalad_slurm.workflow.sbatch_calls import calls_elsewhere, logs_to_overwrite
 from datalad_slurm.workflow.submissions import (
     adopt,
     drop_notes,
@@ -41,8 +36,6 @@ from datalad_slurm.workflow.submissions import (
 
 __all__ = ["Request", "claim_of", "schedule", "scheduled"]
 
-#: Larger files are no job scripts (bytes); sbatch itself refuses them above 4 MiB.
-_LARGEST_SCRIPT = 4 * 2**20
 #: sbatch's words when it lost the controller in the middle; others are plain refusals
 _LOST_CONTACT = re.compile(
     "timed out|socket|connect|contact|communication|transport|zero bytes", re.IGNORECASE
@@ -68,6 +61,8 @@ class Request:
     #: "inputs", "outputs", "both" or empty
     assume_ready: str = ""
     check_outputs: bool = True
+    #: directory to run in instead of the dataset, as typed
+    alt_dir: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -94,8 +89,12 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
                 yield from placeholders.fetch_inputs(request.extra_inputs)
             if request.assume_ready not in ("outputs", "both"):
                 yield from _made_writable(context, request, claim, undoing)
+            text = command()
+            if claim.alt_dir:
+                inputs = (*placeholders.inputs, *request.extra_inputs)
+                yield from place(context, claim, inputs, calls_elsewhere(context, claim, text))
             notes.mkdir(parents=True)
-            submission = sbatch.submit(command(), request.cwd, claim.token, notes)
+            submission = sbatch.submit(text, context.run_directory(claim), claim.token, notes)
             jobs = _settled(context, claim, submission)
     message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
     if submission.exit_code:
@@ -138,7 +137,10 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         raise InvalidRequestError(f"the working directory {cwd} is outside the dataset {root}")
     if not cwd.is_dir():
         raise InvalidRequestError(f"the working directory {cwd} does not exist")
-    placeholders = Placeholders(context.dataset, cwd, request.inputs, request.outputs)
+    alt_dir = checked_alt_dir(context, request.alt_dir) if request.alt_dir else ""
+    placeholders = Placeholders(
+        context.dataset, cwd, request.inputs, request.outputs, Path(alt_dir) if alt_dir else None
+    )
     outputs = [normalise_output(context.repo, out, cwd) for out in placeholders.outputs]
     claim = TrackedJob(
         id=0,
@@ -153,7 +155,7 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         message=request.message,
         chain=request.chain,
         commit_at_submission=context.repo.ask("rev-parse", "-q", "--verify", "HEAD") or "",
-        extra=request.extra,
+        extra={**request.extra, "alt_dir": alt_dir} if alt_dir else request.extra,
     )
     return claim, placeholders
 
@@ -170,8 +172,10 @@ def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[li
         jobs, in_doubt = sbatch.read_notes(notes_directory(context, claim.token))
         if jobs or (in_doubt and not isinstance(exc, SubmissionError)):
             raise
+        abandon(context, claim.token)
         context.tracker.forget([claim.id])
         drop_notes(context, claim.token)
+        clean_up(context)
         for each in prepared:
             undo(context.hierarchy, each)
         raise
@@ -181,7 +185,9 @@ def _made_writable(
     context: Context, request: Request, claim: TrackedJob, undoing: list[Prepared]
 ) -> Iterator[Outcome]:
     yield from _installed(context, claim.outputs)
-    logs = _logs_to_overwrite(context, request)
+    if claim.alt_dir:
+        return  # what is in the dataset is replaced when the job is finished
+    logs = logs_to_overwrite(context.repo, request.cmd, request.cwd)
     prepared = make_writable(context.hierarchy, (*claim.outputs, *request.overwrites, *logs))
     undoing.append(prepared)
     removed = [path for path, _ in prepared.removed]
@@ -209,35 +215,6 @@ def _installed(context: Context, outputs: Iterable[str]) -> Iterator[Outcome]:
             yield Outcome("install", "ok", path=name, type="dataset")
 
 
-def _logs_to_overwrite(context: Context, request: Request) -> Iterator[str]:
-    """Yield annexed files that the job is going to use as logs.
-
-    A log of a fixed name that an earlier job's commit holds is locked, and the
-    job would fail before its first line. slurmctld tells the names of logs,
-    but only when the job may have started already.
-    """
-    for options, script in sbatch_calls(split_words(request.cmd)):
-        words = [*options, *directives(_script_text(request.cwd / script))] if script else options
-        directory = request.cwd / (chdir(words) or ".")
-        for name in log_names(words):
-            # what only the node knows may be anything, but stays in its directory
-            pattern = re.sub(r"%\d*[a-zA-Z]", "*", glob.escape(name).replace("%%", "%"))
-            for found in glob.iglob(os.path.join(glob.escape(str(directory)), pattern)):  # noqa: PTH118, PTH207
-                path = inside(context.repo, found)
-                if path and is_annex_link(context.repo, path):
-                    yield path
-
-
-def _script_text(path: Path) -> str:
-    """Return what a file holds that may be a job script, or nothing when it cannot be one."""
-    try:
-        if path.is_file() and path.stat().st_size < _LARGEST_SCRIPT:
-            return path.read_text(errors="replace")
-    except (OSError, ValueError):
-        pass  # a word of a command need not be a name that a file can have
-    return ""
-
-
 def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> list[SlurmJob]:
     """Track the jobs that were submitted, or free the claim when there are none."""
     jobs = [SlurmJob(job.job_id, job.cluster, claim.claimed_at) for job in done.jobs]
@@ -258,6 +235,11 @@ def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> li
         return adopt(context, claim, jobs)
     unseen = jobs_past_shim(context, claim)
     said = f": {done.said}" if done.said else ""
+    if claim.alt_dir:
+        said += (
+            f"; it ran in {context.run_directory(claim)}: what it reads there, besides the script "
+            "that sbatch is given, must be declared as input"
+        )
     if unseen:
         ids = ", ".join(map(str, unseen))
         raise SubmissionError(
@@ -285,6 +267,7 @@ def scheduled(claim: TrackedJob, jobs: Sequence[SlurmJob], message: str) -> Outc
             "cluster": jobs[0].cluster,
             "cmd": claim.cmd,
             "pwd": claim.pwd,
+            "alt_dir": claim.alt_dir or None,
             "outputs": list(claim.outputs),
             "inputs": list(claim.inputs),
         },

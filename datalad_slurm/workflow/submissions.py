@@ -13,6 +13,7 @@ from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sacct, sbatch, scontrol, squeue
 from datalad_slurm.tracking.process import current_process, is_running
+from datalad_slurm.workflow.alt_notes import abandon
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.observe import describe_submitted
 
@@ -100,6 +101,7 @@ def settle_claims(context: Context) -> None:
                     claim.cmd,
                     job_id,
                 )
+            abandon(context, claim.token)
             context.tracker.forget([claim.id])
             drop_notes(context, claim.token)
             lgr.info("freed the outputs of %r, for which no job is known", claim.cmd)
@@ -145,7 +147,7 @@ def jobs_past_shim(context: Context, claim: TrackedJob) -> list[int]:
     A command can call sbatch by its full path, or reset PATH, and hide what it
     prints.
     """
-    directory = str(context.repo.root / claim.pwd)
+    directory = str(context.run_directory(claim))
     since = claim.claimed_at - _CLOCK_SLACK
     try:
         found = squeue.find_submitted_in(
