@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +80,8 @@ def bring_back(
         unchanged = _inputs(context, job)
         wanted = [*_outputs(context, job, brought), *logs]
         parts = context.repo.state_file("incoming")
-        parts.mkdir(exist_ok=True)
+        shutil.rmtree(parts, ignore_errors=True)  # what a finish that was killed has left
+        parts.mkdir()
         for path in dict.fromkeys(wanted):
             found = stamp(note.path(path))
             if found is None or path in others or found in unchanged.get(path, ()):
@@ -87,7 +89,7 @@ def bring_back(
             _make_way(context, path)
             _copy(context, note, path, found, parts)
             brought.files[path] = found
-        parts.rmdir()
+        shutil.rmtree(parts)
         _remove_what_the_job_removed(context, job, note)
     except OSError as exc:
         raise TransferError(f"{exc.filename} cannot be brought back: {exc.strerror}") from exc

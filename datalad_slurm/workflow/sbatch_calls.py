@@ -45,7 +45,9 @@ def logs_to_overwrite(repo: Repo, command: str, cwd: Path) -> Iterator[str]:
                     yield path
 
 
-def calls_elsewhere(context: Context, claim: TrackedJob, command: str) -> list[tuple[list[str], str]]:
+def calls_elsewhere(
+    context: Context, claim: TrackedJob, command: str
+) -> list[tuple[list[str], str]]:
     """Return options and script of each sbatch in a command that runs elsewhere.
 
     The scripts are not there yet.
