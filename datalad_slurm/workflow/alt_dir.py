@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -225,10 +226,14 @@ def _missing(note: Note, mirror: Mirror) -> list[str]:
         if _is_directory(note.path(path)):
             raise InvalidRequestError(f"{note.path(path)} is in the way of a file; remove it")
     return [
-        path
-        for path, source in mirror.files.items()
-        if not has_same_stamp(stamp(note.path(path)), stamp(source))
+        path for path, source in mirror.files.items() if not _is_current(note.path(path), source)
     ]
+
+
+def _is_current(copy: Path, source: Path) -> bool:
+    if not has_same_stamp(stamp(copy), stamp(source)):
+        return False
+    return not (copy.stat().st_mode ^ source.stat().st_mode) & stat.S_IXUSR
 
 
 def _is_directory(path: Path) -> bool:
@@ -281,6 +286,6 @@ def _fill(note: Note, mirror: Mirror, missing: Iterable[str]) -> None:
         if not os.path.lexists(note.path(path)):
             copy_link(text, note.path(path), parts)
     for path in missing:
-        if not has_same_stamp(stamp(note.path(path)), stamp(mirror.files[path])):
+        if not _is_current(note.path(path), mirror.files[path]):
             copy_file(mirror.files[path], note.path(path), parts)
     parts.rmdir()

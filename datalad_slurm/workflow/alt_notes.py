@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -42,6 +43,8 @@ MARKER = ".datalad-slurm"
 INPUTS = "alt_inputs"
 _DIRECTORY = "alt-dir"
 _OWNER = "owner.json"
+#: Seconds for which others may have to wait for the tracking database.
+_LONGEST_HOLD = 5.0
 
 
 @dataclass
@@ -64,6 +67,13 @@ class Note:
     brought: dict[str, Stamp] | None = None
     #: there is no job, and will be none
     is_abandoned: bool = False
+    #: all that is to be removed has been, but for our marker
+    is_cleaned: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether what it lists can go, once the job is not tracked any more."""
+        return self.is_abandoned or self.brought is not None
 
     def path(self, relative: str) -> Path:
         """Return where something is in the alternative directory."""
@@ -176,33 +186,47 @@ def clean_up(context: Context) -> None:
     another open job has it among its inputs: then it goes after that one.
     Whatever was there before stays.
     """
-    for each in list(_all_notes(context)):
+    pending = [note for note in _all_notes(context) if note.is_over]
+    cleaned = []
+    while pending:
         with context.tracker.held() as jobs:
-            note = read_note(context, each.token)
-            is_over = note and (note.is_abandoned or note.brought is not None)
-            if note is None or not is_over or any(job.token == note.token for job in jobs):
-                continue
-            others = [job for job in jobs if job.alt_dir == note.directory]
-            try:
-                is_done = _clean(note, others)
-                if is_done:
-                    drop_note(context, note.token)
-                    release(context, note.directory, others)
-            except OSError as exc:
-                lgr.warning(
-                    "%s could not be cleaned up: %s (%s); the next slurm-finish tries again",
-                    note.directory,
-                    exc.strerror,
-                    exc.filename,
-                )
+            deadline = time.monotonic() + _LONGEST_HOLD
+            while pending and time.monotonic() < deadline:
+                note = pending.pop()
+                if _is_cleaned(context, note, jobs):
+                    cleaned.append(note)
+    for directory in {note.directory for note in cleaned}:
+        with context.tracker.held() as jobs:
+            release(context, directory, [job for job in jobs if job.alt_dir == directory])
+    for note in cleaned:
+        drop_note(context, note.token)
+
+
+def _is_cleaned(context: Context, note: Note, jobs: Iterable[TrackedJob]) -> bool:
+    """Remove what a note lists; return whether all that can ever go has gone."""
+    if note.is_cleaned or any(job.token == note.token for job in jobs):
+        return note.is_cleaned
+    try:
+        note.is_cleaned = _clean(note, [job for job in jobs if job.alt_dir == note.directory])
+        if note.is_cleaned:
+            write_note(context, note)
+    except OSError as exc:
+        lgr.warning(
+            "%s could not be cleaned up: %s (%s); the next slurm-finish tries again",
+            note.directory,
+            exc.strerror,
+            exc.filename,
+        )
+    return note.is_cleaned
 
 
 def release(context: Context, directory: str, others: Iterable[TrackedJob]) -> None:
-    """Take our marker out of a directory that no open job and no note is about."""
-    if list(others) or notes_on(context, directory):
+    """Take our marker out of a directory that no open job, and nothing to clean, is about."""
+    if list(others) or any(not note.is_cleaned for note in notes_on(context, directory)):
         return
     marker = Path(directory) / MARKER
-    (marker / _OWNER).unlink(missing_ok=True)
+    with suppress(OSError):
+        (marker / _OWNER).unlink(missing_ok=True)
     _remove_empty(marker)
 
 

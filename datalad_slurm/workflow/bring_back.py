@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from datalad_slurm.workflow.alt_notes import (
 from datalad_slurm.workflow.collect import find_logs
 from datalad_slurm.workflow.context import Context, lgr
 
-__all__ = ["Brought", "bring_back", "leave"]
+__all__ = ["Brought", "bring_back", "inputs_in", "leave"]
 
 
 @dataclass
@@ -48,7 +48,11 @@ class Brought:
 
 
 def bring_back(
-    context: Context, job: TrackedJob, status: JobStatus, others: Mapping[str, int]
+    context: Context,
+    job: TrackedJob,
+    status: JobStatus,
+    others: Mapping[str, int],
+    inputs: Mapping[str, Container[Stamp]],
 ) -> Brought:
     """Copy outputs and logs to the dataset, to the same paths relative to its root.
 
@@ -66,6 +70,8 @@ def bring_back(
         How it ended.
     others : mapping
         Logs of other open jobs, by path: those may still be written.
+    inputs : mapping
+        What `inputs_in` tells of the job's alternative directory.
 
     Raises
     ------
@@ -77,14 +83,13 @@ def bring_back(
     brought = Brought()
     try:
         logs, _ = find_logs(context, job, status)
-        unchanged = _inputs(context, job)
         wanted = [*_outputs(context, job, brought), *logs]
         parts = context.repo.state_file("incoming")
         shutil.rmtree(parts, ignore_errors=True)  # what a finish that was killed has left
         parts.mkdir()
         for path in dict.fromkeys(wanted):
             found = stamp(note.path(path))
-            if found is None or path in others or found in unchanged.get(path, ()):
+            if found is None or path in others or found in inputs.get(path, ()):
                 continue
             _make_way(context, path)
             _copy(context, note, path, found, parts)
@@ -108,12 +113,12 @@ def _check_is_there(job: TrackedJob) -> None:
         )
 
 
-def _inputs(context: Context, job: TrackedJob) -> dict[str, list[Stamp]]:
-    """Return inputs in the directory of this job and others, as they were at submission."""
-    found: dict[str, list[Stamp]] = {}
-    for note in notes_on(context, job.alt_dir):
+def inputs_in(context: Context, directory: str) -> dict[str, set[Stamp]]:
+    """Return the inputs of all jobs in a directory, as they were at submission."""
+    found: dict[str, set[Stamp]] = {}
+    for note in notes_on(context, directory) if directory else ():
         for path, known in note.files.items():
-            found.setdefault(path, []).append(known)
+            found.setdefault(path, set()).add(known)
     return found
 
 

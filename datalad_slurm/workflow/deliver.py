@@ -14,7 +14,7 @@ from datalad_slurm.jobs.errors import TransferError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.plan import Shape
 from datalad_slurm.jobs.record import render_message
-from datalad_slurm.workflow.bring_back import Brought, bring_back
+from datalad_slurm.workflow.bring_back import Brought, bring_back, inputs_in
 from datalad_slurm.workflow.collect import Findings, await_outputs, collect, write_facts
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.levels import Parcel
@@ -56,10 +56,15 @@ def deliver(
     if not jobs:
         return
     await_outputs(context, jobs)
+    inputs = {
+        directory: inputs_in(context, directory) for directory in {job.alt_dir for job, _ in jobs}
+    }
     records: dict[int, tuple[Findings, str, tuple[str, ...]]] = {}
     for job, status in jobs:
         try:
-            brought = bring_back(context, job, status, others) if job.alt_dir else Brought()
+            brought = Brought()
+            if job.alt_dir:
+                brought = bring_back(context, job, status, others, inputs[job.alt_dir])
             findings = write_facts(context, collect(context, job, status, others))
             missing = dict.fromkeys((*findings.missing, *brought.missing))
             findings = replace(findings, missing=tuple(missing))

@@ -19,7 +19,7 @@ from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError, Sub
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.alt_dir import checked_alt_dir, place
-from datalad_slurm.workflow.alt_notes import abandon, clean_up
+from datalad_slurm.workflow.alt_notes import abandon, clean_up, drop_note
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.sbatch_calls import calls_elsewhere, logs_to_overwrite
@@ -172,7 +172,9 @@ def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[li
         jobs, in_doubt = sbatch.read_notes(notes_directory(context, claim.token))
         if jobs or (in_doubt and not isinstance(exc, SubmissionError)):
             raise
-        abandon(context, claim.token)
+        # a job that sbatch was not seen to submit may need what was copied for it
+        unseen = claim.alt_dir and jobs_past_shim(context, claim)
+        (drop_note if unseen else abandon)(context, claim.token)
         context.tracker.forget([claim.id])
         drop_notes(context, claim.token)
         clean_up(context)

@@ -13,7 +13,7 @@ from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sacct, sbatch, scontrol, squeue
 from datalad_slurm.tracking.process import current_process, is_running
-from datalad_slurm.workflow.alt_notes import abandon
+from datalad_slurm.workflow.alt_notes import abandon, drop_note
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.observe import describe_submitted
 
@@ -93,7 +93,8 @@ def settle_claims(context: Context) -> None:
             )
         else:
             was_started = (notes / "alive").exists()
-            for job_id in jobs_past_shim(context, claim) if was_started else ():
+            unseen = jobs_past_shim(context, claim) if was_started else []
+            for job_id in unseen:
                 lgr.warning(
                     "job %s may be that of %r, whose scheduling was interrupted; if so, track it "
                     "with `datalad slurm-schedule --job-id %s` and its outputs",
@@ -101,7 +102,7 @@ def settle_claims(context: Context) -> None:
                     claim.cmd,
                     job_id,
                 )
-            abandon(context, claim.token)
+            (drop_note if unseen else abandon)(context, claim.token)
             context.tracker.forget([claim.id])
             drop_notes(context, claim.token)
             lgr.info("freed the outputs of %r, for which no job is known", claim.cmd)

@@ -112,6 +112,8 @@ def test_odd_names_go_and_come_back(box, slurm, alt):
     names = [*ODD_NAMES, NO_UTF8]
     for name in names:
         (box.path / "in" / name).write_text(f"{name}\n", errors="surrogateescape")
+    box.git("-c", "annex.largefiles=nothing", "add", "in")
+    box.git("commit", "-qm", "odd names")
     box.script("cp -r in out")
     job = schedule(box, "sbatch job.sh", inputs=["in"], alt_dir=str(alt))
     slurm.wait(job)
@@ -360,6 +362,32 @@ def test_a_submission_that_fails_leaves_nothing_there(box, slurm, alt):
     )  # fmt: skip
     assert "'dangling' is a link to nothing" in done.stdout
     assert claims(box) == []
+
+
+def test_inputs_stay_for_a_job_that_sbatch_was_not_seen_to_submit(box, slurm, alt):
+    (box.path / "in").write_text("1\n")
+    real = shutil.which("sbatch")
+    command = f"{real} --hold --wrap 'cat in > out' > /dev/null"
+    done = box.cli("slurm-schedule", "-a", str(alt), "-i", "in", "-o", "out", command, code=1)
+    (job,) = [job for job, where in held_jobs(slurm) if where == str(alt)]
+    assert f"{job} was submitted from here meanwhile" in " ".join(done.stdout.split())
+    assert content(alt) == ["in"]
+    box.cli("slurm-schedule", "--job-id", str(job), "-a", str(alt), "-o", "out")
+    slurm.run("scontrol", "release", str(job))
+    slurm.wait(job)
+    finish(box)
+    assert (box.path / "out").read_text() == "1\n"
+    assert content(alt) == ["in"]
+
+
+def test_a_script_that_was_made_executable_is_copied_again(box, slurm, alt):
+    (box.path / "tool").write_text("#!/bin/sh\ndate\n")
+    (alt / "tool").write_text("")
+    shutil.copy2(box.path / "tool", alt / "tool")
+    (box.path / "tool").chmod(0o755)
+    job = schedule(box, "sbatch --wrap './tool > out'", inputs=["tool"], alt_dir=str(alt))
+    slurm.wait(job)
+    assert {res["status"] for res in finish(box)} == {"ok"}
 
 
 def test_what_a_job_removes_or_keeps_of_inputs_among_its_outputs(box, slurm, alt):
@@ -686,7 +714,7 @@ def test_schedule_killed_at_any_copy_leaves_nothing_half_and_can_be_repeated(
     box.cli("save", "-m", "inputs")
     fresh = both_fresh(box, alt, tmp_path)
     again = partial(
-        slurm_schedule, "sbatch --wrap 'cat one two > out/sum'", dataset=box.path,
+        slurm_schedule, "sbatch --wrap 'mkdir out; cat one two > out/sum'", dataset=box.path,
         inputs=["one", "two"], outputs=["out"], alt_dir=str(alt), **_QUIET,
     )  # fmt: skip
     killer = Killer(
