@@ -6,7 +6,7 @@ from typing import Any
 
 from datalad_next.constraints import Constraint, EnsureDataset
 
-__all__ = ["EnsureJobIds", "EnsureTexts", "dataset_with_repository"]
+__all__ = ["EnsureJobIds", "EnsureParallelJobs", "EnsureTexts", "dataset_with_repository"]
 
 
 class EnsureTexts(Constraint):
@@ -46,6 +46,23 @@ class EnsureJobIds(Constraint):
     def short_description(self) -> str:
         """Return what is expected, for documentation."""
         return "Slurm job id or list of them"
+
+
+class EnsureParallelJobs(Constraint):
+    """Ensure how many downloads may run at a time: a number, or ``auto``."""
+
+    def __call__(self, value: Any) -> int | str | None:
+        """Return the number, or ``auto``."""
+        text = str(value)
+        if value is None or text == "auto":
+            return value if value is None else text
+        if isinstance(value, bool) or not (text.isascii() and text.isdigit()) or int(text) < 1:
+            self.raise_for(value, "must be 'auto' or a number from 1")
+        return int(text)
+
+    def short_description(self) -> str:
+        """Return what is expected, for documentation."""
+        return "number or 'auto'"
 
 
 def dataset_with_repository(purpose: str) -> Any:

@@ -19,8 +19,8 @@ from datalad_next.constraints import EnsureBool, EnsureStr
 from datalad_next.uis import ui_switcher as ui
 
 from datalad_slurm.commands.constraints import EnsureJobIds, dataset_with_repository
-from datalad_slurm.commands.results import run_flow
-from datalad_slurm.commands.schedule import message_parameter, render
+from datalad_slurm.commands.parameters import message_parameter
+from datalad_slurm.commands.results import render, run_flow
 
 __all__ = ["Finish"]
 
@@ -147,7 +147,8 @@ class Finish(ValidatedInterface):
             args=("--close-unknown-jobs",),
             action="store_true",
             doc="""forget the jobs named if Slurm answers, but knows nothing of them, as after
-            a reset of its database. Commits nothing.""",
+            a reset of its database, or if they are over and nobody knows how they ended.
+            Commits nothing.""",
         ),
         "branches": Parameter(
             args=("--branches",),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -13,16 +15,16 @@ from datalad_next.commands import (
     datasetmethod,
     eval_results,
 )
-from datalad_next.constraints import EnsureChoice, EnsureStr
+from datalad_next.constraints import EnsureBool, EnsureChoice, EnsureStr
 
-from datalad_slurm.commands.constraints import dataset_with_repository
-from datalad_slurm.commands.results import run_flow
-from datalad_slurm.commands.schedule import (
+from datalad_slurm.commands.constraints import EnsureParallelJobs, dataset_with_repository
+from datalad_slurm.commands.parameters import (
     alt_dir_parameter,
     assume_ready_parameter,
+    jobs_parameter,
     message_parameter,
-    render,
 )
+from datalad_slurm.commands.results import render, run_flow, show_recorded
 
 __all__ = ["Reschedule"]
 
@@ -37,8 +39,19 @@ class Reschedule(ValidatedInterface):
     removed where their content is not here. When the new job has ended, it
     wants a `slurm-finish` as any other; its record names the commit it repeats.
 
-    This runs a command that somebody has recorded: look at it first in a
-    dataset that is not your own.
+    With --since, the jobs of a range of commits are submitted, in the order of
+    history. All records are read and checked first: nothing is submitted when
+    one of them cannot be used. Of such a range are left out, and named: commits
+    of `datalad run`, jobs that did not complete, jobs of another dataset, and
+    jobs that a later one of the range repeats, by its record or because it is
+    the same command with the same outputs. Two other jobs that write the same
+    output are refused, as they would run at the same time. For the same reason
+    a job does not wait for another one of the range whose output it reads; a
+    warning names both.
+
+    This runs commands that somebody has recorded, with your rights. In a
+    dataset that is not your own look at them first: --report shows them, and
+    --script writes them to a file; both submit nothing.
     """
 
     result_renderer = "tailored"
@@ -49,8 +62,13 @@ class Reschedule(ValidatedInterface):
             "revision": EnsureStr(min_len=1),
             "dataset": dataset_with_repository("reschedule a Slurm job"),
             "message": EnsureStr(),
+            "since": EnsureStr(),
+            "report": EnsureBool(),
+            "script": EnsureStr(min_len=1),
+            "with_failed_jobs": EnsureBool(),
             "assume_ready": EnsureChoice("inputs", "outputs", "both"),
             "alt_dir": EnsureStr(min_len=1),
+            "jobs": EnsureParallelJobs(),
         },
         validate_defaults=("dataset",),
     )
@@ -69,9 +87,42 @@ class Reschedule(ValidatedInterface):
             doc="""dataset that holds the commit. Without it, the one around the working
             directory.""",
         ),
-        "message": message_parameter,
+        "since": Parameter(
+            args=("--since",),
+            metavar="REVISION",
+            doc="""submit the jobs of all commits that are reachable from REVISION (by default
+            the commit that is checked out), but not from this one, as in `git log
+            SINCE..REVISION`. If it is empty (--since=), those of all commits reachable from
+            REVISION.""",
+        ),
+        "message": Parameter(
+            args=message_parameter.cmd_args,
+            metavar="MESSAGE",
+            doc="""text for the messages of the commits of all jobs that are submitted. By
+            default, what was said in those they repeat.""",
+        ),
+        "report": Parameter(
+            args=("--report",),
+            action="store_true",
+            doc="""only show what would be submitted: of each commit its command, directory,
+            inputs and outputs, placeholders filled in. [CMD: With '-f json', one result record a
+            commit, with the whole record as "run_info". CMD]""",
+        ),
+        "script": Parameter(
+            args=("--script",),
+            metavar="FILE",
+            doc="""only write the commands to a shell script, with comments that name their
+            commits. '-' stands for standard output. A file that exists is overwritten.""",
+        ),
+        "with_failed_jobs": Parameter(
+            args=("--with-failed-jobs",),
+            action="store_true",
+            doc="""of a range, also submit jobs whose commits say that they have failed, were
+            cancelled or have timed out. The job of a single commit is always submitted.""",
+        ),
         "assume_ready": assume_ready_parameter,
         "alt_dir": alt_dir_parameter,
+        "jobs": jobs_parameter,
     }
 
     _examples_: ClassVar[list[dict[str, str]]] = [
@@ -85,6 +136,16 @@ class Reschedule(ValidatedInterface):
             "code_py": "slurm_reschedule('a8e4aa6')",
             "code_cmd": "datalad slurm-reschedule a8e4aa6",
         },
+        {
+            "text": "See which commands all of history holds, before running them again",
+            "code_py": "slurm_reschedule(since='', report=True)",
+            "code_cmd": "datalad slurm-reschedule --since= --report",
+        },
+        {
+            "text": "Submit the jobs of the last five commits again",
+            "code_py": "slurm_reschedule(since='HEAD~5')",
+            "code_cmd": "datalad slurm-reschedule --since=HEAD~5",
+        },
     ]
 
     @staticmethod
@@ -94,25 +155,40 @@ class Reschedule(ValidatedInterface):
         revision: str | None = None,
         *,
         dataset: Any = None,
+        since: str | None = None,
         message: str | None = None,
+        report: bool = False,
+        script: str | None = None,
+        with_failed_jobs: bool = False,
         assume_ready: str | None = None,
         alt_dir: str | None = None,
+        jobs: int | str | None = "auto",
     ) -> Iterator[dict[str, Any]]:
-        from datalad_slurm.workflow.reschedule import reschedule
+        from datalad_slurm.workflow import reschedule
+        from datalad_slurm.workflow.context import Context, Outcome
+        from datalad_slurm.workflow.history import Selection
+        from datalad_slurm.workflow.replay import Options
 
-        yield from run_flow(
-            "slurm-reschedule",
-            dataset.ds,
-            lambda ctx: reschedule(
-                ctx,
-                revision or "HEAD",
-                message or "",
-                assume_ready or "",
-                str(alt_dir or ""),
-            ),
-        )
+        selection = Selection(revision or "HEAD", since, with_failed_jobs)
+
+        def flow(context: Context) -> Iterator[Outcome]:
+            if script:
+                return reschedule.write_script(context, selection, script)
+            if report:
+                return reschedule.report(context, selection)
+            options = Options(message or "", assume_ready or "", jobs, alt_dir or "")
+            return reschedule.reschedule(context, selection, options)
+
+        yield from run_flow("slurm-reschedule", dataset.ds, flow)
 
     @staticmethod
     def custom_result_renderer(res: dict[str, Any], **kwargs: Any) -> None:
-        """Print a result."""
-        render(res)
+        """Print a result; of a script on standard output nothing but the script."""
+        if kwargs.get("script") == "-" and "script" in res:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(os.fsencode(res["script"]))
+            sys.stdout.buffer.flush()
+        elif "rerun_action" in res:
+            show_recorded(res)
+        else:
+            render(res)

@@ -1,18 +1,19 @@
-"""From the outcomes of a flow to DataLad's result records."""
+"""From the outcomes of a flow to DataLad's result records, and to the terminal."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from datalad.interface.results import get_status_dict
 
 from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError
+from datalad_slurm.jobs.script import as_line, as_lines
 from datalad_slurm.workflow.context import Context, Outcome, open_context
 
-__all__ = ["run_flow"]
+__all__ = ["render", "run_flow", "show_dry_run", "show_recorded"]
 
 lgr = logging.getLogger("datalad.slurm")
 
@@ -56,3 +57,77 @@ def _record(dataset: Any, outcome: Outcome) -> dict[str, Any]:
     if outcome.type:
         result["type"] = outcome.type
     return dict(result)
+
+
+def render(res: dict[str, Any]) -> None:
+    """Print one result as DataLad does; results about jobs come without a path."""
+    from datalad_next.commands import generic_result_renderer
+    from datalad_next.uis import ui_switcher as ui
+
+    about_job = res["action"] == "finish" or res["action"].startswith("slurm-")
+    if about_job and res.get("path") == res.get("refds"):
+        res = {key: value for key, value in res.items() if key not in ("path", "type")}
+    if res["status"] == "notneeded" and res.get("message"):
+        # the generic renderer is silent about these, but somebody has asked
+        ui.message(f"{res['action']}({res['status']}): [{res['message']}]")
+    else:
+        generic_result_renderer(res)
+
+
+def show_dry_run(res: dict[str, Any], what: str) -> None:
+    """Print what would be submitted: all of it, or for "command" the command only."""
+    from datalad_next.uis import ui_switcher as ui
+
+    told = res["dry_run_info"]
+    if what == "command":
+        ui.message(told["cmd_expanded"])
+        return
+    fields = {"location": [told["pwd_full"]]}
+    fields |= {"expanded inputs": told["inputs"], "expanded outputs": told["outputs"]}
+    cmd = res["run_info"]["cmd"]
+    fields |= {"command": [cmd]}
+    if told["cmd_expanded"] != cmd:
+        fields |= {"expanded command": [told["cmd_expanded"]]}
+    ui.message("\n".join([_emphasised("Dry run information"), *_field_lines(fields)]))
+
+
+def show_recorded(res: dict[str, Any]) -> None:
+    """Print a commit whose job would be run again, or is left out."""
+    from datalad_next.uis import ui_switcher as ui
+
+    commit = _emphasised(f"commit {res['commit'][:10]}")
+    title = as_line(res["subject"].removeprefix("[DATALAD SLURM RUN] "))
+    lines = [f"{commit} {title}"]
+    if res["rerun_action"] == "skip":
+        lines.append(f" left out: {as_line(res['message'])}")
+    else:
+        fields = {
+            "recorded": [f"{res['author']}, {res['date']}"],
+            "message": [res["run_message"]] if res["run_message"] else [],
+            "location": [res["pwd"]],
+            "inputs": res["inputs"],
+            "outputs": res["outputs"],
+            "command": [res["cmd"]],
+        }
+        lines += _field_lines(fields)
+    ui.message("\n".join([*lines, ""]))
+
+
+def _field_lines(fields: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield a line for each field, and more for one that needs them; none for one without value.
+
+    What follows the first line is set in, so that no text can pose as a field.
+    """
+    for name, values in fields.items():
+        lines = [line for value in values for line in as_lines(value)]
+        if len(lines) == 1:
+            yield f" {name}: {lines[0]}"
+        elif lines:
+            yield f" {name}:"
+            yield from (f"   {line}".rstrip() for line in lines)
+
+
+def _emphasised(text: str) -> str:
+    from datalad.support import ansi_colors
+
+    return str(ansi_colors.color_word(text, ansi_colors.BOLD))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import shlex
 from argparse import REMAINDER
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
 from datalad_next.commands import (
@@ -18,37 +15,26 @@ from datalad_next.commands import (
     datasetmethod,
     eval_results,
 )
-from datalad_next.constraints import EnsureChoice, EnsureStr
+from datalad_next.constraints import EnsureBool, EnsureChoice, EnsureStr
 from datalad_next.constraints.exceptions import ConstraintError
 
-from datalad_slurm.commands.constraints import EnsureJobIds, EnsureTexts, dataset_with_repository
-from datalad_slurm.commands.results import run_flow
-
-__all__ = ["Schedule", "working_directory"]
-
-lgr = logging.getLogger("datalad.slurm")
-
-assume_ready_parameter = Parameter(
-    args=("--assume-ready",),
-    metavar="WHAT",
-    doc="""do not prepare 'inputs', 'outputs' or 'both': inputs are not retrieved, outputs
-    not unlocked. Saves time where that is known to be unnecessary.""",
+from datalad_slurm.commands.constraints import (
+    EnsureJobIds,
+    EnsureParallelJobs,
+    EnsureTexts,
+    dataset_with_repository,
 )
-message_parameter = Parameter(
-    args=("-m", "--message"),
-    metavar="MESSAGE",
-    doc="""text for the message of the job's commit.""",
+from datalad_slurm.commands.parameters import (
+    alt_dir_parameter,
+    assume_ready_parameter,
+    jobs_parameter,
+    joined,
+    message_parameter,
+    working_directory,
 )
-alt_dir_parameter = Parameter(
-    args=("-a", "--alt-dir"),
-    metavar="DIR",
-    doc="""let the job run below this directory, such as one on a parallel file system,
-    instead of in the dataset. Inputs, and a script of the dataset that sbatch is given, are
-    copied there to the same paths relative to the dataset's root, unless they are there
-    already; the command runs in the directory that corresponds to the working directory.
-    What else the job reads, or adds to, must be declared as input. `slurm-finish` brings
-    outputs and logs back and removes what was copied. Jobs of one dataset can share DIR.""",
-)
+from datalad_slurm.commands.results import render, run_flow, show_dry_run
+
+__all__ = ["Schedule"]
 
 
 def _one_job(**kwargs: Any) -> None:
@@ -56,6 +42,10 @@ def _one_job(**kwargs: Any) -> None:
     if job_id is not None and (kwargs["cmd"] or len(job_id) != 1):
         raise ConstraintError(
             EnsureJobIds(), kwargs, "--job-id takes the id of one job, and no command with it"
+        )
+    if job_id is not None and (kwargs["dry_run"] or kwargs["expand"]):
+        raise ConstraintError(
+            EnsureJobIds(), kwargs, "--job-id submits nothing, so it takes no --dry-run or --expand"
         )
 
 
@@ -68,10 +58,11 @@ class Schedule(ValidatedInterface):
     your own that calls sbatch. The command is run as `datalad run` would run
     it, but what is recorded in the end is the job, not the submission.
 
-    All that the job writes must be declared as outputs: files, or directories
-    in which files will be. An output that another open job claims is refused,
-    so each file can be traced to the one job that made it. Declared outputs
-    that exist already are unlocked, so that the job can write to them.
+    All that the job writes must be declared as outputs: files, directories
+    in which files will be, or globs that will match them. An output that
+    another open job claims is refused, so each file can be traced to the one
+    job that made it; a glob claims every path that it could match. Declared
+    outputs that exist already are unlocked, so that the job can write to them.
 
     As long as the job waits and runs, nothing touches the repository. When it
     has ended, `slurm-finish` commits its outputs, its log files and a record
@@ -93,13 +84,18 @@ class Schedule(ValidatedInterface):
             "inputs": EnsureTexts(),
             "outputs": EnsureTexts(),
             "message": EnsureStr(),
+            "expand": EnsureChoice("inputs", "outputs", "both"),
             "assume_ready": EnsureChoice("inputs", "outputs", "both"),
             "alt_dir": EnsureStr(min_len=1),
+            "check_outputs": EnsureBool(),
+            "dry_run": EnsureChoice("basic", "command"),
+            "jobs": EnsureParallelJobs(),
+            "container_name": EnsureStr(min_len=1),
             "job_id": EnsureJobIds(),
         },
         validate_defaults=("dataset",),
         joint_constraints={
-            ParameterConstraintContext(("cmd", "job_id"), "one job"): _one_job,
+            ParameterConstraintContext(("cmd", "job_id", "dry_run", "expand"), "one job"): _one_job,
         },
     )
 
@@ -131,11 +127,42 @@ class Schedule(ValidatedInterface):
             metavar="PATH",
             action="append",
             doc="""file or directory that the job writes. At least one is required.
-            [CMD: Can be given more than once. CMD]""",
+            Can be a glob, as for `datalad run`: '*', '?', '[a-c]', '[!x]', and '**' for
+            any number of directories; it is expanded when the job is finished. Quote it,
+            or the shell expands it at once. A '*', '?' or '[' in a name is typed '[*]',
+            '[?]' or '[[]'. [CMD: Can be given more than once. CMD]""",
         ),
         "message": message_parameter,
+        "expand": Parameter(
+            args=("--expand",),
+            metavar="WHAT",
+            doc="""have the record name what the globs in 'inputs', 'outputs' or 'both' match,
+            instead of the globs: those in inputs when the job is submitted.""",
+        ),
         "assume_ready": assume_ready_parameter,
         "alt_dir": alt_dir_parameter,
+        "check_outputs": Parameter(
+            args=("--check-outputs",),
+            metavar="BOOL",
+            doc="""whether to refuse an output that another open job claims; by default 'yes'.
+            With 'no', which of the jobs has written what is for you to know.""",
+        ),
+        "dry_run": Parameter(
+            args=("--dry-run",),
+            metavar="WHAT",
+            doc="""submit nothing, and only show what would be: 'basic' the directory, the
+            command, the inputs and the outputs, placeholders and globs replaced; 'command' the
+            command only. Nothing is retrieved, unlocked or claimed, so globs in a subdataset
+            that is not installed stay as they are.""",
+        ),
+        "jobs": jobs_parameter,
+        "container_name": Parameter(
+            args=("--container-name",),
+            metavar="NAME",
+            doc="""container that is registered in the dataset with datalad-container. Its image
+            is an input of the job: retrieved first, and recorded. '{img}' in the command is the
+            path of the image; what runs it is for the job script to say.""",
+        ),
         "job_id": Parameter(
             args=("--job-id",),
             metavar="JOB",
@@ -159,6 +186,11 @@ class Schedule(ValidatedInterface):
             "code_cmd": "datalad slurm-schedule -i data.csv -o sub sbatch --array=1-10 job.sh",
         },
         {
+            "text": "Schedule a job of whose files only some are to be kept, whatever their names",
+            "code_py": "slurm_schedule('sbatch job.sh', outputs=['out/*.csv', 'sub-*/stats/**'])",
+            "code_cmd": ("datalad slurm-schedule -o 'out/*.csv' -o 'sub-*/stats/**' sbatch job.sh"),
+        },
+        {
             "text": "Schedule a command without a script",
             "code_py": "slurm_schedule('sbatch --wrap \"hostname > host\"', outputs='host')",
             "code_cmd": "datalad slurm-schedule -o host sbatch --wrap 'hostname > host'",
@@ -173,6 +205,16 @@ class Schedule(ValidatedInterface):
                 "datalad slurm-schedule -a /scratch/me/run -i data.csv -o out sbatch job.sh"
             ),
         },
+        {
+            "text": "See what would be submitted",
+            "code_py": (
+                "slurm_schedule('sbatch job.sh {inputs}', inputs=['*.csv'], outputs=['out'], "
+                "dry_run='basic')"
+            ),
+            "code_cmd": (
+                "datalad slurm-schedule --dry-run basic -i '*.csv' -o out sbatch job.sh '{inputs}'"
+            ),
+        },
     ]
 
     @staticmethod
@@ -185,12 +227,21 @@ class Schedule(ValidatedInterface):
         inputs: list[str] | str | None = None,
         outputs: list[str] | str | None = None,
         message: str | None = None,
+        expand: str | None = None,
         assume_ready: str | None = None,
         alt_dir: str | None = None,
+        check_outputs: bool = True,
+        dry_run: str | None = None,
+        jobs: int | str | None = "auto",
+        container_name: str | None = None,
         job_id: tuple[int, ...] | None = None,
     ) -> Iterator[dict[str, Any]]:
         from datalad_slurm.workflow.adopt import adopt_job
-        from datalad_slurm.workflow.schedule import Request, schedule
+        from datalad_slurm.workflow.containers import in_container
+        from datalad_slurm.workflow.context import Context, Outcome
+        from datalad_slurm.workflow.preview import dry_run as preview
+        from datalad_slurm.workflow.request import Request
+        from datalad_slurm.workflow.schedule import schedule
 
         request = Request(
             cmd=joined(tuple(cmd or ())),
@@ -199,44 +250,24 @@ class Schedule(ValidatedInterface):
             inputs=tuple(inputs or ()),
             message=message or "",
             assume_ready=assume_ready or "",
-            alt_dir=str(alt_dir or ""),
+            alt_dir=alt_dir or "",
+            check_outputs=check_outputs,
+            expand=expand or "",
+            jobs=jobs,
         )
-        yield from run_flow(
-            "slurm-schedule",
-            dataset.ds,
-            lambda ctx: adopt_job(ctx, job_id[0], request) if job_id else schedule(ctx, request),
-        )
+
+        def flow(context: Context) -> Iterator[Outcome]:
+            if job_id:
+                return adopt_job(context, job_id[0], request)
+            wanted = in_container(context, request, container_name) if container_name else request
+            return preview(context, wanted) if dry_run else schedule(context, wanted)
+
+        yield from run_flow("slurm-schedule", dataset.ds, flow)
 
     @staticmethod
     def custom_result_renderer(res: dict[str, Any], **kwargs: Any) -> None:
         """Print a result, without the path of the dataset for what is about a job."""
-        render(res)
-
-
-def joined(cmd: tuple[str, ...]) -> str:
-    """Return a command as the text that a shell is given, as `datalad run` does it.
-
-    A single text is a shell command already; several are its words.
-    """
-    words = cmd[1:] if cmd and cmd[0] == "--" else cmd
-    return words[0] if len(words) == 1 and len(cmd) == 1 else shlex.join(words)
-
-
-def working_directory(dataset: Any) -> Path:
-    """Return where a command runs: in a dataset that was named, its root, else here."""
-    return Path(dataset.ds.path) if dataset.original is not None else Path.cwd()
-
-
-def render(res: dict[str, Any]) -> None:
-    """Print one result as DataLad does; results about jobs come without a path."""
-    from datalad_next.commands import generic_result_renderer
-    from datalad_next.uis import ui_switcher as ui
-
-    about_job = res["action"] == "finish" or res["action"].startswith("slurm-")
-    if about_job and res.get("path") == res.get("refds"):
-        res = {key: value for key, value in res.items() if key not in ("path", "type")}
-    if res["status"] == "notneeded" and res.get("message"):
-        # the generic renderer is silent about these, but somebody has asked
-        ui.message(f"{res['action']}({res['status']}): [{res['message']}]")
-    else:
-        generic_result_renderer(res)
+        if "dry_run_info" in res:
+            show_dry_run(res, kwargs["dry_run"])
+        else:
+            render(res)

@@ -146,6 +146,10 @@ class Repo:
             )
         return done.stdout
 
+    def has_commit(self, commit: str) -> bool:
+        """Return whether a commit is in the repository."""
+        return self.ask("rev-parse", "--verify", "-q", f"{commit}^{{commit}}") is not None
+
     def start(self, *args: str) -> subprocess.Popen[bytes]:
         """Start a git process to talk to through pipes."""
         try:

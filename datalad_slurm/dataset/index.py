@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from types import TracebackType
 
 from datalad_slurm.dataset.diff import differences
+from datalad_slurm.dataset.files import file_stat
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
-from datalad_slurm.dataset.stage import Change, file_stat
+from datalad_slurm.dataset.stage import Change
 from datalad_slurm.jobs.errors import DatasetError, PublicationError
 
 __all__ = ["IndexUpdate", "catch_up_index", "drop_own_lock", "not_checked_out"]

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
-from datalad_slurm.dataset.paths import walk
+from datalad_slurm.dataset.paths import inside, matches, walk
 from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.jobs.errors import DatasetError
+from datalad_slurm.jobs.globs import parse_glob
 
 __all__ = ["Prepared", "is_annex_link", "make_writable", "undo"]
 
@@ -23,26 +24,48 @@ class Prepared:
     removed: tuple[tuple[str, str], ...] = ()
 
 
-def make_writable(hierarchy: Hierarchy, outputs: Iterable[str]) -> Prepared:
+def make_writable(
+    hierarchy: Hierarchy, outputs: Iterable[str], paths: Iterable[str] = ()
+) -> Prepared:
     """Unlock annexed files at and below outputs; remove outputs without content.
 
     As `datalad run` does, a link without content is removed when it is an
-    output itself, but left alone when it only lies in a directory that is one.
-    Without any locked file no program is started.
+    output itself, or matched by one, but left alone when it only lies in a
+    directory that is one. What lies behind a link that leads out of the
+    repository is left alone, too. Without any locked file no program is
+    started.
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+        The dataset.
+    outputs : iterable of str
+        Claims, which may be globs.
+    paths : iterable of str
+        Further paths to treat like outputs.
 
     Raises
     ------
     DatasetError
-        When git-annex cannot unlock a file.
+        When git-annex cannot unlock a file, or a directory cannot be read.
     """
-    repo = hierarchy.top
-    outputs = list(dict.fromkeys(outputs))
-    found = dict.fromkeys(
-        path for output in outputs for path, _ in walk(repo, output, hierarchy.is_subdataset)
-    )
+    repo, is_subdataset = hierarchy.top, hierarchy.is_subdataset
+    outputs, paths = set(outputs), list(paths)
+    try:
+        tops = [*paths, *(path for out in outputs for path in matches(repo, out, is_subdataset))]
+        tops = [path for path in tops if inside(repo, str(repo.root / path)) == path]
+        found = dict.fromkeys(path for top in tops for path, _ in walk(repo, top, is_subdataset))
+    except OSError as exc:
+        raise DatasetError(
+            f"cannot see what there is of the outputs: {exc.strerror} ({exc.filename})"
+        ) from exc
     links = [path for path in found if is_annex_link(repo, path)]
     present = [path for path in links if (repo.root / path).exists()]
-    absent = sorted(set(outputs).intersection(links).difference(present))
+    absent = sorted(
+        path
+        for path in set(links).difference(present)
+        if path in paths or any(parse_glob(output).matches(path) for output in outputs)
+    )
     for name, members in hierarchy.by_holder(present).items():
         _unlock(hierarchy.repo(name), [hierarchy.within(name, path) for path in members])
     removed = tuple((path, str((repo.root / path).readlink())) for path in absent)

@@ -57,14 +57,14 @@ def read_head(repo: Repo) -> Head:
 
 def contains(repo: Repo, branch: str, commit: str) -> bool:
     """Return whether a branch has a commit in its history."""
-    if repo.ask("rev-parse", "--verify", "-q", f"{branch}^{{commit}}") is None:
+    if not repo.has_commit(branch):
         return False
     return not repo.run("rev-list", "--max-count=1", commit, f"^{branch}").strip()
 
 
 def messages_since(repo: Repo, base: str, branch: str) -> Iterator[tuple[str, str]]:
     """Yield id and message of the commits that a branch has won since `base`, newest first."""
-    if repo.ask("rev-parse", "--verify", "-q", f"{branch}^{{commit}}") is None:
+    if not repo.has_commit(branch):
         return
     spread = [branch, f"^{base}"] if base else [branch]
     listed = repo.run("log", "-z", "--format=%H%n%B", "--no-show-signature", *spread, "--")

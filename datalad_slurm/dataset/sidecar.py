@@ -8,7 +8,7 @@ import lzma
 from pathlib import PurePosixPath
 
 from datalad_slurm.dataset.git import Repo
-from datalad_slurm.jobs.errors import RecordError
+from datalad_slurm.jobs.errors import DatasetError, RecordError
 from datalad_slurm.jobs.record import Sidecar
 
 __all__ = ["place_record", "read_sidecar"]
@@ -52,8 +52,19 @@ def _one_line(record: str) -> str:
     return json.dumps(json.loads(record)) + "\n"
 
 
-def read_sidecar(repo: Repo, sidecar: Sidecar, directory: str) -> str:
+def read_sidecar(repo: Repo, sidecar: Sidecar, directory: str, commit: str) -> str:
     """Return the text of a record that has a file of its own.
+
+    Parameters
+    ----------
+    repo : Repo
+        The repository.
+    sidecar : Sidecar
+        What the commit's message names.
+    directory : str
+        Where such files lie, relative to the root.
+    commit : str
+        Holds the file if the working tree does not.
 
     Raises
     ------
@@ -62,11 +73,16 @@ def read_sidecar(repo: Repo, sidecar: Sidecar, directory: str) -> str:
     """
     path = repo.root / directory / sidecar.name
     try:
-        content = lzma.LZMADecompressor().decompress(path.read_bytes(), _MOST_BYTES)
+        if path.is_symlink() or path.exists():
+            raw = path.read_bytes()
+        else:
+            name = (PurePosixPath(directory) / sidecar.name).as_posix()
+            raw = repo.run("cat-file", "blob", f"{commit}:{name}")
+        content = lzma.LZMADecompressor().decompress(raw, _MOST_BYTES)
         return content.decode()
     except FileNotFoundError as exc:
         raise RecordError(
             f"the record is in the file {path}, which is not here; get it with `datalad get`"
         ) from exc
-    except (OSError, lzma.LZMAError, UnicodeDecodeError) as exc:
+    except (OSError, DatasetError, lzma.LZMAError, UnicodeDecodeError) as exc:
         raise RecordError(f"the record in {path} cannot be read: {exc}") from exc

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
@@ -11,13 +10,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from datalad_slurm.dataset.files import LINK_MODE, file_stat, stat_of
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["Change", "Form", "Staging", "drop_staging_index", "file_stat", "is_committed", "stage"]
+__all__ = ["Change", "Form", "Staging", "drop_staging_index", "stage"]
 
 _INDEX_NAME = "staging.index"
-_LINK_MODE = "120000"
 
 
 class Form(Enum):
@@ -47,7 +46,7 @@ class Change:
     @property
     def is_locked(self) -> bool:
         """Whether it is the link of an annexed file."""
-        return bool(self.key) and self.mode == _LINK_MODE
+        return bool(self.key) and self.mode == LINK_MODE
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def _is_written_to(repo: Repo, change: Change) -> bool:
     before = change.file_stat
     if before is None:
         return False
-    now = _stat_of(repo.root / change.path, follow=change.is_locked)
+    now = stat_of(repo.root / change.path, follow=change.is_locked)
     if now is None:
         return True
     if change.is_locked and now[2] != before[2]:
@@ -150,45 +149,6 @@ def _give_back(repo: Repo, change: Change) -> None:
     uuid = repo.ask("config", "annex.uuid")
     if uuid:
         repo.run("annex", "setpresentkey", change.key, uuid, "0")
-
-
-def file_stat(repo: Repo, path: str) -> tuple[int, int, int] | None:
-    """Return what tells whether a plain file has changed, or None when it is none."""
-    return _stat_of(repo.root / path, follow=False)
-
-
-def _stat_of(path: Path, *, follow: bool) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat(follow_symlinks=follow)
-    except OSError:
-        return None
-    if not stat.S_ISREG(found.st_mode):
-        return None
-    return found.st_size, found.st_mtime_ns, found.st_ino
-
-
-def is_committed(repo: Repo, path: str, mode: str, blob: str) -> bool:
-    """Return whether a path holds just what is committed there, without asking git.
-
-    Of an unlocked annexed file, git holds a pointer: there the answer is no.
-    """
-    target = repo.root / path
-    digest = hashlib.new("sha256" if len(blob) == 64 else "sha1", usedforsecurity=False)
-    try:
-        found = target.lstat()
-        if stat.S_ISLNK(found.st_mode):
-            content = os.fsencode(target.readlink())
-            digest.update(b"blob %d\0" % len(content) + content)
-            return mode == _LINK_MODE and digest.hexdigest() == blob
-        if mode != ("100755" if found.st_mode & stat.S_IXUSR else "100644"):
-            return False
-        digest.update(b"blob %d\0" % found.st_size)
-        with target.open("rb") as file:
-            while chunk := file.read(2**20):
-                digest.update(chunk)
-    except OSError:
-        return False
-    return digest.hexdigest() == blob
 
 
 def drop_staging_index(repo: Repo) -> None:
@@ -222,7 +182,31 @@ def _annex_add(
     keys: dict[str, str],
     failures: dict[str, str],
 ) -> None:
-    """Add paths, and note the keys of annexed ones, and why others failed."""
+    """Add paths, and note the keys of annexed ones, and why others failed.
+
+    A file that git may not read ends the ``git hash-object`` of git-annex, and
+    with it all files after it fail. Those are added again, without that one.
+    """
+    pending = list(paths)
+    while pending:
+        failed: dict[str, str] = {}
+        _annex_add_batch(repo, options, pending, env, keys=keys, failures=failed)
+        cut_off = [path for path in pending if "resource vanished" in failed.get(path, "")]
+        if cut_off and cut_off[0] == next(iter(failed)):
+            del cut_off[0]
+        failures.update((path, why) for path, why in failed.items() if path not in cut_off)
+        pending = cut_off
+
+
+def _annex_add_batch(
+    repo: Repo,
+    options: Sequence[str],
+    paths: Sequence[str],
+    env: dict[str, str],
+    *,
+    keys: dict[str, str],
+    failures: dict[str, str],
+) -> None:
     said = repo.run(
         *options,
         "annex",

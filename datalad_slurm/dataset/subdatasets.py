@@ -27,6 +27,7 @@ class Hierarchy:
     def __init__(self, top: Repo) -> None:
         self.top = top
         self._repos = {"": top}
+        self._here = {""}
         digest = hashlib.sha256(os.fsencode(top.root)).hexdigest()
         self._guest = f"guest-{digest[:16]}"
 
@@ -38,7 +39,9 @@ class Hierarchy:
 
     def is_here(self, name: str) -> bool:
         """Return whether the repository of a subdataset is present."""
-        return not name or (self.top.root / name / ".git").exists()
+        if name not in self._here and (self.top.root / name / ".git").exists():
+            self._here.add(name)
+        return name in self._here
 
     def holder(self, path: str) -> str:
         """Return the subdataset that holds a path: the innermost that is registered above it."""

@@ -8,7 +8,9 @@ from types import TracebackType
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.stage import Form
+from datalad_slurm.jobs.claims import is_below
 from datalad_slurm.jobs.errors import DatasetError
+from datalad_slurm.jobs.globs import Glob, parse_glob
 
 __all__ = ["TreeReader"]
 
@@ -75,15 +77,48 @@ class TreeReader:
             return Form.LOCKED if b"annex/objects/" in content else None
         return Form.UNLOCKED if content.startswith(b"/annex/objects/") else None
 
-    def files_below(self, path: str) -> Iterator[str]:
-        """Yield the path itself if it is a file or link, else all files below it.
+    def files_claimed(self, claim: str, above: str = "") -> Iterator[str]:
+        """Yield the files and links that a claim stands for; subdatasets are left out.
 
-        Subdatasets are left out.
+        Parameters
+        ----------
+        claim : str
+            Relative to the dataset that claims it.
+        above : str
+            Path of this repository relative to that dataset.
         """
-        found = self.lookup(path)
+        pattern = parse_glob(claim)
+        top, positions = pattern.top, pattern.below_top
+        if is_below(top, above):
+            inner = top[len(above) + 1 :] if above else top
+            found = self.lookup(inner)
+            is_whole = found is not None and found[0] == _DIRECTORY and pattern.matches_top
+        elif is_below(above, top):
+            inner, found, is_whole = "", self.lookup(""), pattern.is_plain or pattern.matches_top
+            for name in above[len(top) :].strip("/").split("/"):
+                positions = pattern.step(positions, name)
+                is_whole = is_whole or pattern.is_match(positions, is_directory=True)
+        else:
+            return
         if found is None:
             return
-        mode, oid = found
+        if pattern.is_plain or is_whole:
+            yield from self._at_and_below(inner, *found)
+        elif found[0] == _DIRECTORY:
+            yield from self._matched(inner, found[1], pattern, positions)
+
+    def _matched(
+        self, directory: str, oid: str, pattern: Glob, positions: frozenset[int]
+    ) -> Iterator[str]:
+        for name, (mode, child) in self._entries(oid).items():
+            path = f"{directory}/{name}" if directory else name
+            reached = pattern.step(positions, name)
+            if pattern.is_match(reached, is_directory=mode == _DIRECTORY):
+                yield from self._at_and_below(path, mode, child)
+            elif reached and mode == _DIRECTORY:
+                yield from self._matched(path, child, pattern, reached)
+
+    def _at_and_below(self, path: str, mode: str, oid: str) -> Iterator[str]:
         if mode == _DIRECTORY:
             yield from self._walk(path, oid)
         elif mode != _SUBDATASET:
@@ -91,11 +126,7 @@ class TreeReader:
 
     def _walk(self, directory: str, oid: str) -> Iterator[str]:
         for name, (mode, child) in self._entries(oid).items():
-            path = f"{directory}/{name}" if directory else name
-            if mode == _DIRECTORY:
-                yield from self._walk(path, child)
-            elif mode != _SUBDATASET:
-                yield path
+            yield from self._at_and_below(f"{directory}/{name}" if directory else name, mode, child)
 
     def _entries(self, oid: str) -> dict[str, tuple[str, str]]:
         if oid not in self._trees:

@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 
+from datalad_slurm.dataset.files import is_committed
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
 from datalad_slurm.dataset.index import IndexUpdate
-from datalad_slurm.dataset.stage import Change, is_committed
+from datalad_slurm.dataset.stage import Change
 from datalad_slurm.dataset.tree import TreeReader
 
 __all__ = ["put_back"]

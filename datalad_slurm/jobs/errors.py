@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "AccountingDisabledError",
     "DatabaseError",
     "DataladSlurmError",
     "DatasetError",
@@ -43,6 +44,10 @@ class SubmissionError(DataladSlurmError):
 
 class QueryFailedError(DataladSlurmError):
     """A program of Slurm gave no answer; this never means that a job has ended."""
+
+
+class AccountingDisabledError(QueryFailedError):
+    """The Slurm at hand has no accounting, and never will have an answer."""
 
 
 class RecordError(DataladSlurmError):

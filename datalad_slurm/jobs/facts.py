@@ -28,6 +28,7 @@ def job_facts(job: TrackedJob, status: JobStatus) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "cluster": _common(row.cluster for row in rows) or job.slurm_jobs[0].cluster,
         "commit": job.commit_at_submission,
+        "container": job.extra.get("container"),
         "cpu_seconds": _sum(row.cpu_seconds for row in rows),
         "cpus": max((row.cpus for row in rows if row.cpus is not None), default=None),
         "declared_outputs": list(job.declared_outputs),
@@ -41,6 +42,7 @@ def job_facts(job: TrackedJob, status: JobStatus) -> dict[str, Any]:
             (r.peak_memory for r in rows if r.peak_memory is not None), default=None
         ),
         "requested_memory": _common(row.requested_memory for row in rows),
+        "source": _common(row.source for row in rows),
         "start": _time(start),
         "state": status.word,
         "submit": _time(min((s.submitted for s in job.slurm_jobs if s.submitted), default=None)),
@@ -96,6 +98,7 @@ def _row(row: AccountingRow) -> dict[str, Any]:
         "cpu_seconds": row.cpu_seconds,
         "requested_memory": row.requested_memory,
         "peak_memory": row.peak_memory,
+        "source": row.source,
     }
     return {key: value for key, value in content.items() if value not in (None, "")}
 

@@ -66,6 +66,8 @@ class AccountingRow:
     requested_memory: str = ""
     peak_memory: int | None = None
     cluster: str = ""
+    #: who told, where it was not the accounting
+    source: str = ""
 
 
 class Answer(Enum):
@@ -90,6 +92,8 @@ class TaskStatus:
     reason: str = ""
     elapsed: str = ""
     facts: AccountingRow | None = None
+    #: it is over, but nobody knows how it ended
+    is_unexplained: bool = False
 
     @property
     def has_ended(self) -> bool:
@@ -121,6 +125,11 @@ class JobStatus:
     def is_ok(self) -> bool:
         """Whether every task is known to have completed."""
         return self.has_ended and all(task.is_ok for task in self.tasks)
+
+    @property
+    def is_unexplained(self) -> bool:
+        """Whether every task is over, but of some it is not known how they ended."""
+        return self.has_ended and any(task.is_unexplained for task in self.tasks)
 
     @property
     def is_answered(self) -> bool:

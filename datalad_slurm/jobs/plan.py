@@ -47,9 +47,10 @@ def decide(status: JobStatus, failed_jobs: FailedJobs, *, close_unknown: bool = 
 
     Only a known ending is an ending: what is not known stays open whatever
     the user wants done with failed jobs. A job that Slurm does not know at all
-    is closed only when that was asked for.
+    is closed only when that was asked for; one that is over, without anybody
+    knowing how, counts as failed, and can be closed in that way, too.
     """
-    if status.is_unknown and close_unknown:
+    if close_unknown and (status.is_unknown or status.is_unexplained):
         return Action.CLOSE
     if not status.has_ended:
         still_open = any(

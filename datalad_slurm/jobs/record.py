@@ -7,6 +7,7 @@ that either tool reads the other's commits; what is new lies under ``slurm``.
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,19 +15,29 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from datalad_slurm.jobs.errors import RecordError
+from datalad_slurm.jobs.inputs import InputState, read_states
 
 __all__ = [
     "RunRecord",
     "Sidecar",
     "is_inside",
+    "is_plain_run",
+    "parse_ending",
     "parse_message",
     "parse_record",
+    "parse_words",
     "recorded_job_id",
     "render_message",
 ]
 
 _TITLE = "[DATALAD SLURM RUN]"
 _SUBJECT = re.compile(re.escape(_TITLE) + r" Slurm job (\d{1,18}):", re.ASCII)
+_ENDING = re.compile(r"\[DATALAD SLURM RUN\] Slurm job [^\n:]*:([^\n]*)")
+#: paragraphs that datalad-slurm 0.2 puts between what its users said
+_NOT_SAID = re.compile(
+    r"Slurm job \d+: [A-Z][a-z_ ]+|Re-submission of job \d+\.|"
+    r"Slurm job\(s\) for job \d+ are not complete\. ?Statuses: .*"
+)
 _BEGIN = "=== Do not change lines below ==="
 _END = "^^^ Do not change lines above ^^^"
 _LISTS = ("chain", "extra_inputs", "inputs", "outputs", "slurm_outputs")
@@ -57,9 +68,19 @@ class RunRecord:
         """The outputs without the log files, relative to the dataset's root."""
         return tuple(path for path in self.outputs if path not in self.slurm_outputs)
 
-    def to_json(self) -> str:
-        """Return the record as it stands in a commit message."""
-        content = {
+    @property
+    def noted_inputs(self) -> tuple[InputState, ...]:
+        """What the inputs were at submission, where that was noted and can be read."""
+        return tuple(read_states(self.slurm.get("inputs"), is_inside))
+
+    @property
+    def scripts(self) -> tuple[InputState, ...]:
+        """What the job scripts were; one outside the dataset, or on stdin, has no path."""
+        return tuple(read_states(self.slurm.get("script"), is_inside))
+
+    def content(self) -> dict[str, Any]:
+        """Return the record as the object that stands in a commit message."""
+        return {
             "chain": list(self.chain),
             "cmd": self.cmd,
             "commit_id": None,
@@ -72,6 +93,10 @@ class RunRecord:
             "slurm_job_id": self.slurm_job_id,
             "slurm_outputs": list(self.slurm_outputs),
         }
+
+    def to_json(self) -> str:
+        """Return the record as it stands in a commit message."""
+        content = self.content()
         text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
         if text.isprintable() or _is_encodable(text):
             return text
@@ -153,6 +178,27 @@ def recorded_job_id(text: str) -> int | None:
         return int(found[1]) if found else None
 
 
+def parse_ending(text: str) -> str:
+    """Return how the job of a commit message ended, as its first line has it.
+
+    Such as ``Out of memory``; empty when the line does not say.
+    """
+    found = _ENDING.match(text)
+    return found[1].strip() if found else ""
+
+
+def parse_words(text: str) -> str:
+    """Return what the user said in the commit message of a job."""
+    before = text.rpartition(f"{_BEGIN}\n")[0]
+    paragraphs = before.partition("\n")[2].strip().split("\n\n")
+    return "\n\n".join(part for part in paragraphs if not _NOT_SAID.fullmatch(part.strip()))
+
+
+def is_plain_run(text: str) -> bool:
+    """Return whether a commit message is that of `datalad run`."""
+    return text.startswith("[DATALAD RUNCMD]")
+
+
 def parse_record(content: object) -> RunRecord:
     """Return a record from its JSON object.
 
@@ -178,7 +224,11 @@ def parse_record(content: object) -> RunRecord:
     pwd = content.get("pwd") or "."
     if not isinstance(pwd, str):
         raise RecordError("'pwd' in the record is not a text")
-    for path in (pwd, *lists["outputs"]):
+    if not is_inside(pwd):
+        raise RecordError(f"the record names {pwd!r}, which is outside the dataset")
+    if "slurm" not in content:
+        lists |= _as_we_write(lists, pwd)
+    for path in lists["outputs"]:
         if not is_inside(path):
             raise RecordError(f"the record names {path!r}, which is outside the dataset")
     slurm = content.get("slurm") or {}
@@ -193,6 +243,23 @@ def parse_record(content: object) -> RunRecord:
         slurm=slurm,
         **lists,
     )
+
+
+def _as_we_write(lists: Mapping[str, tuple[str, ...]], pwd: str) -> dict[str, tuple[str, ...]]:
+    """Return outputs and log files of a record of datalad-slurm 0.2 as we write them.
+
+    It names log files from the working directory, but from the root where it
+    lists them among the outputs, and among these also those outside.
+    """
+    outputs = lists["outputs"]
+    logs = []
+    for log in filter(None, lists["slurm_outputs"]):
+        from_root = posixpath.normpath(posixpath.join(pwd, log))
+        logs.append(from_root if log not in outputs and from_root in outputs else log)
+    return {
+        "outputs": tuple(path for path in outputs if is_inside(path) or path not in logs),
+        "slurm_outputs": tuple(logs),
+    }
 
 
 def _parse_job_id(value: object) -> int:

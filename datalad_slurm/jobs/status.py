@@ -1,15 +1,18 @@
-"""Put together what slurmctld and the accounting say of a job.
+"""Put together what slurmctld, the accounting and the job itself say of it.
 
 slurmctld (``squeue``) is current but forgets a job MinJobAge after its end.
 Accounting (``sacct``) remembers, but lags by seconds, shows some tasks of an
-array before others, and may be down, switched off or closed to users.
+array before others, and may be down, switched off or closed to users. What the
+job noted itself counts where slurmctld has forgotten it and the accounting
+shows no ending.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from datalad_slurm.jobs.endings import Ending
 from datalad_slurm.jobs.model import (
     AccountingRow,
     Answer,
@@ -39,6 +42,10 @@ class Observation:
     accounting: Sequence[AccountingRow] = ()
     queue_failure: str = ""
     accounting_failure: str = ""
+    #: False where Slurm was set up without accounting, which is no failure
+    has_accounting: bool = True
+    #: what jobs of the cluster whose slurmctld has answered noted themselves
+    endings: Mapping[TaskId, Ending] = field(default_factory=dict)
     #: when it was taken, seconds since the epoch
     time: float = 0.0
 
@@ -56,16 +63,21 @@ def resolve(job: SlurmJob, seen: Observation) -> JobStatus:
     """
     queue = {row.task: row for row in seen.queue if _is_of(job, row.task, row.submitted)}
     accounting = {row.task: row for row in seen.accounting if _is_of(job, row.task, row.submitted)}
+    noted = {task: note for task, note in seen.endings.items() if task.job_id == job.job_id}
+    over = {task: note.as_row(note.state) for task, note in noted.items()} | accounting
     tasks = job.tasks
     is_complete = tasks is not None
     if tasks is None:
-        tasks = tuple(sorted({*queue, *accounting})) or (TaskId(job.job_id),)
+        tasks = tuple(sorted({*queue, *over})) or (TaskId(job.job_id),)
         is_plain = tasks == (TaskId(job.job_id),)
-        settled = _has_settled(accounting.values(), seen, _SETTLED_UNKNOWN_SIZE)
+        settled = _has_settled(over.values(), seen, _SETTLED_UNKNOWN_SIZE)
         is_forgotten = not queue and not seen.queue_failure
-        is_complete = is_forgotten and bool(accounting) and (is_plain or settled)
-    statuses = tuple(_resolve_task(t, queue.get(t), accounting.get(t), seen) for t in tasks)
-    if len(statuses) > 1 and not queue and _has_settled(accounting.values(), seen, _SETTLED):
+        is_complete = is_forgotten and bool(over) and (is_plain or settled)
+    statuses = tuple(
+        _resolve_task(task, queue.get(task), accounting.get(task), noted.get(task), seen)
+        for task in tasks
+    )
+    if len(statuses) > 1 and not queue and _has_settled(over.values(), seen, _SETTLED):
         # seen on 22.05: of an array's task that is cancelled while it waits, nothing is kept
         statuses = tuple(map(_gone_if_unseen, statuses))
     failures = (seen.queue_failure, seen.accounting_failure)
@@ -75,11 +87,13 @@ def resolve(job: SlurmJob, seen: Observation) -> JobStatus:
 def _has_settled(rows: Iterable[AccountingRow], seen: Observation, seconds: float) -> bool:
     """Return whether all that is known of a job has ended, and that for some time."""
     rows = list(rows)
+    # a run that noted nothing but its beginning is over all the same
+    moments = [row.started if row.source and row.ended is None else row.ended for row in rows]
     return (
         bool(rows)
         and seen.is_whole
         and all(row.state.has_ended for row in rows)
-        and all(row.ended is not None and row.ended < seen.time - seconds for row in rows)
+        and all(moment is not None and moment < seen.time - seconds for moment in moments)
     )
 
 
@@ -111,15 +125,32 @@ def _is_of(job: SlurmJob, task: TaskId, submitted: int | None) -> bool:
 
 
 def _resolve_task(
-    task: TaskId, queued: QueueRow | None, accounted: AccountingRow | None, seen: Observation
+    task: TaskId,
+    queued: QueueRow | None,
+    accounted: AccountingRow | None,
+    noted: Ending | None,
+    seen: Observation,
 ) -> TaskStatus:
     if queued is not None:
         # sacct's facts may be those of an earlier run, or not there yet
         is_current = accounted is not None and accounted.state is queued.state
         facts = accounted if accounted and is_current and not accounted.is_provisional else None
+        if facts is None and noted is not None and queued.state.has_ended:
+            facts = noted.as_row(queued.state)
         return TaskStatus(
             task, queued.state, queued.word, Answer.KNOWN, queued.reason, queued.elapsed, facts
         )
+    if noted is not None and not seen.queue_failure:
+        # slurmctld does not have the task any more, so there will be no other run of it
+        is_told = accounted is not None and accounted.state.has_ended
+        if not is_told and (noted.ended is not None or not seen.has_accounting):
+            return TaskStatus(
+                task,
+                noted.state,
+                noted.state.value,
+                facts=noted.as_row(noted.state),
+                is_unexplained=noted.ended is None,
+            )
     if accounted is None:
         failed = seen.queue_failure or seen.accounting_failure
         answer = Answer.QUERY_FAILED if failed else Answer.NOT_YET

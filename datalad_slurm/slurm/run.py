@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterable, Iterator
 
-from datalad_slurm.jobs.errors import QueryFailedError
+from datalad_slurm.jobs.errors import AccountingDisabledError, QueryFailedError
 
 __all__ = ["DEFAULT_TIMEOUT", "in_chunks", "query", "query_environment"]
 
@@ -15,6 +15,8 @@ DEFAULT_TIMEOUT = 120.0
 #: Ids on one command line; a single argument may have 128 KiB on Linux.
 _IDS_PER_QUERY = 5000
 _TIME_FORMAT = "%s"
+#: what sacct says where AccountingStorageType is accounting_storage/none, seen on 22.05
+_NO_ACCOUNTING = "accounting storage is disabled"
 
 
 def query(argv: list[str], timeout: float = DEFAULT_TIMEOUT) -> str:
@@ -31,6 +33,8 @@ def query(argv: list[str], timeout: float = DEFAULT_TIMEOUT) -> str:
     ------
     QueryFailedError
         When it could not be started, did not answer in time, or failed.
+    AccountingDisabledError
+        When it failed because this Slurm has no accounting.
     """
     program = argv[0]
     try:
@@ -50,6 +54,8 @@ def query(argv: list[str], timeout: float = DEFAULT_TIMEOUT) -> str:
         raise QueryFailedError(f"{program} gave no answer within {timeout:g} s") from exc
     if done.returncode != 0:
         said = os.fsdecode(done.stderr).strip().splitlines()
+        if any(_NO_ACCOUNTING in line for line in said):
+            raise AccountingDisabledError("this Slurm has no accounting")
         raise QueryFailedError(said[0] if said else f"{program} ended with {done.returncode}")
     return os.fsdecode(done.stdout)
 

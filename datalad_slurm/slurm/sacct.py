@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from datalad_slurm.jobs.model import AccountingRow
 from datalad_slurm.jobs.states import JobState
@@ -14,11 +14,14 @@ from datalad_slurm.slurm.notation import parse_number, parse_size, parse_task_na
 from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, in_chunks, query
 
 __all__ = [
+    "Run",
     "find_token",
     "parse",
+    "parse_runs",
     "parse_submission",
     "parse_submit_lines",
     "show",
+    "show_runs",
     "show_submission",
 ]
 
@@ -53,6 +56,7 @@ def show(
     since: int | None = None,
     *,
     with_steps: bool = False,
+    before: Mapping[int, int] | None = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> list[AccountingRow]:
     """Return what the accounting knows of jobs; unknown ones are left out.
@@ -68,6 +72,9 @@ def show(
         they may have had the same id.
     with_steps : bool
         Whether to look at the job steps as well: only they know peak memory.
+    before : mapping, optional
+        Seconds since the epoch, by job id; what was submitted then or later
+        belongs to another job of that id. Of a requeued job the latest run counts.
     timeout : float
         Seconds to wait for each query.
 
@@ -80,12 +87,59 @@ def show(
     for ids in in_chunks(job_ids):
         argv = _argv(_FIELDS, cluster, since)
         argv += [f"--jobs={ids}"] if with_steps else ["--allocations", f"--jobs={ids}"]
-        rows += parse(query(argv, timeout))
+        argv += ["--duplicates"] if before else []
+        rows += parse(query(argv, timeout), before or {})
     return rows
 
 
+@dataclass(frozen=True)
+class Run:
+    """One run of a job, of the several that its id may have."""
+
+    job_id: int
+    #: seconds since the epoch
+    submitted: int
+    #: working directory and submit line
+    submission: str
+
+
+def show_runs(
+    job_ids: Iterable[int], cluster: str = "", timeout: float = DEFAULT_TIMEOUT
+) -> list[Run]:
+    """Return all runs of jobs: a requeued job has several, and so has an id given twice.
+
+    Raises
+    ------
+    QueryFailedError
+        When the accounting does not answer, or there is none.
+    """
+    argv = [*_argv(("JobID", "Submit", "WorkDir", "SubmitLine"), cluster, None), "--allocations"]
+    found: list[Run] = []
+    for ids in in_chunks(job_ids):
+        found += parse_runs(query([*argv, "--duplicates", f"--jobs={ids}"], timeout))
+    return found
+
+
+def parse_runs(text: str) -> list[Run]:
+    """Return the runs in what sacct printed; submit lines may hold line breaks."""
+    runs: list[Run] = []
+    for line in text.split("\n"):
+        name, _, rest = line.partition(_SEPARATOR)
+        moment, separator, submission = rest.partition(_SEPARATOR)
+        named, submitted = parse_task_name(name), parse_number(moment)
+        if separator and named is not None and submitted is not None:
+            runs.append(Run(named.tasks[0].job_id, submitted, submission))
+        elif runs and line:
+            runs[-1] = replace(runs[-1], submission=f"{runs[-1].submission}\n{line}")
+    return runs
+
+
 def find_token(
-    token: str, since: int, queued: Iterable[int] = (), timeout: float = DEFAULT_TIMEOUT
+    token: str,
+    since: int,
+    queued: Iterable[int] = (),
+    cluster: str = "",
+    timeout: float = DEFAULT_TIMEOUT,
 ) -> list[int]:
     """Return the ids of own jobs that were submitted with `token` on the command line.
 
@@ -98,12 +152,14 @@ def find_token(
     queued : iterable of int
         Ids of own jobs that slurmctld holds. sacct lists a job that never was
         eligible, such as a held or dependent one, only when it is named.
+    cluster : str
+        Name of the cluster, empty for the default one.
     timeout : float
         Seconds to wait for each query.
     """
     fields = ("JobID", "SubmitLine")
-    queries = [_argv(fields, "", since)]
-    queries += ([*_argv(fields, "", None), f"--jobs={ids}"] for ids in in_chunks(queued))
+    queries = [_argv(fields, cluster, since)]
+    queries += ([*_argv(fields, cluster, None), f"--jobs={ids}"] for ids in in_chunks(queued))
     found = (
         parse_submit_lines(query([*argv, "--allocations"], timeout), token) for argv in queries
     )
@@ -152,8 +208,12 @@ def _argv(fields: Iterable[str], cluster: str, since: int | None) -> list[str]:
     return argv
 
 
-def parse(text: str) -> list[AccountingRow]:
-    """Return a row for each task in what sacct printed, peak memory taken from its steps."""
+def parse(text: str, before: Mapping[int, int] | None = None) -> list[AccountingRow]:
+    """Return a row for each task in what sacct printed, peak memory taken from its steps.
+
+    Of several rows for a task, as of one that was resized, the last one counts.
+    """
+    before = before or {}
     rows: dict[TaskId, AccountingRow] = {}
     peaks: dict[TaskId, int] = {}
     for line in text.split("\n"):
@@ -168,7 +228,9 @@ def parse(text: str) -> list[AccountingRow]:
                 peaks[named.tasks[0]] = max(peak, peaks.get(named.tasks[0], 0))
             continue
         for task in named.tasks:
-            rows[task] = _row(task, row)
+            found = _row(task, row)
+            if task.job_id not in before or (found.submitted or 0) < before[task.job_id]:
+                rows[task] = found
     return [replace(row, peak_memory=peaks.get(task)) for task, row in rows.items()]
 
 

@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-__all__ = ["Submission", "Submitted", "parse_printed", "sbatch_path", "submit"]
+__all__ = [
+    "NotedCall",
+    "Submission",
+    "Submitted",
+    "parse_printed",
+    "read_calls",
+    "sbatch_path",
+    "submit",
+]
 
 _SHIM_DIR = Path(__file__).resolve().parent / "shim"
 #: sbatch(1): "Submitted batch job 12", with -M "... on cluster c1"; --parsable "12" or "12;c1"
@@ -29,6 +37,17 @@ class Submitted:
 
     job_id: int
     cluster: str = ""
+
+
+@dataclass(frozen=True)
+class NotedCall:
+    """One call of sbatch, as our own noted it."""
+
+    cwd: str
+    args: tuple[str, ...]
+    jobs: tuple[Submitted, ...]
+    #: when sbatch had not read its script yet (ns since the epoch)
+    noted_at: int
 
 
 @dataclass(frozen=True)
@@ -125,6 +144,17 @@ def read_notes(notes: Path) -> tuple[list[Submitted], bool]:
         jobs += [job for job in found if job not in jobs]
         is_in_doubt = is_in_doubt or not found
     return jobs, is_in_doubt
+
+
+def read_calls(notes: Path) -> list[NotedCall]:
+    """Return the calls of sbatch noted so far, with the jobs that came of each."""
+    calls = []
+    for noted in sorted(notes.glob("*.args"), key=lambda path: path.stat().st_mtime_ns):
+        cwd, *args = os.fsdecode(noted.read_bytes()).removesuffix("\0").split("\0")
+        printed = noted.with_suffix(".printed")
+        jobs = parse_printed(printed.read_text(errors="replace")) if printed.exists() else []
+        calls.append(NotedCall(cwd, tuple(args), tuple(jobs), noted.stat().st_mtime_ns))
+    return calls
 
 
 def is_alive(notes: Path) -> bool:

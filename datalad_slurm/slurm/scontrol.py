@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from functools import cache
 
 from datalad_slurm.jobs.logs import LogName
 from datalad_slurm.jobs.model import SlurmJob
@@ -10,7 +12,15 @@ from datalad_slurm.jobs.tasks import TaskId, expand_index_list
 from datalad_slurm.slurm.notation import parse_number
 from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, query
 
-__all__ = ["describe", "owner_id", "parse_job", "parse_records"]
+__all__ = [
+    "batch_script",
+    "configuration",
+    "describe",
+    "owner_id",
+    "parse_job",
+    "parse_records",
+    "show_submission",
+]
 
 #: Keys whose value fills the rest of the line, spaces and all.
 _WHOLE_LINE = (
@@ -90,6 +100,57 @@ def owner_id(job_id: int, timeout: float = DEFAULT_TIMEOUT) -> int | None:
     records = parse_records(query(["scontrol", "show", "job", str(job_id)], timeout))
     match = re.search(r"\((\d+)\)$", records[0].get("UserId", "")) if records else None
     return int(match[1]) if match else None
+
+
+def batch_script(job_id: int, cluster: str = "", timeout: float = DEFAULT_TIMEOUT) -> bytes:
+    """Return the script of a job, byte by byte as slurmctld has it.
+
+    Raises
+    ------
+    QueryFailedError
+        When slurmctld does not answer, or does not have it (any more).
+    """
+    argv = ["scontrol", "write", "batch_script", str(job_id), "-"]
+    if cluster:
+        argv[1:1] = [f"--clusters={cluster}"]
+    return os.fsencode(query(argv, timeout))
+
+
+def show_submission(job_id: int, timeout: float = DEFAULT_TIMEOUT) -> tuple[str, str]:
+    """Return what slurmctld keeps of a job's submission: the command and the directory.
+
+    Newer versions keep the submit line; before, it is the path of the script
+    and its arguments, or nothing, and options are lost.
+
+    Raises
+    ------
+    QueryFailedError
+        When slurmctld does not answer, or does not know the job (any more).
+    """
+    records = parse_records(query(["scontrol", "show", "job", str(job_id)], timeout))
+    first = records[0] if records else {}
+    line, command = (first.get(key, "") for key in ("SubmitLine", "Command"))
+    if line in _NO_VALUE:
+        line = "" if command in _NO_VALUE else f"sbatch {command}"
+    return line, first.get("WorkDir", "")
+
+
+def configuration(timeout: float = DEFAULT_TIMEOUT) -> dict[str, str]:
+    """Return slurmctld's configuration; it is asked once in a process.
+
+    Raises
+    ------
+    QueryFailedError
+        When slurmctld does not answer.
+    """
+    return _configuration(os.environ.get("SLURM_CONF", ""), timeout)
+
+
+@cache
+def _configuration(_of: str, timeout: float) -> dict[str, str]:
+    lines = query(["scontrol", "show", "config"], timeout).split("\n")
+    pairs = (line.partition("=") for line in lines)
+    return {name.strip(): value.strip() for name, equals, value in pairs if equals}
 
 
 def parse_records(text: str) -> list[dict[str, str]]:

@@ -10,12 +10,22 @@ from datalad_slurm.jobs.states import JobState
 from datalad_slurm.slurm.notation import parse_number, parse_task_name
 from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, in_chunks, query
 
-__all__ = ["find_comments", "find_submitted_in", "parse", "parse_comments", "show"]
+__all__ = [
+    "find_comments",
+    "find_in_command",
+    "find_restarted",
+    "find_submitted_in",
+    "parse",
+    "parse_comments",
+    "show",
+]
 
 #: Without the job's name: that may hold line breaks, and so feign rows of other jobs.
 _FORMAT = "%i|%T|%V|%M|%r"
 _COMMENT_FORMAT = "%i|%k"
+_COMMAND_FORMAT = "%i|%o"
 _PLACE_FORMAT = "%i|%V|%Z"
+_RESTARTS_FORMAT = "ArrayJobID:20,RestartCnt:20"
 
 
 def show(
@@ -40,10 +50,37 @@ def show(
     return rows
 
 
-def find_comments(timeout: float = DEFAULT_TIMEOUT) -> dict[int, str]:
+def find_comments(cluster: str = "", timeout: float = DEFAULT_TIMEOUT) -> dict[int, str]:
     """Return the comments of all own jobs that slurmctld holds, by their ids."""
     argv = ["squeue", "--noheader", "--states=all", f"--format={_COMMENT_FORMAT}", "--me"]
-    return parse_comments(query(argv, timeout))
+    return parse_comments(query([*argv, *_cluster(cluster)], timeout))
+
+
+def find_restarted(
+    job_ids: Iterable[int], cluster: str = "", timeout: float = DEFAULT_TIMEOUT
+) -> set[int]:
+    """Return those of some jobs of which Slurm has started a run again.
+
+    Raises
+    ------
+    QueryFailedError
+        When slurmctld does not answer.
+    """
+    argv = ["squeue", "--noheader", "--states=all", f"--Format={_RESTARTS_FORMAT}"]
+    found: set[int] = set()
+    for ids in in_chunks(job_ids):
+        for line in query([*argv, f"--jobs={ids}", *_cluster(cluster)], timeout).split("\n"):
+            words = [parse_number(word) for word in line.split()]
+            if len(words) == 2 and words[0] is not None and words[1]:
+                found.add(words[0])
+    return found
+
+
+def find_in_command(text: str, cluster: str = "", timeout: float = DEFAULT_TIMEOUT) -> list[int]:
+    """Return the ids of own jobs whose script's path, or its arguments, hold a text."""
+    argv = ["squeue", "--noheader", "--states=all", f"--format={_COMMAND_FORMAT}", "--me"]
+    commands = parse_comments(query([*argv, *_cluster(cluster)], timeout))
+    return [job_id for job_id, command in commands.items() if text in command]
 
 
 def find_submitted_in(directory: str, since: int, timeout: float = DEFAULT_TIMEOUT) -> list[int]:

@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 #: Stored in the database as ``PRAGMA user_version``.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class PathBytes(TypeDecorator[str]):
@@ -75,14 +75,16 @@ class JobRow(Base):
 
 
 class ClaimRow(Base):
-    """A path, relative to the dataset's root, that no other open job may claim."""
+    """A path or glob, relative to the dataset's root, that no other open job may claim."""
 
     __tablename__ = "claims"
-    __table_args__ = (Index("claims_by_path", "path"), Index("claims_by_job", "job"))
+    __table_args__ = (Index("claims_by_start", "start"), Index("claims_by_job", "job"))
 
     id: Mapped[int] = mapped_column(primary_key=True)
     job: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     path: Mapped[str] = mapped_column(PathBytes)
+    #: what all that is claimed begins with, see `datalad_slurm.jobs.claims.beginning`
+    start: Mapped[str] = mapped_column(PathBytes)
 
 
 class SlurmJobRow(Base):

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.orm import Session
 
-from datalad_slurm.jobs.claims import ancestors, subtree_bounds
+from datalad_slurm.jobs.claims import beginning, bounds_of_prefix, collide, prefixes
 from datalad_slurm.jobs.errors import JobNotTrackedError, OutputConflictError
 from datalad_slurm.jobs.logs import LogName
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
@@ -51,7 +51,8 @@ class Tracker:
         ------
         OutputConflictError
             When an open job claims one of the outputs, something below it, or
-            something above it. Names the job and the path.
+            something above it, or a glob that may match such a path. Names the
+            job and the path or glob.
         """
         row = JobRow(
             token=job.token,
@@ -67,7 +68,9 @@ class Tracker:
             claimed_at=int(time.time()),
             claimed_by=process_to_row(current_process()),
             extra=dict(job.extra),
-            claims=[ClaimRow(path=path) for path in dict.fromkeys(job.outputs)],
+            claims=[
+                ClaimRow(path=path, start=beginning(path)) for path in dict.fromkeys(job.outputs)
+            ],
         )
         with self.database.transaction() as session:
             if check:
@@ -75,6 +78,17 @@ class Tracker:
             session.add(row)
             session.flush()
             return _load(session, JobRow.id == row.id)[0]
+
+    def refuse_conflicts(self, outputs: Iterable[str]) -> None:
+        """Make sure that no open job claims any of these outputs, as far as that lasts.
+
+        Raises
+        ------
+        OutputConflictError
+            As `claim` does.
+        """
+        with self.database.transaction() as session:
+            _refuse_conflicts(session, outputs)
 
     def note_submission(self, tracked_id: int, slurm_jobs: Sequence[SlurmJob]) -> None:
         """Note the jobs that Slurm took; those that are noted already are brought up to date."""
@@ -125,7 +139,10 @@ class Tracker:
         if job_ids is None:
             return jobs
         wanted = list(dict.fromkeys(job_ids))
-        by_id = {slurm.job_id: job for job in jobs for slurm in job.slurm_jobs}
+        by_id: defaultdict[int, list[TrackedJob]] = defaultdict(list)  # clusters may share ids
+        for job in jobs:
+            for slurm in job.slurm_jobs:
+                by_id[slurm.job_id].append(job)
         missing = [job_id for job_id in wanted if job_id not in by_id]
         if missing:
             names = ", ".join(map(str, missing))
@@ -133,7 +150,7 @@ class Tracker:
                 f"no open job {names} in this dataset; "
                 "`datalad slurm-finish --list-open-jobs` shows those there are"
             )
-        return list({by_id[job_id].id: by_id[job_id] for job_id in wanted}.values())
+        return list({job.id: job for job_id in wanted for job in by_id[job_id]}.values())
 
     @contextmanager
     def held(self) -> Iterator[list[TrackedJob]]:
@@ -159,26 +176,25 @@ def forget_rows(session: Session, tracked_ids: Iterable[int]) -> None:
 
 def _refuse_conflicts(session: Session, outputs: Iterable[str]) -> None:
     for output in outputs:
-        conditions: list[Any] = [ClaimRow.path.in_(list(ancestors(output)))]
-        bounds = subtree_bounds(output)
+        start = beginning(output)
+        conditions: list[Any] = [ClaimRow.start.in_(prefixes(start))]
+        bounds = bounds_of_prefix(start)
         if bounds is None:
-            conditions = [ClaimRow.id.is_not(None)]
+            conditions.append(ClaimRow.start >= start)
         else:
-            conditions.append(and_(ClaimRow.path >= bounds[0], ClaimRow.path < bounds[1]))
-        hit = session.execute(
-            select(ClaimRow.path, JobRow.id, JobRow.claimed_by)
-            .join(JobRow, JobRow.id == ClaimRow.job)
-            .where(or_(*conditions))
-            .limit(1)
-        ).first()
+            conditions.append(and_(ClaimRow.start >= bounds[0], ClaimRow.start < bounds[1]))
+        # without globs the first that is found this way collides
+        near = session.execute(select(ClaimRow.path, ClaimRow.job).where(or_(*conditions)))
+        hit = next((row for row in near if collide(output, row.path)), None)
+        near.close()
         if hit is None:
             continue
-        path, tracked_id, claimed_by = hit
+        path, tracked_id = hit
         (holder,) = _load(session, JobRow.id == tracked_id)
         who = (
             f"job {holder.job_id}"
             if holder.is_submitted
-            else f"a job that {process_from_row(claimed_by)} is submitting"
+            else f"a job that {holder.claimed_by} is submitting"
         )
         wanted = output or "."
         covers = "" if path == output else f", which claims '{path or '.'}'"

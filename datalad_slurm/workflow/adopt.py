@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 from datalad_slurm.dataset.paths import inside
-from datalad_slurm.jobs.errors import InvalidRequestError, JobNotTrackedError, QueryFailedError
+from datalad_slurm.jobs.errors import (
+    AccountingDisabledError,
+    InvalidRequestError,
+    JobNotTrackedError,
+    QueryFailedError,
+)
 from datalad_slurm.jobs.model import SlurmJob
-from datalad_slurm.slurm import sacct, scontrol
+from datalad_slurm.node.runner import submitted_as
+from datalad_slurm.slurm import sacct, scontrol, squeue
 from datalad_slurm.workflow.alt_dir import register
 from datalad_slurm.workflow.context import Context, Outcome
-from datalad_slurm.workflow.schedule import Request, claim_of, scheduled
+from datalad_slurm.workflow.endings import has_notes
+from datalad_slurm.workflow.placeholders import literal
+from datalad_slurm.workflow.request import Request, claim_of
+from datalad_slurm.workflow.schedule import scheduled
 from datalad_slurm.workflow.submissions import settle_claims
 
 __all__ = ["adopt_job"]
 
 #: Seconds in which the accounting hears of a job that slurmctld has.
 _ACCOUNTING_LAG = 15.0
+#: How sbatch begins the script that it makes of --wrap.
+_WRAPPED = "#!/bin/sh\n# This script was created by sbatch --wrap.\n"
 #: What a shell reads otherwise than as itself; spaces between words are lost in others.
 _NEEDS_QUOTES = re.compile(r"[^\w\s@%+=:,./-]")
 
@@ -56,11 +69,11 @@ def adopt_job(context: Context, job_id: int, request: Request) -> Iterator[Outco
         raise InvalidRequestError(f"job {job_id} is tracked already; `datalad slurm-finish -l`")
     timeout = context.settings.query_timeout
     job = _as_slurmctld_knows_it(job_id, timeout)
-    command, work_dir = _as_submitted(job_id, timeout, is_queued=job is not None)
+    command, work_dir, caveat = _as_submitted(job_id, timeout, is_queued=job is not None)
     if job is None:
         job = _as_accounted(job_id, timeout)
     work_dir = job.work_dir or work_dir
-    claim, _ = claim_of(context, replace(request, cmd=_literal(command)))
+    claim, _ = claim_of(context, replace(request, cmd=literal(command)))
     place = context.place_of(claim)
     pwd = inside(place, work_dir + "/.")
     if pwd is None:
@@ -70,24 +83,20 @@ def adopt_job(context: Context, job_id: int, request: Request) -> Iterator[Outco
             f"job {job_id} was submitted in {work_dir}, which is outside the {where} "
             f"{place.root}{hint}"
         )
-    outputs = tuple(os.path.relpath(path or ".", pwd or ".") for path in claim.outputs)
+    base = glob.escape(pwd) or "."
+    outputs = tuple(
+        os.path.relpath(output or ".", base) + "/" * output.endswith("/")
+        for output in claim.outputs
+    )
     claim = replace(claim, pwd=pwd or ".", declared_outputs=outputs)
+    token = squeue.find_comments(timeout=timeout).get(job_id, "")
+    if has_notes(context, token):
+        claim = replace(claim, token=token)  # lost with the database, but not its notes
     claim = context.tracker.claim(claim, check=request.check_outputs)
     if claim.alt_dir:
         register(context, claim)
     context.tracker.note_submission(claim.id, [job])
-    message = f"Slurm job {job_id} is tracked now"
-    if _NEEDS_QUOTES.search(command):
-        message += (
-            f"; Slurm keeps its command without quotes, as {command!r}, so it may not mean the "
-            "same when it is run again"
-        )
-    yield scheduled(claim, [job], message)
-
-
-def _literal(text: str) -> str:
-    """Return a text in which braces are no placeholders."""
-    return text.replace("{", "{{").replace("}", "}}")
+    yield scheduled(claim, [job], f"Slurm job {job_id} is tracked now{caveat}")
 
 
 def _as_slurmctld_knows_it(job_id: int, timeout: float) -> SlurmJob | None:
@@ -97,7 +106,47 @@ def _as_slurmctld_knows_it(job_id: int, timeout: float) -> SlurmJob | None:
         return None  # forgotten, unknown or not answering: the accounting decides
 
 
-def _as_submitted(job_id: int, timeout: float, *, is_queued: bool) -> tuple[str, str]:
+def _as_submitted(job_id: int, timeout: float, *, is_queued: bool) -> tuple[str, str, str]:
+    """Return command and directory of a submission, and what is to be said about them."""
+    if is_queued:
+        words = submitted_as(os.fsdecode(scontrol.batch_script(job_id, timeout=timeout)))
+        if words is not None:
+            return shlex.join(["sbatch", *words]), "", ""
+    try:
+        command, work_dir = _as_accounted_for(job_id, timeout, is_queued=is_queued)
+        caveat = ""
+    except AccountingDisabledError as exc:
+        if not is_queued:
+            raise QueryFailedError(
+                f"slurmctld does not know job {job_id} (any more), and {exc}"
+            ) from exc
+        command, work_dir = _as_slurmctld_keeps_it(job_id, timeout)
+        caveat = (
+            f"; it is taken to be {command!r}: where there is no accounting, Slurm may have "
+            "forgotten the options with which it was submitted"
+        )
+    if not caveat and _NEEDS_QUOTES.search(command):
+        caveat = (
+            f"; Slurm keeps its command without quotes, as {command!r}, so it may not mean the "
+            "same when it is run again"
+        )
+    return command, work_dir, caveat
+
+
+def _as_slurmctld_keeps_it(job_id: int, timeout: float) -> tuple[str, str]:
+    command, work_dir = scontrol.show_submission(job_id, timeout)
+    script = os.fsdecode(scontrol.batch_script(job_id, timeout=timeout))
+    if not command and script.startswith(_WRAPPED):
+        command = shlex.join(["sbatch", "--wrap", script.removeprefix(_WRAPPED).strip("\n")])
+    if not command:
+        raise InvalidRequestError(
+            f"Slurm has not kept how job {job_id} was submitted, as its script came from standard "
+            "input; so it cannot be tracked"
+        )
+    return command, work_dir
+
+
+def _as_accounted_for(job_id: int, timeout: float, *, is_queued: bool) -> tuple[str, str]:
     """Return submit line and directory; wait for the accounting if the job is known to exist."""
     deadline = time.monotonic() + (_ACCOUNTING_LAG if is_queued else 0)
     while True:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from datalad_slurm.dataset.mirror import Mirror
 from datalad_slurm.dataset.transfer import Stamp, copy_file, copy_link, has_same_stamp, stamp
-from datalad_slurm.jobs.claims import ancestors, is_below
+from datalad_slurm.jobs.claims import ancestors, covers, is_glob, top_of
 from datalad_slurm.jobs.errors import InvalidRequestError, TransferError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.sbatch_options import chdir, log_directories
@@ -130,7 +130,8 @@ def place(
                 if path in missing or not os.path.lexists(note.path(path))
             }
             note.made = [path for path in mirror.all_directories() if not note.path(path).is_dir()]
-            note.were_there = [path for path in claim.outputs if note.path(path).is_dir()]
+            tops = dict.fromkeys(map(top_of, claim.outputs))
+            note.were_there = [path for path in tops if note.path(path).is_dir()]
             take(context, claim.alt_dir)
             write_note(context, note)
         _warn_of_left_overs(note, claim, mirror)
@@ -151,7 +152,8 @@ def register(context: Context, claim: TrackedJob) -> None:
     context.tracker.note_extra(claim.id, {INPUTS: []})
     with context.tracker.held():
         take(context, claim.alt_dir)
-        write_note(context, Note(claim.token, claim.alt_dir, were_there=[*claim.outputs]))
+        there = [*map(top_of, claim.outputs)]
+        write_note(context, Note(claim.token, claim.alt_dir, were_there=there))
 
 
 def _known(path: Path) -> Stamp:
@@ -171,8 +173,9 @@ def _mirror(
     mirror = Mirror(root)
     mirror.add_directory(_relative(context, claim, ".") or "")
     for output in claim.outputs:
-        mirror.add_directory(output.rpartition("/")[0])
-        mirror.add_way(output)
+        top = top_of(output)
+        mirror.add_directory(top if is_glob(output) else top.rpartition("/")[0])
+        mirror.add_way(top)
     for typed in claim.declared_outputs:
         path = _relative(context, claim, typed)
         if path is not None:
@@ -249,9 +252,13 @@ def _refuse_mixing(
 ) -> None:
     """Refuse inputs that would change files of jobs that are open in the same directory."""
     outputs = {output: job for job in others for output in job.outputs}
+    globs = [output for output in outputs if is_glob(output)]
+    outputs |= {top_of(output): job for output, job in outputs.items() if output not in globs}
     inputs = {path: job for job in others for path in job.extra.get(INPUTS, ())}
     for path in mirror.files:
         writer = next((outputs[above] for above in ancestors(path) if above in outputs), None)
+        if writer is None:
+            writer = next((outputs[each] for each in globs if covers(each, path)), None)
         if writer is not None:
             raise InvalidRequestError(
                 f"input '{path}' is an output of job {writer.label}, which is open in "
@@ -268,11 +275,11 @@ def _refuse_mixing(
 
 def _warn_of_left_overs(note: Note, claim: TrackedJob, mirror: Mirror) -> None:
     for output in claim.outputs:
-        here = note.path(output)
-        if not output or not os.path.lexists(here):
+        here = note.path(top_of(output))
+        if is_glob(output) or not output or not os.path.lexists(here):
             continue
         has_files = not _is_directory(here) or any(files for _, _, files in os.walk(here))
-        if has_files and not any(is_below(path, output) for path in mirror.files):
+        if has_files and not any(covers(output, path) for path in mirror.files):
             lgr.warning("%s is there already; it will be taken for the job's own output", here)
 
 

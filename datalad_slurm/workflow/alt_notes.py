@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from datalad_slurm.dataset.transfer import Stamp, stamp
-from datalad_slurm.jobs.claims import ancestors, is_below
+from datalad_slurm.jobs.claims import ancestors, is_below, top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.workflow.context import Context, lgr
@@ -237,7 +237,7 @@ def _clean(note: Note, others: list[TrackedJob]) -> bool:
     if any(INPUTS not in job.extra for job in others):
         return False  # one is being prepared, and what it needs is not known yet
     shutil.rmtree(note.parts(), ignore_errors=True)
-    needed = {path for job in others for path in (*job.outputs, *job.extra[INPUTS])}
+    needed = {path for job in others for path in (*map(top_of, job.outputs), *job.extra[INPUTS])}
     kept = False
     for path, known in {**note.placed, **(note.brought or {})}.items():
         if not needed.isdisjoint(ancestors(path)):

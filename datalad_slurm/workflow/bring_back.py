@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datalad_slurm.dataset.paths import inside, walk
+from datalad_slurm.dataset.paths import matches, walk
 from datalad_slurm.dataset.transfer import (
     Stamp,
     copy_file,
@@ -17,7 +17,7 @@ from datalad_slurm.dataset.transfer import (
     same_content,
     stamp,
 )
-from datalad_slurm.jobs.claims import is_below
+from datalad_slurm.jobs.claims import covers, is_glob, top_of
 from datalad_slurm.jobs.errors import TransferError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.workflow.alt_notes import (
@@ -29,7 +29,7 @@ from datalad_slurm.workflow.alt_notes import (
     release,
     write_note,
 )
-from datalad_slurm.workflow.collect import find_logs
+from datalad_slurm.workflow.collect import find_logs, leads_elsewhere
 from datalad_slurm.workflow.context import Context, lgr
 
 __all__ = ["Brought", "bring_back", "inputs_in", "leave"]
@@ -79,7 +79,9 @@ def bring_back(
         When something cannot be copied; the dataset may hold some of the rest.
     """
     _check_is_there(job)
-    note = read_note(context, job.token) or Note(job.token, job.alt_dir, were_there=[*job.outputs])
+    note = read_note(context, job.token) or Note(
+        job.token, job.alt_dir, were_there=[*map(top_of, job.outputs)]
+    )
     brought = Brought()
     try:
         logs, _ = find_logs(context, job, status)
@@ -99,7 +101,8 @@ def bring_back(
     except OSError as exc:
         raise TransferError(f"{exc.filename} cannot be brought back: {exc.strerror}") from exc
     note.brought = brought.files
-    note.outputs = [output for output in job.outputs if output not in note.were_there]
+    tops = dict.fromkeys(map(top_of, job.outputs))
+    note.outputs = [top for top in tops if top not in note.were_there]
     write_note(context, note)
     return brought
 
@@ -125,11 +128,12 @@ def inputs_in(context: Context, directory: str) -> dict[str, set[Stamp]]:
 def _outputs(context: Context, job: TrackedJob, brought: Brought) -> Iterator[str]:
     place = context.place_of(job)
     for output in job.outputs:
-        if inside(place, str(place.root / output)) != output:
-            brought.left.append(str(place.root / output))  # a link above leads elsewhere
+        if leads_elsewhere(place, output):
+            brought.left.append(str(place.root / top_of(output)))
             continue
         is_missing = True
-        for path, is_committable in walk(place, output):
+        found = sorted(matches(place, output))
+        for path, is_committable in (entry for top in found for entry in walk(place, top)):
             if path.partition("/")[0] == MARKER:
                 continue
             is_missing = False
@@ -138,7 +142,7 @@ def _outputs(context: Context, job: TrackedJob, brought: Brought) -> Iterator[st
             else:
                 brought.left.append(str(place.root / path))
         if is_missing:
-            brought.missing.append(output)
+            brought.missing.append(output if is_glob(output) else top_of(output))
 
 
 def _make_way(context: Context, path: str) -> None:
@@ -194,7 +198,7 @@ def _link_text(note: Note, path: str, text: str) -> str:
 
 def _remove_what_the_job_removed(context: Context, job: TrackedJob, note: Note) -> None:
     for path, known in note.files.items():
-        is_output = any(is_below(path, output) for output in job.outputs)
+        is_output = any(covers(output, path) for output in job.outputs)
         if not is_output or os.path.lexists(note.path(path)):
             continue
         target = context.repo.root / path

@@ -6,19 +6,30 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from datalad_slurm.dataset.paths import foreign_repository, inside, walk
+from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.paths import foreign_repository, inside, matches, walk
 from datalad_slurm.dataset.subdatasets import Hierarchy
+from datalad_slurm.jobs.claims import is_glob, top_of
 from datalad_slurm.jobs.facts import job_facts, task_rows
+from datalad_slurm.jobs.inputs import InputReport
 from datalad_slurm.jobs.logs import candidates, names_for
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.workflow.context import Context, lgr
 
-__all__ = ["Findings", "await_outputs", "collect", "find_logs", "logs_of", "write_facts"]
+__all__ = [
+    "Findings",
+    "await_outputs",
+    "collect",
+    "find_logs",
+    "leads_elsewhere",
+    "logs_of",
+    "write_facts",
+]
 
 
 @dataclass(frozen=True)
@@ -27,11 +38,13 @@ class Findings:
 
     job: TrackedJob
     status: JobStatus
+    #: declared outputs, with globs expanded
+    outputs: tuple[str, ...]
     #: files and links at and below the declared outputs
     files: tuple[str, ...]
     #: log files and the file of facts
     slurm_files: tuple[str, ...]
-    #: declared outputs at which there is nothing
+    #: declared outputs at which there is nothing, and globs that match nothing
     missing: tuple[str, ...]
     #: nested repositories, named pipes and the like, below declared outputs
     not_committable: tuple[str, ...]
@@ -39,6 +52,8 @@ class Findings:
     logs_elsewhere: tuple[str, ...]
     #: logs of other jobs that are still open, by path, with the id of that job
     logs_of_others: Mapping[str, int]
+    #: what is known of its inputs and scripts
+    inputs: InputReport = field(default_factory=InputReport)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -51,15 +66,16 @@ class Findings:
         slurm = job_facts(job, self.status)
         if self.logs_elsewhere:
             slurm["logs_elsewhere"] = list(self.logs_elsewhere)
+        slurm |= self.inputs.to_json()
         return RunRecord(
             cmd=job.cmd,
             dsid=job.dsid,
             slurm_job_id=job.job_id,
             pwd=job.pwd,
-            inputs=job.inputs,
-            extra_inputs=job.extra_inputs,
+            inputs=tuple(job.extra.get("expanded_inputs", job.inputs)),
+            extra_inputs=tuple(job.extra.get("expanded_extra_inputs", job.extra_inputs)),
             outputs=tuple(
-                dict.fromkeys([*(path or "." for path in job.outputs), *self.slurm_files])
+                dict.fromkeys([*(path or "." for path in self.outputs), *self.slurm_files])
             ),
             slurm_outputs=self.slurm_files,
             chain=job.chain,
@@ -77,14 +93,23 @@ def await_outputs(context: Context, jobs: Sequence[tuple[TrackedJob, JobStatus]]
     patience = context.settings.latency_wait
     recently = time.time() - 60
     waited_for = [
-        context.place_of(job).root / output
+        (context.place_of(job), output)
         for job, status in jobs
         if any(not task.facts or (task.facts.ended or 0) > recently for task in status.tasks)
         for output in job.outputs
     ]
     deadline = time.monotonic() + patience
-    while any(not os.path.lexists(path) for path in waited_for) and time.monotonic() < deadline:
+    while waited_for := [each for each in waited_for if not _is_there(context, *each)]:
+        if time.monotonic() >= deadline:
+            break
         time.sleep(0.25)
+
+
+def _is_there(context: Context, place: Repo, output: str) -> bool:
+    try:
+        return any(True for _ in matches(place, output, context.hierarchy.is_subdataset))
+    except OSError:
+        return True  # whatever there is, it is looked at when it is collected
 
 
 def collect(
@@ -104,23 +129,31 @@ def collect(
         Logs of other open jobs, by path: those may still be written.
     """
     repo = context.repo
+    outputs: dict[str, None] = {}
     files: dict[str, None] = {}
     odd: dict[str, None] = {}
     missing: list[str] = []
     for output in job.outputs:
-        if inside(repo, str(repo.root / output)) != output:
-            odd[output] = None  # a directory above it has become a link to elsewhere
+        top = top_of(output)
+        if not is_glob(output):
+            outputs[top] = None
+        if leads_elsewhere(repo, output):
+            odd[top] = None
             continue
-        found = list(walk(repo, output, context.hierarchy.is_subdataset))
-        if not found:
-            missing.append(output)
-        for path, is_committable in found:
+        tops = sorted(matches(repo, output, context.hierarchy.is_subdataset))
+        found = {path: list(walk(repo, path, context.hierarchy.is_subdataset)) for path in tops}
+        outputs.update(dict.fromkeys(path for path in found if path not in others))
+        below = [entry for entries in found.values() for entry in entries]
+        if not below:
+            missing.append(output if is_glob(output) else top)
+        for path, is_committable in below:
             (files if is_committable else odd)[path] = None
     logs, elsewhere = find_logs(context, job, status)
     foreign = {path: others[path] for path in (*files, *logs) if path in others}
     return Findings(
         job,
         status,
+        outputs=tuple(outputs),
         files=tuple(path for path in files if path not in foreign),
         slurm_files=tuple(path for path in logs if path not in foreign),
         missing=tuple(missing),
@@ -128,6 +161,15 @@ def collect(
         logs_elsewhere=tuple(elsewhere),
         logs_of_others=foreign,
     )
+
+
+def leads_elsewhere(repo: Repo, output: str) -> bool:
+    """Return whether a directory above what was declared has become a link."""
+    top = top_of(output)
+    where = repo.root / top
+    if is_glob(output):  # what can match is below it
+        return os.path.realpath(where) != str(where)
+    return inside(repo, str(where)) != top
 
 
 def logs_of(

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datalad_slurm.dataset.paths import inside
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.workflow.context import Context
-from datalad_slurm.workflow.schedule import Request
+from datalad_slurm.workflow.request import Request
 
 __all__ = ["in_container"]
 

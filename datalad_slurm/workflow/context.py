@@ -46,6 +46,8 @@ class Settings:
     latency_wait: float = 5.0
     #: finish although another process claims to be at it
     take_over: bool = False
+    #: whether jobs note how they end: "always", "never", or "auto", without accounting
+    exit_marker: str = "auto"
     #: ``datalad.run.record-sidecar``: whether records get files of their own
     record_sidecar: bool | None = None
     #: ``datalad.run.record-directory``: where those lie, relative to the root
@@ -79,6 +81,12 @@ class Settings:
             value = config.get(name)
             return None if value is None else str(value).lower() in ("1", "true", "yes", "on")
 
+        exit_marker = str(config.get("datalad.slurm.exit-marker") or cls.exit_marker)
+        if exit_marker not in ("auto", "always", "never"):
+            raise InvalidRequestError(
+                "configuration datalad.slurm.exit-marker must be auto, always or never, not "
+                f"{exit_marker!r}"
+            )
         record_directory = config.get("datalad.run.record-directory") or cls.record_directory
         if not is_inside(record_directory):
             raise InvalidRequestError(
@@ -91,6 +99,7 @@ class Settings:
             finish_timeout=seconds("finish-timeout", cls.finish_timeout),
             latency_wait=seconds("latency-wait", cls.latency_wait),
             take_over=flag("datalad.slurm.take-over") is True,
+            exit_marker=exit_marker,
             record_sidecar=flag("datalad.run.record-sidecar"),
             record_directory=record_directory,
         )

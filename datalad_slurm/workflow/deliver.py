@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from datalad_slurm.dataset.files import is_committed
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.publish import read_head
 from datalad_slurm.dataset.sidecar import place_record
-from datalad_slurm.dataset.stage import Change, Form, Staging, is_committed, stage
+from datalad_slurm.dataset.stage import Change, Form, Staging, stage
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.errors import TransferError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.plan import Shape
 from datalad_slurm.jobs.record import render_message
 from datalad_slurm.workflow.bring_back import Brought, bring_back, inputs_in
+from datalad_slurm.workflow.changes import InputCheck
 from datalad_slurm.workflow.collect import Findings, await_outputs, collect, write_facts
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.levels import Parcel
@@ -56,6 +58,7 @@ def deliver(
     if not jobs:
         return
     await_outputs(context, jobs)
+    check = InputCheck(context, [job for job, _ in jobs])
     inputs = {
         directory: inputs_in(context, directory) for directory in {job.alt_dir for job, _ in jobs}
     }
@@ -65,7 +68,7 @@ def deliver(
             brought = Brought()
             if job.alt_dir:
                 brought = bring_back(context, job, status, others, inputs[job.alt_dir])
-            findings = write_facts(context, collect(context, job, status, others))
+            findings = check.of(write_facts(context, collect(context, job, status, others)))
             missing = dict.fromkeys((*findings.missing, *brought.missing))
             findings = replace(findings, missing=tuple(missing))
             record, sidecar = place_record(
@@ -197,9 +200,10 @@ def _delivered(parcel: Parcel, commit: str, branch: str) -> Iterator[Outcome]:
         more = {"key": change.key} if change.key else {}
         rank = {"rank": number, "of": len(added)}
         yield Outcome("add", "ok", path=path, type="file", details=details | more | rank)
-    state = {"slurm_state": findings.status.word}
-    where = f"on branch {branch}" if branch else ""
-    yield Outcome("save", "ok", where, type="dataset", details=details | state)
+    state = {"slurm_state": findings.status.word, **findings.inputs.details()}
+    said = [f"on branch {branch}"] if branch else []
+    said += filter(None, [findings.inputs.message()])
+    yield Outcome("save", "ok", "; ".join(said), type="dataset", details=details | state)
     problems = dict.fromkeys(
         findings.missing, f"job {label} declared this output, but there is nothing"
     ) | dict.fromkeys(

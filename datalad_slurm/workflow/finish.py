@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from datalad_slurm.dataset.commits import check_identity
-from datalad_slurm.jobs.model import JobStatus, TrackedJob
+from datalad_slurm.jobs.model import JobStatus, TaskStatus, TrackedJob
 from datalad_slurm.jobs.plan import Action, FailedJobs, Shape, decide
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.workflow.alt_notes import clean_up
@@ -14,6 +15,7 @@ from datalad_slurm.workflow.bring_back import leave
 from datalad_slurm.workflow.collect import logs_of
 from datalad_slurm.workflow.context import Context, Outcome, lgr
 from datalad_slurm.workflow.deliver import deliver
+from datalad_slurm.workflow.endings import tidy_endings
 from datalad_slurm.workflow.observe import describe_submitted, observe
 from datalad_slurm.workflow.recovery import settle_publications
 from datalad_slurm.workflow.submissions import settle_claims
@@ -67,6 +69,7 @@ def finish(
         settle_publications(context)
         settle_claims(context)
         clean_up(context)
+        tidy_endings(context)
         jobs = _described(context, context.tracker.open_jobs(job_ids))
         if not jobs:
             yield Outcome("finish", "notneeded", "there are no open jobs")
@@ -87,6 +90,7 @@ def finish(
         leave(context, closed)
         context.tracker.forget(job.id for job in closed)
         clean_up(context)
+        tidy_endings(context)
         for job in jobs:
             if plan[job.id] is not Action.COMMIT:
                 yield _explain(job, statuses[job.id], plan[job.id])
@@ -103,6 +107,17 @@ def _described(context: Context, jobs: list[TrackedJob]) -> list[TrackedJob]:
     return [job for job in context.tracker.open_jobs() if job.id in chosen]
 
 
+def _unexplained(task: TaskStatus) -> str:
+    """Return what is known of a task that is over without anybody knowing how."""
+    if not task.is_unexplained or task.facts is None:
+        return ""
+    begun = datetime.fromtimestamp(task.facts.started or 0).astimezone()
+    return (
+        f"; {task.task} began on {task.facts.nodes} at {begun:%Y-%m-%d %H:%M:%S} and noted no "
+        "ending, as when it is killed by kill -9, for its memory, or with its node"
+    )
+
+
 def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
     details = {"slurm_job_id": job.job_id, "slurm_state": status.word}
     states = f"Statuses: {status.describe()}"
@@ -117,6 +132,7 @@ def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
             details=details,
         )
     message = f"Slurm job(s) for job {job.label} are not complete. {states}"
+    message += "".join(map(_unexplained, status.tasks))
     if action is Action.REFUSE:
         finish_it = f"datalad slurm-finish {job.label}"
         outputs = " ".join(f"-o {shlex.quote(path)}" for path in job.declared_outputs)

@@ -11,7 +11,7 @@ from datalad_slurm.dataset.index import not_checked_out
 from datalad_slurm.dataset.publish import Head, read_head
 from datalad_slurm.dataset.stage import Change
 from datalad_slurm.dataset.tree import TreeReader
-from datalad_slurm.jobs.claims import is_below
+from datalad_slurm.jobs.claims import top_of
 from datalad_slurm.jobs.plan import Shape
 from datalad_slurm.workflow.collect import Findings
 from datalad_slurm.workflow.context import Context
@@ -119,7 +119,7 @@ def _names(context: Context, parcels: Sequence[Parcel]) -> list[str]:
     for parcel in parcels:
         touched = {*parcel.changes, *parcel.findings.job.extra.get(COMMITTED_IN, ())}
         for output in parcel.findings.job.outputs:
-            touched.update(context.hierarchy.around(output))
+            touched.update(context.hierarchy.around(top_of(output)))
         for name in touched:
             while name and name not in names and context.hierarchy.is_here(name):
                 names.add(name)
@@ -151,12 +151,7 @@ def _gone(context: Context, name: str, parcels: Sequence[Parcel], base: str) -> 
             job = parcel.findings.job
             # links that scheduling removed, and the job has not written, were not taken away
             kept = {*parcel.findings.paths, *job.extra.get("removed_outputs", ())}
-            below = (
-                path
-                for output in job.outputs
-                if (top := _within(name, output)) is not None
-                for path in tree.files_below(top)
-            )
+            below = (path for output in job.outputs for path in tree.files_claimed(output, name))
             gone.append(
                 [
                     path
@@ -168,15 +163,6 @@ def _gone(context: Context, name: str, parcels: Sequence[Parcel], base: str) -> 
             )
     left_out = not_checked_out(repo, [path for paths in gone for path in paths])
     return [[path for path in paths if path not in left_out] for paths in gone]
-
-
-def _within(name: str, output: str) -> str | None:
-    """Return what an output is to a subdataset: a path in it, all of it (empty), or None."""
-    if not name or output == name:
-        return output if not name else ""
-    if is_below(output, name):
-        return output[len(name) + 1 :]
-    return "" if is_below(name, output) else None
 
 
 def _is_gone(context: Context, path: str) -> bool:

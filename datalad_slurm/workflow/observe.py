@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from datalad_slurm.jobs.errors import QueryFailedError
+from datalad_slurm.jobs.errors import AccountingDisabledError, QueryFailedError
 from datalad_slurm.jobs.model import (
     AccountingRow,
     Answer,
@@ -20,6 +20,8 @@ from datalad_slurm.jobs.model import (
 from datalad_slurm.jobs.status import Observation, combine, resolve
 from datalad_slurm.slurm import sacct, scontrol, squeue
 from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.endings import noted_endings
+from datalad_slurm.workflow.namesakes import without_namesakes
 
 __all__ = ["describe_submitted", "observe"]
 
@@ -55,14 +57,20 @@ def observe(
     if for_record:
         for cluster, slurm_jobs in by_cluster.items():
             seen[cluster] = _await_accounting(context, cluster, slurm_jobs, seen[cluster])
-    rows = {cluster: _by_job(observation) for cluster, observation in seen.items()}
-    return {
-        job.id: combine(
-            resolve(slurm_job, rows[slurm_job.cluster](slurm_job.job_id))
-            for slurm_job in job.slurm_jobs
-        )
-        for job in jobs
+    held = {
+        row.task
+        for observation in seen.values()
+        for row in observation.queue
+        if not (for_record and row.state.has_ended)
     }
+    noted = noted_endings(context, jobs, held)
+    rows = {cluster: _by_job(observation) for cluster, observation in seen.items()}
+
+    def status(job: SlurmJob) -> JobStatus:
+        observation = rows[job.cluster](job.job_id)
+        return resolve(job, replace(observation, endings=noted.get(job.job_id, {})))
+
+    return {job.id: combine(map(status, job.slurm_jobs)) for job in jobs}
 
 
 def _by_job(seen: Observation) -> Callable[[int], Observation]:
@@ -93,9 +101,12 @@ def _look(
         seen = replace(seen, queue_failure=str(exc))
     try:
         rows = sacct.show(ids, cluster, since, with_steps=with_steps, timeout=timeout)
-        return replace(seen, accounting=rows)
+        seen = replace(seen, accounting=rows)
+    except AccountingDisabledError:
+        seen = replace(seen, has_accounting=False)
     except QueryFailedError as exc:
-        return replace(seen, accounting_failure=str(exc))
+        seen = replace(seen, accounting_failure=str(exc))
+    return without_namesakes(slurm_jobs, cluster, seen, timeout)
 
 
 def _await_accounting(
@@ -104,7 +115,7 @@ def _await_accounting(
     """Ask the accounting again as long as it lags behind an ending slurmctld knows of."""
     deadline = time.monotonic() + _ACCOUNTING_LAG
     pause = 0.25
-    while not seen.accounting_failure and time.monotonic() < deadline:
+    while seen.has_accounting and not seen.accounting_failure and time.monotonic() < deadline:
         select = _by_job(seen)
         lagging = [
             job
@@ -122,7 +133,7 @@ def _await_accounting(
             [*(row for row in seen.accounting if row.task.job_id not in again), *later.accounting],
             later.queue_failure,
             later.accounting_failure,
-            later.time,
+            time=later.time,
         )
     return seen
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from tempfile import gettempdir, mkdtemp
 from typing import Any
 
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.workflow.context import Outcome
 
-__all__ = ["Placeholders"]
+__all__ = ["Placeholders", "literal"]
 
 _PREFIX = "datalad.run.substitutions."
+
+
+def literal(text: str) -> str:
+    """Return a text in which braces are no placeholders."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 class Placeholders:
@@ -87,9 +95,34 @@ class Placeholders:
         self._expanded(cmd, tmpdir="")
         return lambda: self._expanded(cmd, tmpdir=None)
 
-    def _expanded(self, cmd: str, tmpdir: str | None) -> str:
-        from tempfile import mkdtemp
+    def preview(self, cmd: str) -> str:
+        """Return a command as it would be run now; a {tmpdir} is named, not made.
 
+        Raises
+        ------
+        InvalidRequestError
+            When the command has a placeholder that is unknown.
+        """
+        if not any(brace in cmd for brace in "{}"):
+            return cmd
+        return self._expanded(cmd, tmpdir=f"{gettempdir()}/datalad-run-XXXXXXXX")
+
+    def expand(self, paths: Sequence[str]) -> list[str]:
+        """Return inputs or outputs with globs replaced by what they match now."""
+        if not any(map(glob.has_magic, paths)):
+            return list(paths)
+        from datalad.support.globbedpaths import GlobbedPaths
+
+        return list(GlobbedPaths(paths, pwd=str(self._cwd)).expand())
+
+    def expand_for_record(self, paths: Sequence[str]) -> list[str]:
+        """Return paths with globs replaced, such that as globs they match themselves only."""
+        return [
+            glob.escape(path) if os.path.lexists(self._cwd / path) else path
+            for path in self.expand(paths)
+        ]
+
+    def _expanded(self, cmd: str, tmpdir: str | None) -> str:
         from datalad.core.local.run import format_command
         from datalad.support.globbedpaths import GlobbedPaths
 
@@ -112,8 +145,17 @@ class Placeholders:
             raise InvalidRequestError(_unknown("the command", exc)) from exc
         return str(expanded)
 
-    def fetch_inputs(self, extra_inputs: Sequence[str]) -> Iterator[Outcome]:
+    def fetch_inputs(
+        self, extra_inputs: Sequence[str], jobs: int | str | None = None
+    ) -> Iterator[Outcome]:
         """Retrieve the content of inputs, and yield what came of each.
+
+        Parameters
+        ----------
+        extra_inputs : sequence of str
+            Further inputs, which no placeholder stands for.
+        jobs : int or "auto", optional
+            How many downloads may run at a time.
 
         Raises
         ------
@@ -123,6 +165,7 @@ class Placeholders:
         if not self.inputs and not extra_inputs:
             return
         from datalad.core.local.run import prepare_inputs
+        from datalad.support.exceptions import FileNotInRepositoryError
         from datalad.support.globbedpaths import GlobbedPaths
         from datalad.utils import chpwd
 
@@ -130,8 +173,13 @@ class Placeholders:
             GlobbedPaths(list(paths), pwd=str(self._cwd)) for paths in (self.inputs, extra_inputs)
         )
         # datalad resolves these paths against the working directory
-        with chpwd(self._cwd):
-            results = list(prepare_inputs(self._dataset.path, inputs, extra))
+        try:
+            with chpwd(self._cwd):
+                results = list(prepare_inputs(self._dataset.path, inputs, extra, jobs=jobs))
+        except FileNotInRepositoryError as exc:
+            raise InvalidRequestError(
+                f"an input lies outside the dataset, behind a link: {exc.filename}"
+            ) from exc
         for result in results:
             message = result.get("message") or ""
             text = message[0] % message[1:] if isinstance(message, tuple) else str(message)

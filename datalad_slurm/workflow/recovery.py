@@ -88,7 +88,7 @@ def _commits_of(repo: Repo, publication: Publication, job_ids: Mapping[int, int]
 
 def _has_all(repo: Repo, branch: str, base: str, tip: str) -> bool:
     """Return whether a branch has something at each path that the commits up to `tip` wrote."""
-    if repo.ask("rev-parse", "--verify", "-q", f"{tip}^{{commit}}") is None:
+    if not repo.has_commit(tip):
         return False
     with TreeReader(repo, branch) as tree:
         return all(

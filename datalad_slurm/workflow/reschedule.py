@@ -1,143 +1,168 @@
-"""Run a recorded job again."""
+"""Run recorded jobs again, or show them first."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from datalad_slurm.dataset.sidecar import read_sidecar
-from datalad_slurm.jobs.claims import is_below
-from datalad_slurm.jobs.errors import InvalidRequestError, RecordError
-from datalad_slurm.jobs.record import RunRecord, Sidecar, parse_message, parse_record
+from datalad_slurm.dataset.history import resolve
+from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.jobs.script import Entry, render_script
 from datalad_slurm.workflow.context import Context, Outcome
-from datalad_slurm.workflow.schedule import Request, schedule
+from datalad_slurm.workflow.history import Recorded, Selection
+from datalad_slurm.workflow.preview import preview
+from datalad_slurm.workflow.replay import Options, Run, Skip, naming, plan
+from datalad_slurm.workflow.schedule import schedule
+from datalad_slurm.workflow.submissions import settle_claims
 
-__all__ = ["reschedule"]
+__all__ = ["REPORT_ACTION", "SCRIPT_ACTION", "report", "reschedule", "write_script"]
+
+_ACTION = "slurm-reschedule"
+REPORT_ACTION = "slurm-reschedule [report]"
+SCRIPT_ACTION = "slurm-reschedule [script]"
 
 
-def reschedule(
-    context: Context,
-    revision: str = "HEAD",
-    message: str = "",
-    assume_ready: str = "",
-    alt_dir: str = "",
-) -> Iterator[Outcome]:
-    """Submit the command of a commit's record again, against the present tree.
+def reschedule(context: Context, selection: Selection, options: Options) -> Iterator[Outcome]:
+    """Submit the commands of records again, against the present tree.
+
+    All of them are validated before the first is submitted.
+
+    Raises
+    ------
+    InvalidRequestError
+        When there is no such commit, or a job cannot be run here; when this is
+        so for one of several, none is submitted.
+    RecordError
+        When a commit holds no usable record; the same holds.
+    SubmissionError, QueryFailedError
+        When a submission fails; those before it stand.
+    """
+    steps = plan(context, selection, options)
+    runs = [step for step in steps if isinstance(step, Run)]
+    settle_claims(context)
+    for run in runs:
+        with naming(run.found.commit.id, selection):
+            context.tracker.refuse_conflicts(run.claim.outputs)
+    for step in steps:
+        commit = step.found.commit.id
+        if isinstance(step, Skip):
+            said = f"commit {commit[:10]} is left out: {step.reason}"
+            yield Outcome(_ACTION, "notneeded", said, type="dataset", details={"commit": commit})
+            continue
+        with naming(commit, selection):
+            yield from _submit(context, step)
+    yield from _nothing_to_do(selection, runs)
+
+
+def _submit(context: Context, run: Run) -> Iterator[Outcome]:
+    for outcome in schedule(context, run.request):
+        is_job = outcome.action == "slurm-schedule"
+        details = {"rescheduled_from": run.found.commit.id} if is_job else {}
+        yield replace(
+            outcome,
+            action=_ACTION if is_job else outcome.action,
+            details={**outcome.details, **details},
+        )
+
+
+def report(context: Context, selection: Selection) -> Iterator[Outcome]:
+    """Say of each commit with a record what `reschedule` would do; nothing is submitted.
+
+    The details have the keys of those of `datalad rerun --report`.
+
+    Raises
+    ------
+    InvalidRequestError, RecordError
+        When `reschedule` would refuse all of it.
+    """
+    steps = plan(context, selection, Options())
+    for step in steps:
+        details = _told(step.found)
+        if isinstance(step, Run):
+            details |= {"rerun_action": "run", **preview(step.claim, step.placeholders)}
+            yield Outcome(REPORT_ACTION, "ok", type="dataset", details=details)
+        else:
+            details |= {"rerun_action": "skip"}
+            yield Outcome(REPORT_ACTION, "notneeded", step.reason, type="dataset", details=details)
+    yield from _nothing_to_do(selection, [step for step in steps if isinstance(step, Run)])
+
+
+def _told(found: Recorded) -> dict[str, Any]:
+    commit, record = found.commit, found.record
+    told: dict[str, Any] = {
+        "commit": commit.id,
+        "parents": list(commit.parents),
+        "author": commit.author,
+        "date": commit.date,
+        "subject": commit.message.partition("\n")[0],
+    }
+    if record is not None:
+        told |= {
+            "run_message": found.words,
+            "run_info": record.content(),
+            "slurm_job_id": record.slurm_job_id,
+            "slurm_state": found.ending,
+        }
+    return told
+
+
+def write_script(context: Context, selection: Selection, target: str) -> Iterator[Outcome]:
+    """Write the commands of records to a shell script; nothing is submitted.
 
     Parameters
     ----------
     context : Context
         The dataset.
-    revision : str
-        Names the commit.
-    message : str
-        For the new commit.
-    assume_ready, alt_dir : str
-        As for `schedule`; that the recorded job ran in an alternative directory
-        does not matter.
+    selection : Selection
+        The commits.
+    target : str
+        Path of the file; ``-`` for a script that is in the outcome only.
 
     Raises
     ------
-    InvalidRequestError
-        When there is no such commit, or its record is of another dataset.
-    RecordError
-        When the commit holds no usable record.
+    InvalidRequestError, RecordError
+        When `reschedule` would refuse all of it, or the file cannot be written.
     """
-    commit, record = _read(context, revision)
-    if record.dsid and context.dsid and record.dsid != context.dsid:
-        raise InvalidRequestError(
-            f"the record in commit {commit[:10]} is that of another dataset ({record.dsid}); "
-            "run it again there"
-        )
-    cwd = context.repo.root / record.pwd
-    request = Request(
-        cmd=record.cmd,
-        cwd=cwd,
-        outputs=_outputs(record),
-        inputs=_literal(record.inputs),
-        extra_inputs=record.extra_inputs,
-        message=message,
-        chain=(*record.chain, commit),
-        overwrites=(*_files_made(context, commit, record), *_logs_of_fixed_name(record)),
-        assume_ready=assume_ready,
-        alt_dir=alt_dir,
+    steps = plan(context, selection, Options())
+    nothing = list(_nothing_to_do(selection, [step for step in steps if isinstance(step, Run)]))
+    if nothing:
+        yield from nothing
+        return
+    made_by = ["datalad", "slurm-reschedule", f"--script={target}"]
+    if selection.since is not None:
+        made_by.append(f"--since={selection.since}")
+    if selection.with_failed_jobs:
+        made_by.append("--with-failed-jobs")
+    made_by.append(resolve(context.repo, selection.revision))
+    text = render_script(
+        str(context.repo.root), context.dsid, made_by, [_entry(step) for step in steps]
     )
-    if not cwd.is_dir():
-        raise InvalidRequestError(
-            f"the job ran in the directory '{record.pwd}', which is not there any more"
-        )
-    for outcome in schedule(context, request):
-        details = {"rescheduled_from": commit} if outcome.action == "slurm-schedule" else {}
-        yield replace(
-            outcome,
-            action=outcome.action.replace("slurm-schedule", "slurm-reschedule"),
-            details={**outcome.details, **details},
-        )
-
-
-def _read(context: Context, revision: str) -> tuple[str, RunRecord]:
-    repo = context.repo
-    commit = repo.ask("rev-parse", "--verify", "-q", "--end-of-options", f"{revision}^{{commit}}")
-    if commit is None:
-        raise InvalidRequestError(f"there is no commit '{revision}' in the dataset {repo.root}")
-    text = os.fsdecode(repo.run("show", "-s", "--format=%B", "--no-show-signature", commit))
+    if target == "-":
+        yield Outcome(SCRIPT_ACTION, "ok", type="dataset", details={"script": text})
+        return
     try:
-        found = parse_message(text)
-        if isinstance(found, Sidecar):
-            found = parse_record(
-                json.loads(read_sidecar(repo, found, context.settings.record_directory))
-            )
-    except RecordError as exc:
-        raise RecordError(f"commit {commit[:10]}: {exc}") from exc
-    except ValueError as exc:
-        raise RecordError(f"commit {commit[:10]}: its record is not valid JSON") from exc
-    if found is None:
-        raise RecordError(
-            f"commit {commit[:10]} holds no record of a Slurm job; `git log --grep='DATALAD SLURM "
-            "RUN'` shows those that do"
-        )
-    return commit, found
-
-
-def _outputs(record: RunRecord) -> tuple[str, ...]:
-    """Return the declared outputs as they are typed in the record's directory."""
-    declared = record.slurm.get("declared_outputs")
-    if isinstance(declared, list) and declared and all(isinstance(path, str) for path in declared):
-        return _literal(declared)
-    outputs = tuple(os.path.relpath(path, record.pwd) for path in record.declared_outputs)
-    if not outputs:
-        raise RecordError("the record names no outputs besides log files")
-    return _literal(outputs)
-
-
-def _files_made(context: Context, commit: str, record: RunRecord) -> Iterator[str]:
-    """Yield the outputs that a commit added or changed: its job will write them again."""
-    listed = context.repo.run(
-        "diff-tree", "-r", "-z", "--root", "--no-commit-id", "--name-only", "--no-renames",
-        "--diff-filter=d", commit,
-    )  # fmt: skip
-    outputs = ["" if path == "." else path for path in record.declared_outputs]
-    for raw in filter(None, listed.split(b"\0")):
-        path = os.fsdecode(raw)
-        if any(is_below(path, output) for output in outputs) and path not in record.slurm_outputs:
-            yield path
-
-
-def _logs_of_fixed_name(record: RunRecord) -> tuple[str, ...]:
-    """Return the logs that the new job will write again: those not named after the old one."""
-    ids = {str(job_id) for job_id in (record.slurm_job_id, *record.slurm.get("jobs", ()))}
-    return tuple(
-        path
-        for path in record.slurm_outputs
-        if path in record.outputs
-        and ids.isdisjoint(re.findall(r"\d+", path))
-        and not path.endswith(".env.json")
+        Path(target).write_bytes(os.fsencode(text))
+    except OSError as exc:
+        raise InvalidRequestError(f"cannot write the script {target}: {exc.strerror}") from exc
+    yield Outcome(
+        SCRIPT_ACTION, "ok", f"script written to {target}", str(Path(target).absolute()), "file"
     )
 
 
-def _literal(paths: Iterable[str]) -> tuple[str, ...]:
-    """Return paths in which braces are no placeholders; a record has them filled in."""
-    return tuple(path.replace("{", "{{").replace("}", "}}") for path in paths)
+def _entry(step: Run | Skip) -> Entry:
+    found = step.found
+    title = found.commit.message.partition("\n")[0].removeprefix("[DATALAD SLURM RUN] ")
+    if isinstance(step, Skip):
+        return Entry(found.commit.id, title, left_out=step.reason)
+    command = step.placeholders.check_command(step.request.cmd)()
+    return Entry(found.commit.id, f"{title}\n{found.words}".strip(), command, step.claim.pwd)
+
+
+def _nothing_to_do(selection: Selection, runs: Sequence[Run]) -> Iterator[Outcome]:
+    """Yield a failure when no job is run: that is hardly what was meant."""
+    if not runs:
+        said = f"no commit of {selection} holds the record of a job that would be run again"
+        yield Outcome(_ACTION, "impossible", said, type="dataset")

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from datalad.support.exceptions import IncompleteResultsError
-
-from datalad_slurm.dataset.paths import normalise_output
-from datalad_slurm.dataset.prepare import Prepared, make_writable, undo
+from datalad_slurm.dataset.prepare import Prepared, undo
 from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError, SubmissionError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch
-from datalad_slurm.workflow.alt_dir import checked_alt_dir, place
+from datalad_slurm.workflow.alt_dir import place
 from datalad_slurm.workflow.alt_notes import abandon, clean_up, drop_note
 from datalad_slurm.workflow.context import Context, Outcome
+from datalad_slurm.workflow.endings import drop_notes_of_endings, have_endings_noted
+from datalad_slurm.workflow.inputs import note_inputs
 from datalad_slurm.workflow.placeholders import Placeholders
-from datalad_slurm.workflow.sbatch_calls import calls_elsewhere, logs_to_overwrite
+from datalad_slurm.workflow.preparing import calls_elsewhere, logs_there, made_writable
+from datalad_slurm.workflow.request import Request, claim_of
 from datalad_slurm.workflow.submissions import (
     adopt,
     drop_notes,
@@ -34,36 +29,12 @@ from datalad_slurm.workflow.submissions import (
     settle_claims,
 )
 
-__all__ = ["Request", "claim_of", "schedule", "scheduled"]
+__all__ = ["schedule", "scheduled"]
 
 #: sbatch's words when it lost the controller in the middle; others are plain refusals
 _LOST_CONTACT = re.compile(
     "timed out|socket|connect|contact|communication|transport|zero bytes", re.IGNORECASE
 )
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a user wants to have run.
-
-    `outputs`, `inputs` and `extra_inputs` are as typed, relative to `cwd`.
-    """
-
-    cmd: str
-    cwd: Path
-    outputs: tuple[str, ...]
-    inputs: tuple[str, ...] = ()
-    extra_inputs: tuple[str, ...] = ()
-    message: str = ""
-    chain: tuple[str, ...] = ()
-    #: further paths, relative to the dataset's root, that the job will overwrite
-    overwrites: tuple[str, ...] = ()
-    #: "inputs", "outputs", "both" or empty
-    assume_ready: str = ""
-    check_outputs: bool = True
-    #: directory to run in instead of the dataset, as typed
-    alt_dir: str = ""
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def schedule(context: Context, request: Request) -> Iterator[Outcome]:
@@ -86,14 +57,19 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
         notes = notes_directory(context, claim.token)
         with _undone_unless_submitted(context, claim) as undoing:
             if request.assume_ready not in ("inputs", "both"):
-                yield from placeholders.fetch_inputs(request.extra_inputs)
+                yield from placeholders.fetch_inputs(request.extra_inputs, request.jobs)
+            if request.expand in ("inputs", "both"):
+                context.tracker.note_extra(claim.id, _expanded_inputs(request, placeholders))
             if request.assume_ready not in ("outputs", "both"):
-                yield from _made_writable(context, request, claim, undoing)
+                yield from made_writable(context, request, claim, undoing)
+            if claim.inputs or claim.extra_inputs:
+                claim = note_inputs(context, claim, logs_there(context, request))
             text = command()
             if claim.alt_dir:
                 inputs = (*placeholders.inputs, *request.extra_inputs)
                 yield from place(context, claim, inputs, calls_elsewhere(context, claim, text))
             notes.mkdir(parents=True)
+            have_endings_noted(context, claim.token, notes)
             submission = sbatch.submit(text, context.run_directory(claim), claim.token, notes)
             jobs = _settled(context, claim, submission)
     message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
@@ -105,10 +81,6 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
 def _validated(
     context: Context, request: Request
 ) -> tuple[TrackedJob, Callable[[], str], Placeholders]:
-    if "\0" in request.cmd:
-        raise InvalidRequestError("a command cannot hold a null character")
-    if not request.cmd.strip():
-        raise InvalidRequestError("there is no command to submit, such as `sbatch job.sh`")
     if sbatch.sbatch_path() is None:
         raise InvalidRequestError(
             "sbatch is not on PATH; log in to a node of the cluster, or load the site's module "
@@ -118,46 +90,12 @@ def _validated(
     return claim, placeholders.check_command(request.cmd), placeholders
 
 
-def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholders]:
-    """Return what a request claims, not yet in the database, and its placeholders.
-
-    Raises
-    ------
-    InvalidRequestError
-        When its outputs or its directory are not such as can be claimed.
-    """
-    if not request.outputs:
-        raise InvalidRequestError(
-            "at least one output must be declared with -o/--output: a file or directory that "
-            "the job writes"
-        )
-    root = context.repo.root
-    cwd = request.cwd.resolve()
-    if not cwd.is_relative_to(root):
-        raise InvalidRequestError(f"the working directory {cwd} is outside the dataset {root}")
-    if not cwd.is_dir():
-        raise InvalidRequestError(f"the working directory {cwd} does not exist")
-    alt_dir = checked_alt_dir(context, request.alt_dir) if request.alt_dir else ""
-    placeholders = Placeholders(
-        context.dataset, cwd, request.inputs, request.outputs, Path(alt_dir) if alt_dir else None
-    )
-    outputs = [normalise_output(context.repo, out, cwd) for out in placeholders.outputs]
-    claim = TrackedJob(
-        id=0,
-        token=f"datalad-slurm-{uuid.uuid4().hex}",
-        cmd=request.cmd,
-        pwd=os.path.relpath(cwd, root),
-        dsid=context.dsid,
-        outputs=tuple(dict.fromkeys(outputs)),
-        declared_outputs=tuple(placeholders.outputs),
-        inputs=tuple(placeholders.inputs),
-        extra_inputs=request.extra_inputs,
-        message=request.message,
-        chain=request.chain,
-        commit_at_submission=context.repo.ask("rev-parse", "-q", "--verify", "HEAD") or "",
-        extra={**request.extra, "alt_dir": alt_dir} if alt_dir else request.extra,
-    )
-    return claim, placeholders
+def _expanded_inputs(request: Request, placeholders: Placeholders) -> dict[str, list[str]]:
+    """Return the inputs for a record in which globs are replaced."""
+    return {
+        "expanded_inputs": placeholders.expand_for_record(placeholders.inputs),
+        "expanded_extra_inputs": placeholders.expand_for_record(request.extra_inputs),
+    }
 
 
 @contextmanager
@@ -177,44 +115,11 @@ def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[li
         (drop_note if unseen else abandon)(context, claim.token)
         context.tracker.forget([claim.id])
         drop_notes(context, claim.token)
+        drop_notes_of_endings(context, claim.token)
         clean_up(context)
         for each in prepared:
             undo(context.hierarchy, each)
         raise
-
-
-def _made_writable(
-    context: Context, request: Request, claim: TrackedJob, undoing: list[Prepared]
-) -> Iterator[Outcome]:
-    yield from _installed(context, claim.outputs)
-    if claim.alt_dir:
-        return  # what is in the dataset is replaced when the job is finished
-    logs = logs_to_overwrite(context.repo, request.cmd, request.cwd)
-    prepared = make_writable(context.hierarchy, (*claim.outputs, *request.overwrites, *logs))
-    undoing.append(prepared)
-    removed = [path for path, _ in prepared.removed]
-    if removed:
-        context.tracker.note_extra(claim.id, {"removed_outputs": removed})
-    for path in prepared.unlocked:
-        yield Outcome("unlock", "ok", path=path, type="file")
-    for path in removed:
-        yield Outcome("remove", "ok", "its content is not here", path=path, type="file")
-
-
-def _installed(context: Context, outputs: Iterable[str]) -> Iterator[Outcome]:
-    """Install the subdatasets that are to hold outputs and are not here yet."""
-    for output in outputs:
-        while not context.hierarchy.is_here(name := context.hierarchy.holder(output)):
-            try:
-                context.dataset.get(
-                    context.repo.root / name, get_data=False, result_renderer="disabled"
-                )
-            except IncompleteResultsError as exc:
-                raise InvalidRequestError(
-                    f"output '{output}' is in the subdataset '{name}', which cannot be installed: "
-                    f"{exc}"
-                ) from exc
-            yield Outcome("install", "ok", path=name, type="dataset")
 
 
 def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> list[SlurmJob]:
@@ -226,8 +131,7 @@ def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> li
         # sbatch can fail after the controller took the job
         try:
             patient = _LOST_CONTACT.search(done.said) is not None
-            found = find_by_token(context, claim, patient=patient)
-            jobs = [SlurmJob(job_id, submitted=claim.claimed_at) for job_id in found]
+            jobs = find_by_token(context, claim, patient=patient)
         except QueryFailedError as exc:
             raise QueryFailedError(
                 f"it is not known whether a job was submitted ({exc}); its outputs stay claimed "

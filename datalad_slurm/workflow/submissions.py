@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from datalad_slurm.jobs.errors import QueryFailedError
+from datalad_slurm.jobs.errors import AccountingDisabledError, QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
+from datalad_slurm.jobs.sbatch_options import clusters
 from datalad_slurm.slurm import sacct, sbatch, scontrol, squeue
 from datalad_slurm.tracking.process import current_process, is_running
 from datalad_slurm.workflow.alt_notes import abandon, drop_note
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.observe import describe_submitted
+from datalad_slurm.workflow.scripts import note_scripts
 
 __all__ = [
     "adopt",
@@ -72,8 +74,7 @@ def settle_claims(context: Context) -> None:
         found = [SlurmJob(job.job_id, job.cluster, claim.claimed_at) for job in jobs]
         if in_doubt and not found:
             try:
-                ids = find_by_token(context, claim)
-                found = [SlurmJob(job_id, submitted=claim.claimed_at) for job_id in ids]
+                found = find_by_token(context, claim)
             except QueryFailedError as exc:
                 lgr.warning(
                     "it is not known whether %r was submitted before its scheduler ended: %s; "
@@ -164,11 +165,12 @@ def adopt(context: Context, claim: TrackedJob, found: list[SlurmJob]) -> list[Sl
     """Track the jobs that a claim turned out to have."""
     context.tracker.note_submission(claim.id, found)  # before anything else can fail
     described = describe_submitted(context, claim.id, found)
+    note_scripts(context, claim, notes_directory(context, claim.token), found)
     drop_notes(context, claim.token)
     return described
 
 
-def find_by_token(context: Context, claim: TrackedJob, *, patient: bool = True) -> list[int]:
+def find_by_token(context: Context, claim: TrackedJob, *, patient: bool = True) -> list[SlurmJob]:
     """Return the jobs that Slurm took with the token of a claim.
 
     Parameters
@@ -185,15 +187,29 @@ def find_by_token(context: Context, claim: TrackedJob, *, patient: bool = True) 
     QueryFailedError
         When Slurm does not answer.
     """
+    words = _options_noted(notes_directory(context, claim.token))
+    return [
+        SlurmJob(job_id, cluster, claim.claimed_at)
+        for cluster in dict.fromkeys(clusters(words)) or [""]
+        for job_id in _find_on(cluster, context, claim, words, patient=patient)
+    ]
+
+
+def _find_on(
+    cluster: str, context: Context, claim: TrackedJob, words: list[str], *, patient: bool
+) -> list[int]:
     timeout = context.settings.query_timeout
-    comments = squeue.find_comments(timeout)
+    comments = squeue.find_comments(cluster, timeout)
     if found := [job_id for job_id, comment in comments.items() if comment == claim.token]:
         return found
     # A comment of the user's own replaces ours, but the submit line holds both.
-    has_own_comment = _has_own_comment(notes_directory(context, claim.token))
+    has_own_comment = any(word.startswith("--com") for word in words)
     while True:
         try:
-            found = sacct.find_token(claim.token, claim.claimed_at, comments, timeout)
+            found = sacct.find_token(claim.token, claim.claimed_at, comments, cluster, timeout)
+        except AccountingDisabledError:
+            # where there is none, the script is a runner that lies among our notes
+            return squeue.find_in_command(claim.token, cluster, timeout)
         except QueryFailedError:
             if has_own_comment:
                 raise
@@ -204,9 +220,10 @@ def find_by_token(context: Context, claim: TrackedJob, *, patient: bool = True) 
         time.sleep(1)
 
 
-def _has_own_comment(notes: Path) -> bool:
-    return any(
-        line.startswith("--com")
+def _options_noted(notes: Path) -> list[str]:
+    """Return the arguments of all calls of sbatch that were begun."""
+    return [
+        line
         for begun in notes.glob("*.begun")
         for line in begun.read_text(errors="replace").splitlines()
-    )
+    ]

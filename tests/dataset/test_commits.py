@@ -51,7 +51,7 @@ def test_each_commit_holds_its_paths_and_the_tree_is_clean(box, repo):
     ids = publish(repo, [NewCommit("one\n", one), NewCommit("two ü\n", two)])
     assert box.subjects(2) == ["two ü", "one"]
     with TreeReader(repo, ids[0]) as tree:
-        assert set(tree.files_below("")) >= set(names)
+        assert set(tree.files_claimed("")) >= set(names)
         assert tree.lookup("a/c") is None
     assert box.status() == ""
     assert box.git("for-each-ref", "refs/datalad-slurm/") == ""
@@ -65,7 +65,7 @@ def test_a_file_may_become_a_directory_and_the_reverse(box, repo):
     changes = staged(box, repo, **{"x/inner": "3", "y": "4"})
     ids = publish(repo, [NewCommit("second\n", changes)])
     with TreeReader(repo, ids[0]) as tree:
-        assert {path for path in tree.files_below("") if path[0] in "xy"} == {"x/inner", "y"}
+        assert {path for path in tree.files_claimed("") if path[0] in "xy"} == {"x/inner", "y"}
     assert box.status() == ""
 
 

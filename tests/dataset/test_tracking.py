@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import sqlite3
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -55,12 +57,11 @@ def test_what_is_claimed_and_noted_is_read_back(tmp_path):
             assert database.execute(f"select count(*) from {table}").fetchone() == (0,)
 
 
-_PATHS = st.lists(st.sampled_from(["a", "b", "a-", "a0", "a.", "ä", "\udcff"]), max_size=3).map(
-    "/".join
-)
+_NAMES = ["a", "b", "a-", "a0", "a.", "ä", "\udcff", "a*", "?", "[!a]", "**", "[*]", ".*"]
+_PATHS = st.lists(st.sampled_from(_NAMES), max_size=3).map("/".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(_PATHS, min_size=1, max_size=3), st.lists(_PATHS, min_size=1, max_size=3))
 def test_the_database_refuses_exactly_what_collides(tmp_path_factory, first, second):
     tracker = Tracker(tmp_path_factory.mktemp("db"))
@@ -87,11 +88,40 @@ def test_a_refused_claim_names_job_and_path_and_claims_nothing(tmp_path):
     tracker.claim(job("free", token="3"))
 
 
+@pytest.mark.parametrize(
+    ("held", "wanted"),
+    [
+        ("out/*.csv", "out/a.csv"),
+        ("out/a.csv", "out/*.csv"),
+        ("out/*.csv", "out"),
+        ("out", "out/*.csv"),
+        ("*/stats/**", "sub-*/stats/a"),
+        ("a[*]", "a?"),
+    ],
+)
+def test_a_refusal_names_job_and_both_globs(tmp_path, held, wanted):
+    tracker = Tracker(tmp_path)
+    tracker.note_submission(tracker.claim(job(held, token="1")).id, [SlurmJob(4711)])
+    named = f"'{wanted}' conflicts with job 4711, which claims '{held}'"
+    with pytest.raises(OutputConflictError, match=re.escape(named)):
+        tracker.claim(job(wanted, token="2"))
+
+
+def test_globs_are_told_apart_among_ten_thousand_jobs(tmp_path):
+    tracker = Tracker(tmp_path)
+    names = [f"sub-{n}/{name}" for n in range(10_000) for name in ("log", "run-*/*.csv")]
+    tracker.claim(job(*names, token="1"), check=False)
+    began = time.monotonic()
+    tracker.claim(job("sub-*/other", "sub-77/run-1/x.txt", "sub-99999/run-*/*.csv", token="2"))
+    assert time.monotonic() - began < 5
+
+
 def _claim(directory, number, barrier, won):
     tracker = Tracker(directory)
     barrier.wait()
     try:
-        tracker.claim(job("out", f"own-{number}", token=str(number)))
+        wanted = "o*t/x" if number % 2 else "out"
+        tracker.claim(job(wanted, f"own-{number}", token=str(number)))
     except OutputConflictError:
         return
     won.put(number)

@@ -112,6 +112,8 @@ def test_a_commit_without_a_record_or_none_at_all_is_refused(box, slurm, revisio
         ({"outputs": ["../../etc/passwd"]}, "outside the dataset"),
         ({"outputs": ["/etc/passwd"]}, "outside the dataset"),
         ({"outputs": ["link/x"]}, "outside the dataset"),
+        ({"outputs": ["*/../../x"]}, "outside the dataset"),
+        ({"slurm": {"declared_outputs": ["*/../../x"]}}, "'..' after a wildcard"),
         ({"pwd": "../elsewhere"}, "outside the dataset"),
         ({"pwd": "link"}, "outside the dataset"),
         ({"pwd": "gone"}, "not there any more"),

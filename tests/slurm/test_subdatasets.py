@@ -78,6 +78,24 @@ def test_a_directory_above_subdatasets_can_be_declared(box, slurm, family):
     assert_linked(family)
 
 
+def test_a_glob_reaches_into_subdatasets(box, slurm, family):
+    for name in ("a.old", "b.old"):
+        (family["other"].path / name).write_text("1")
+    box.cli("save", "-r", "-m", "old")
+    each = "echo 1 > $d/a.csv; echo 1 > $d/a.txt"
+    body = f"for d in . sub sub/deep other; do {each}; done; rm other/a.old"
+    job = schedule(box, ["sbatch", "--wrap", body], ["**/*.csv", "*/*.old"])
+    slurm.wait(job)
+    results = finish(box)
+    assert {res["status"] for res in results} == {"ok"}, results
+    assert family["sub/deep"].files_in_last_commit() == {"a.csv"}
+    assert family["sub"].files_in_last_commit() == {"a.csv", "deep"}
+    assert family["other"].files_in_last_commit() == {"a.csv", "a.old"}
+    assert "a.csv" in box.files_in_last_commit()
+    for name, each in family.items():
+        assert "?? a.txt" in each.status().splitlines(), name
+
+
 def test_what_is_locked_in_a_subdataset_is_unlocked_for_the_job(box, slurm, family):
     for text in ("first", "second"):
         job = schedule(box, ["sbatch", "--wrap", f"echo {text} > sub/deep/x"], ["sub/deep/x"])

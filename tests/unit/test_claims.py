@@ -2,10 +2,19 @@
 
 import os
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datalad_slurm.jobs.claims import ancestors, collide, is_below, subtree_bounds
+from datalad_slurm.jobs.claims import (
+    ancestors,
+    beginning,
+    bounds_of_prefix,
+    collide,
+    covers,
+    is_below,
+    prefixes,
+)
 
 #: among them bytes just below and above the slash, and names that are no UTF-8
 NAMES = ["a", "b", "a-b", "a.b", "a0", "a ", "ä", "a\udce4", "\udcff", "\x01", "A"]
@@ -54,11 +63,42 @@ def test_ancestors_go_from_the_path_up_to_the_root(path):
     assert len(found) == len(set(found))
 
 
-@given(paths, paths | any_paths)
-def test_subtree_bounds_hold_what_is_strictly_below_in_byte_order(path, top):
-    bounds = subtree_bounds(top)
+@given(any_paths, any_paths)
+def test_claims_that_collide_are_found_by_their_beginnings(one, other):
+    first, second = map(beginning, (one, other))
+    if collide(one, other):
+        assert first in prefixes(second) or second in prefixes(first)
+
+
+@given(any_paths, any_paths | st.sampled_from(["", "\udcff", "a\udcff", "a\udcff\udcff"]))
+def test_bounds_hold_what_begins_with_a_text_in_byte_order(path, text):
+    bounds = bounds_of_prefix(text)
+    begins = os.fsencode(path).startswith(os.fsencode(text))
     if bounds is None:
-        assert top == ""
+        assert not text.strip("\udcff")
+        assert not begins or os.fsencode(path) >= os.fsencode(text)
     else:
         low, high = map(os.fsencode, bounds)
-        assert (low <= os.fsencode(path) < high) == (is_below(path, top) and path != top)
+        assert (low <= os.fsencode(path) < high) == begins
+
+
+@pytest.mark.parametrize(
+    ("claim", "path", "is_covered"),
+    [
+        ("a", "a", True),
+        ("a", "a/b", True),
+        ("a/b", "a", False),
+        ("", "a", True),
+        ("a[*]", "a*", True),
+        ("a[*]", "ab", False),
+        ("*.csv", "x.csv", True),
+        ("*.csv", "x.csv/inner", True),
+        ("*.csv", "d/x.csv", False),
+        ("d/*", "d", False),
+        ("d/**", "d/e/f", True),
+        ("*/", "a", False),
+        ("*/", "a/b", True),
+    ],
+)
+def test_a_claim_covers_what_it_matches_and_all_below(claim, path, is_covered):
+    assert covers(claim, path) is is_covered

@@ -14,8 +14,11 @@ from datalad_slurm.jobs.record import (
     RunRecord,
     Sidecar,
     is_inside,
+    is_plain_run,
+    parse_ending,
     parse_message,
     parse_record,
+    parse_words,
     render_message,
 )
 
@@ -133,6 +136,76 @@ def test_we_read_the_peers_messages():
         slurm_outputs=(log, facts),
     )
     assert record.declared_outputs == ("models/ice",)
+
+
+@pytest.mark.parametrize(
+    ("pwd", "outputs", "logs", "declared"),
+    [
+        # a job scheduled in a directory below the root
+        ("sub", ["sub/out", "sub/slurm-1.out"], ["slurm-1.out"], ["sub/out"]),
+        # one that the peer has scheduled again from the root
+        ("sub", ["./sub/out", "sub/sub/slurm-1.out"], ["sub/slurm-1.out"], ["./sub/out"]),
+        # a log outside the dataset, or none
+        ("sub", ["sub/out", "../logs/1"], ["../../logs/1", ""], ["sub/out"]),
+        (".", ["out", "../logs/1"], ["../logs/1"], ["out"]),
+        # an output that is the directory itself
+        ("out", ["out"], [""], ["out"]),
+    ],
+)
+def test_logs_of_the_peer_are_no_declared_outputs_wherever_they_are(pwd, outputs, logs, declared):
+    record = parse_record(content(pwd=pwd, outputs=outputs, slurm_outputs=logs))
+    assert list(record.declared_outputs) == declared
+
+
+def test_only_a_log_of_the_peer_may_lie_outside():
+    for found in (
+        content(outputs=["../x"], slurm_outputs=["../x"], slurm={}),
+        content(outputs=["../x"], slurm_outputs=["../y"]),
+    ):
+        with pytest.raises(RecordError, match="outside the dataset"):
+            parse_record(found)
+
+
+@pytest.mark.parametrize(
+    ("title", "ending"),
+    [
+        ("Slurm job 12: Completed", "Completed"),
+        ("Slurm job 12: Out of memory", "Out of memory"),
+        ("Slurm job 12: Array failed (some complete)", "Array failed (some complete)"),
+        ("Slurm job 12: Cancelled by 1000", "Cancelled by 1000"),
+        ("Slurm job 12", ""),
+        ("my words: Failed", ""),
+    ],
+)
+def test_the_first_line_says_how_a_job_ended(title, ending):
+    assert parse_ending(f"[DATALAD SLURM RUN] {title}\n\nSlurm job 7: Other") == ending
+
+
+@given(st.lists(words.map(str.strip).filter(lambda w: w and "Slurm job" not in w), max_size=2))
+def test_what_the_user_said_is_found_again(said):
+    said = ["\n\n".join(filter(None, map(str.strip, each.split("\n\n")))) for each in said]
+    assert parse_words(message_of(RECORD, said)) == "\n\n".join(filter(None, said))
+
+
+def test_what_the_peer_adds_was_not_said_by_the_user():
+    text = render_message(
+        9,
+        "FAILED",
+        [
+            "Slurm job(s) for job 9 are not complete.Statuses: 9: FAILED",
+            "Slurm job 8: Completed",
+            "why\nso",
+            "Re-submission of job 8.",
+        ],
+        "{}",
+    )
+    assert parse_words(text) == "why\nso"
+
+
+def test_a_record_of_datalad_run_is_told_apart():
+    assert is_plain_run("[DATALAD RUNCMD] x")
+    assert not is_plain_run(PEERS_MESSAGE)
+    assert not is_plain_run("see [DATALAD RUNCMD] x")
 
 
 def test_we_write_the_peers_message_as_the_peer_does():

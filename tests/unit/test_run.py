@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datalad_slurm.jobs.errors import QueryFailedError
+from datalad_slurm.jobs.errors import AccountingDisabledError, QueryFailedError
 from datalad_slurm.slurm.run import in_chunks, query, query_environment
 
 
@@ -117,3 +117,9 @@ def test_many_ids_fit_the_command_line():
     chunks = list(in_chunks(range(10**9, 10**9 + 20_000)))
     assert all(len(chunk) < 100_000 for chunk in chunks)
     assert len(chunks) <= 5
+
+
+def test_that_there_is_no_accounting_is_told_from_a_failure(program):
+    argv = program("echo 'Slurm accounting storage is disabled' >&2; exit 1", "sacct")
+    with pytest.raises(AccountingDisabledError):
+        query(argv)

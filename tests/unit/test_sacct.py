@@ -193,6 +193,30 @@ def test_no_submit_line_breaks_the_parser(text):
     assert sacct.parse_submit_lines(text, "a token that is not there") == []
 
 
+@given(garbage("sacct-submit-lines"))
+def test_no_submission_breaks_the_parsers_of_runs(text):
+    assert all(run.job_id >= 0 and run.submitted >= 0 for run in sacct.parse_runs(text))
+    told = sacct.parse_submission(text, 12)
+    assert told is None or len(told) == 2
+
+
+def test_runs_of_an_id_with_submit_lines_that_hold_line_breaks():
+    text = "12\x1f100\x1f/d\x1fsbatch --wrap a\nb\n12_3\x1f200\x1f/d\x1fsbatch c\n"
+    assert sacct.parse_runs(text) == [
+        sacct.Run(12, 100, "/d\x1fsbatch --wrap a\nb"),
+        sacct.Run(12, 200, "/d\x1fsbatch c"),
+    ]
+
+
+def test_rows_of_a_later_job_of_the_same_id_are_left_out():
+    def row(state, moment):
+        return "\x1f".join(["12", "12", state, moment, *[""] * 12])
+
+    text = "\n".join([row("NODE_FAIL", "100"), row("COMPLETED", "200"), row("FAILED", "300")])
+    assert [found.word for found in sacct.parse(text, {12: 300})] == ["COMPLETED"]
+    assert [found.word for found in sacct.parse(text)] == ["FAILED"]
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """Return what sacct was asked; it never answers."""

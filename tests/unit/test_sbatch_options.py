@@ -1,10 +1,18 @@
-"""Options that name log files."""
+"""Options that name log files, and the script behind them."""
 
 from __future__ import annotations
 
 import pytest
 
-from datalad_slurm.jobs.sbatch_options import directives, log_names, split_words
+from datalad_slurm.jobs.sbatch_options import (
+    clusters,
+    directives,
+    has_wrap,
+    log_names,
+    sbatch_calls,
+    script_paths,
+    split_words,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,3 +38,41 @@ def test_directives_are_read_from_a_script():
         "#!/bin/sh\n#SBATCH -o log --time=1\n # SBATCH -e no\n#SBATCH\t--error='e f' # why\necho\n"
     )
     assert list(log_names(directives(script))) == ["log", "e f"]
+
+
+@pytest.mark.parametrize(
+    ("command", "script", "wraps"),
+    [
+        ("sbatch job.sh -o x", "job.sh", False),
+        ("sbatch -N 1 --hold -J name ./job.sh", "./job.sh", False),
+        ("sbatch -N1 : --mem 2 job.sh : x", "job.sh", False),
+        ("sbatch --wrap 'echo x'", "", True),
+        ("sbatch --wrap='echo x'", "", True),
+        ("sbatch job.sh --wrap x", "job.sh", False),
+        ("sbatch --hold", "", False),
+    ],
+)
+def test_the_script_of_a_call(command, script, wraps):
+    (call,) = sbatch_calls(split_words(command))
+    assert (call[1], has_wrap(call[0])) == (script, wraps)
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "paths"),
+    [
+        ([], "job.sh", ["/c/job.sh", "/p/job.sh", "/q/job.sh"]),
+        ([], "d/job.sh", ["/c/d/job.sh", "/p/d/job.sh", "/q/d/job.sh"]),
+        (["-D", "d"], "job.sh", ["/c/d/job.sh", "/p/job.sh", "/q/job.sh"]),
+        (["--chdir=/d"], "job.sh", ["/d/job.sh", "/p/job.sh", "/q/job.sh"]),
+        (["-D", "d"], "./job.sh", ["/c/./job.sh"]),
+        (["-D", "d"], "/e/job.sh", ["/e/job.sh"]),
+    ],
+)
+def test_where_sbatch_looks_for_a_script(options, name, paths):
+    assert list(script_paths(options, name, "/c", "/p::/q")) == paths
+
+
+@pytest.mark.parametrize("options", ["-M a,b", "-Ma,b", "--clusters=a,b", "--clusters a,b"])
+def test_the_clusters_of_a_submission_are_found(options):
+    assert clusters(split_words(options)) == ["a", "b"]
+    assert clusters(["--comment=x", "job.sh"]) == []

@@ -189,3 +189,9 @@ def test_of_nothing_nothing_is_asked(asked):
     calls, _ = asked
     assert squeue.show([]) == []
     assert calls == []
+
+
+def test_jobs_that_were_started_again_are_told(monkeypatch):
+    said = "CLUSTER: other\n12                  0\n13                  2\n"
+    monkeypatch.setattr(squeue, "query", lambda argv, timeout: said)
+    assert squeue.find_restarted([12, 13], "other") == {13}

@@ -69,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
         help=f"seconds until a requeued job may start again (default {default.requeue_delay})",
     )
     up.add_argument(
+        "--no-accounting",
+        action="store_true",
+        default=None,
+        help="without slurmdbd and MariaDB: sacct says that accounting is disabled",
+    )
+    up.add_argument(
         "--conf",
         action="append",
         metavar="NAME=VALUE",
@@ -105,7 +111,7 @@ class _number:  # noqa: N801 - reads as a type in add_argument, and in its messa
 
 
 def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("nodes", "cpus", "memory", "min_job_age", "requeue_delay")
+    names = ("nodes", "cpus", "memory", "min_job_age", "requeue_delay", "no_accounting")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.conf:
         for line in options.conf:

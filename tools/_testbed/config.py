@@ -180,11 +180,7 @@ def _slurm_conf(layout: Layout, settings: Settings) -> str:
         "PreemptMode": "REQUEUE",
         "JobAcctGatherType": "jobacct_gather/linux",
         "JobAcctGatherFrequency": "task=1",
-        "AccountingStorageType": "accounting_storage/slurmdbd",
-        "AccountingStorageHost": "127.0.0.1",
-        "AccountingStoragePort": str(settings.slurmdbd_port),
-        # Connections to slurmdbd do not heed AuthInfo.
-        "AccountingStoragePass": str(layout.munge_socket),
+        **_accounting(layout, settings),
     }
     for name, value in settings.conf.items():
         same = next((known for known in values if known.lower() == name.lower()), name)
@@ -204,3 +200,15 @@ def _slurm_conf(layout: Layout, settings: Settings) -> str:
         "PartitionName=preempt MaxTime=UNLIMITED PriorityTier=1 PreemptMode=REQUEUE",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _accounting(layout: Layout, settings: Settings) -> dict[str, str]:
+    if settings.no_accounting:
+        return {"AccountingStorageType": "accounting_storage/none"}
+    return {
+        "AccountingStorageType": "accounting_storage/slurmdbd",
+        "AccountingStorageHost": "127.0.0.1",
+        "AccountingStoragePort": str(settings.slurmdbd_port),
+        # Connections to slurmdbd do not heed AuthInfo.
+        "AccountingStoragePass": str(layout.munge_socket),
+    }

@@ -115,7 +115,7 @@ class Testbed:
             lambda daemon: daemon.name == "slurmctld",
             lambda daemon: daemon.program == "slurmd",
         ]
-        if not self.layout.database.exists():
+        if self._lacks_database():
             self._create_database(programs)
         # Each group needs the one before it: slurmctld ends when it finds no
         # slurmdbd on its first start, slurmdbd when it finds no database.
@@ -136,6 +136,10 @@ class Testbed:
                 # What an earlier run, ended by force, left in the queue.
                 self._cancel_jobs(wait=False)
         self._wait_ready(time.monotonic() + START_LIMIT)
+
+    def _lacks_database(self) -> bool:
+        no_accounting = self.settings is not None and self.settings.no_accounting
+        return not (no_accounting or self.layout.database.exists())
 
     def _create_database(self, programs: dict[str, str]) -> None:
         new = self.layout.tmp / "db"
@@ -211,6 +215,8 @@ class Testbed:
             if time.monotonic() > deadline:
                 self._fail_nodes(nodes)
             time.sleep(0.05)
+        if self.settings is not None and self.settings.no_accounting:
+            return
         while True:
             result = self.command("sacct", "-X", "-n")
             if result.returncode == 0:
@@ -292,7 +298,7 @@ class Testbed:
     def start_daemons(self, name: str) -> str:
         programs = find_programs()
         found = [daemon for daemon in self.chosen(name) if daemon.pid() is None]
-        if not self.layout.database.exists():
+        if self._lacks_database():
             msg = "was never up: `tools/testbed up` first"
             raise TestbedError(msg)
         deadline = time.monotonic() + START_LIMIT

@@ -159,6 +159,8 @@ def daemons(layout: Layout, settings: Settings) -> list[Daemon]:
             port=settings.slurmctld_port,
         ),
     ]
+    if settings.no_accounting:
+        found = [daemon for daemon in found if daemon.name not in ("mariadbd", "slurmdbd")]
     found += [
         Daemon(
             layout,

@@ -77,6 +77,7 @@ class Settings:
     memory: int = 2000
     min_job_age: int = 300
     requeue_delay: int = 10
+    no_accounting: bool = False
     conf: dict[str, str] = field(default_factory=dict)
     first_port: int = 0
 

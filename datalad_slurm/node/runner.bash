@@ -1,0 +1,133 @@
+#!/bin/bash -p
+#@head@
+# ---
+# Runs the job script at the end of this file, and notes beside its dataset that
+# it began and how it ended: a Slurm without accounting forgets that in minutes.
+# Made by datalad-slurm; what it was submitted as, without the name of sbatch:
+# @command@
+#
+# Above are the comments at the script's head, which hold its options. bash -p
+# leaves the user's start-up files and shell options to the script. Names begin
+# with dls_, so that no variable of the user's is changed on its way there. This
+# shell itself prints nothing into the job's log.
+# shellcheck disable=SC2317,SC2329 # some functions are called by traps
+
+declare +x SHELLOPTS
+((SHLVL == 1)) || SHLVL=$((SHLVL - 1))
+exec {dls_log}>&2 2>/dev/null
+# With job control the script starts as Slurm would start it: leading a process
+# group of its own, and not ignoring INT and QUIT.
+set -m
+
+dls_endings='@endings@'
+dls_interpreter=('@interpreter@')
+dls_task=${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-}}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
+dls_received=
+printf -v dls_start '%(%s)T' -1
+
+# Note, whole or not at all. That it cannot be noted must not harm the job.
+dls_note() {
+    local dls_file=$dls_endings/$dls_task.${SLURM_RESTART_COUNT:-0}.$1
+    shift
+    printf '%s\n' "job=${SLURM_JOB_ID:-}" "node=${SLURMD_NODENAME:-$HOSTNAME}" \
+        "cluster=${SLURM_CLUSTER_NAME:-}" "start=$dls_start" \
+        "limit=${SLURM_JOB_END_TIME:-}" "received=$dls_received" "$@" >"$dls_file.part" &&
+        mv -f -- "$dls_file.part" "$dls_file"
+}
+
+# A process that any signal to the whole job ends.
+dls_start_sentinel() {
+    sleep 2147483647 >/dev/null {dls_log}>&- &
+    dls_sentinel=$!
+}
+
+# Some signals reach every process of the job, others this shell alone, which
+# Slurm takes for the script: those are passed on.
+dls_pass_on() {
+    local dls_now
+    printf -v dls_now '%(%s)T' -1
+    dls_received+="${dls_received:+ }$1:$dls_now"
+    [[ $1 != TERM ]] || dls_note began
+    sleep 0.1
+    if kill -0 "$dls_sentinel"; then
+        kill -s "$1" "$dls_child"
+    else
+        dls_start_sentinel
+    fi
+}
+
+# A shell's exit status does not tell `exit 143` from a death by signal 15.
+dls_look() {
+    local dls_jobs
+    dls_jobs=$(LC_ALL=C jobs -l)
+    [[ ! $dls_jobs =~ \ $dls_child\ +(Exit|Done) ]] || dls_has_exited=yes
+}
+
+dls_run() {
+    local dls_place dls_signal
+    for dls_place in "${TMPDIR:-/tmp}" /tmp "$dls_endings"; do
+        dls_directory=$(mktemp -d -- "$dls_place/slurm-${SLURM_JOB_ID:-}.XXXXXXXX") || continue
+        dls_script=$dls_directory/slurm_script
+        dls_write_script && chmod 700 "$dls_script" && break
+        rm -rf -- "$dls_directory"
+        dls_directory=
+    done
+    if [[ -z $dls_directory ]]; then
+        echo "datalad-slurm: no room for the job script in ${TMPDIR:-/tmp}" >&"$dls_log"
+        exit 1
+    fi
+    dls_child=
+    dls_has_exited=
+    trap dls_look CHLD
+    (
+        [[ ! -v SLURM_TASK_PID ]] || SLURM_TASK_PID=$BASHPID
+        exec 2>&"$dls_log" {dls_log}>&-
+        exec "${dls_interpreter[@]}" "$dls_script" "$@"
+    ) <&0 &
+    dls_child=$!
+    for dls_signal in HUP INT QUIT USR1 USR2 ALRM TERM CONT URG XCPU XFSZ VTALRM PROF IO PWR; do
+        # shellcheck disable=SC2064 # the name is meant as it is now
+        trap "dls_pass_on $dls_signal" "$dls_signal"
+    done
+    dls_start_sentinel
+    # `wait` returns for a trap, and when the script is stopped.
+    while
+        wait "$dls_child"
+        dls_status=$?
+        kill -0 "$dls_child"
+    do
+        sleep 0.1
+    done
+    wait "$dls_child"
+    dls_again=$?
+    ((dls_again == 127)) || dls_status=$dls_again
+}
+
+dls_end() {
+    local dls_now dls_signal=0 dls_code=$dls_status
+    printf -v dls_now '%(%s)T' -1
+    if ((dls_status > 128)) && [[ -z $dls_has_exited ]]; then
+        dls_signal=$((dls_status - 128))
+        dls_code=0
+    fi
+    dls_note ended "end=$dls_now" "exit_code=$dls_code:$dls_signal"
+    kill -KILL "$dls_sentinel"
+    rm -rf -- "$dls_directory"
+    if ((dls_signal)); then
+        ulimit -c 0
+        trap - "$dls_signal"
+        kill -"$dls_signal" $$
+    fi
+    exit "$dls_status"
+}
+
+# Into a file without the line break that ends the text here.
+dls_write_script() {
+    head -c '@size@' >"$dls_script" <<'@end@'
+@script@
+@end@
+}
+
+dls_note began
+dls_run "$@"
+dls_end

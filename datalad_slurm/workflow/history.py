@@ -1,0 +1,108 @@
+"""Find the recorded jobs of a history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from datalad_slurm.dataset.history import Commit, read_commits, resolve
+from datalad_slurm.dataset.sidecar import read_sidecar
+from datalad_slurm.jobs.errors import RecordError
+from datalad_slurm.jobs.record import (
+    RunRecord,
+    Sidecar,
+    is_plain_run,
+    parse_ending,
+    parse_message,
+    parse_record,
+    parse_words,
+)
+from datalad_slurm.workflow.context import Context
+
+__all__ = ["Recorded", "Selection", "read_history"]
+
+#: Lines with which the messages of records begin.
+_TITLES = r"^\[DATALAD (SLURM RUN|RUNCMD)\]"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which commits are meant."""
+
+    revision: str = "HEAD"
+    #: what is reachable from here is left out; empty stands for all of history, None for
+    #: the commit `revision` alone
+    since: str | None = None
+    #: whether jobs that did not complete are meant as well
+    with_failed_jobs: bool = False
+
+    @property
+    def is_range(self) -> bool:
+        """Whether more than one commit may be meant."""
+        return self.since is not None
+
+    def __str__(self) -> str:
+        """Return the selection as git would have it."""
+        return f"{self.since}..{self.revision}" if self.since else self.revision
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A commit with a record."""
+
+    commit: Commit
+    #: None for one that `datalad run` has made
+    record: RunRecord | None
+
+    @property
+    def ending(self) -> str:
+        """How the job ended, such as ``Out of memory``; empty when that is not told."""
+        return parse_ending(self.commit.message)
+
+    @property
+    def words(self) -> str:
+        """What the user said."""
+        return parse_words(self.commit.message)
+
+
+def read_history(context: Context, selection: Selection) -> Iterator[Recorded]:
+    """Yield the commits with a record, the oldest first.
+
+    Raises
+    ------
+    InvalidRequestError
+        When a revision names no commit.
+    RecordError
+        When a record cannot be read. Of a single commit also when there is none.
+    """
+    repo = context.repo
+    tip = resolve(repo, selection.revision)
+    without = resolve(repo, selection.since) if selection.since else ""
+    pattern = _TITLES if selection.is_range else ""
+    for commit in read_commits(
+        repo, tip, without=without, single=not selection.is_range, pattern=pattern
+    ):
+        try:
+            record = _record(context, commit)
+        except RecordError as exc:
+            raise RecordError(f"commit {commit.id[:10]}: {exc}") from exc
+        if record is not None or is_plain_run(commit.message):
+            yield Recorded(commit, record)
+        elif not selection.is_range:
+            raise RecordError(
+                f"commit {commit.id[:10]} holds no record of a Slurm job; "
+                "`git log --grep='DATALAD SLURM RUN'` shows those that do"
+            )
+
+
+def _record(context: Context, commit: Commit) -> RunRecord | None:
+    found = parse_message(commit.message)
+    if not isinstance(found, Sidecar):
+        return found
+    text = read_sidecar(context.repo, found, context.settings.record_directory, commit.id)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise RecordError("its record is not valid JSON") from exc
+    return parse_record(content)

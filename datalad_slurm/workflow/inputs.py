@@ -1,0 +1,102 @@
+"""Note what the inputs of a job are when it is submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from datalad_slurm.dataset.identity import identify
+from datalad_slurm.dataset.inputs import MOST_WALKED, DeclaredInput, expand
+from datalad_slurm.dataset.tree import TreeReader
+from datalad_slurm.jobs.claims import covers, is_glob, top_of
+from datalad_slurm.jobs.inputs import digest
+from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.workflow.context import Context
+
+__all__ = [
+    "LISTED",
+    "is_own",
+    "note_identities",
+    "note_inputs",
+    "noted_identities",
+    "others_files",
+    "tree_of",
+]
+
+#: More files of a directory or pattern are noted as one digest, to keep records readable.
+LISTED = 100
+
+
+def noted_identities(job: TrackedJob) -> Mapping[str, Any]:
+    """Return what was noted of a job's inputs and scripts; nothing for an adopted one."""
+    noted = job.extra.get("identities", {})
+    return noted if isinstance(noted, dict) else {}
+
+
+def note_identities(context: Context, job: TrackedJob, more: Mapping[str, Any]) -> TrackedJob:
+    """Note more of a job's inputs and scripts; return the job with it."""
+    identities = {**noted_identities(job), **more}
+    context.tracker.note_extra(job.id, {"identities": identities})
+    return replace(job, extra={**job.extra, "identities": identities})
+
+
+def note_inputs(context: Context, claim: TrackedJob, logs: Iterable[str] = ()) -> TrackedJob:
+    """Note what the inputs of a job are that is about to be submitted.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    claim : TrackedJob
+        What is going to be submitted.
+    logs : iterable of str
+        Paths at which the job will have its logs, as far as is known.
+
+    Raises
+    ------
+    DatasetError
+        When git or git-annex fails.
+    """
+    left_out = frozenset(logs)
+    directory = context.repo.root / claim.pwd
+    declared = []
+    for name in dict.fromkeys((*claim.inputs, *claim.extra_inputs)):
+        each = expand(context.repo, directory, name)
+        declared.append(replace(each, files=others_files(claim, each, left_out)))
+    now = identify(context.repo, (path for each in declared for path in each.files))
+    entries: dict[str, dict[str, Any]] = {}
+    for each in declared:
+        if each.too_many_in is not None:
+            entries[each.path] = tree_of(context, claim.commit_at_submission, each.too_many_in)
+        elif each.is_open and len(each.files) > LISTED:
+            files = {path: now[path] for path in each.files}
+            entries[each.path] = {"files": len(files), "digest": digest(files)}
+        else:
+            entries |= {path: dict(now[path]) for path in each.files}
+    noted = [{"path": path, **identity} for path, identity in entries.items()]
+    return note_identities(context, claim, {"inputs": noted})
+
+
+def is_own(job: TrackedJob, path: str) -> bool:
+    """Return whether a path is, or lies below, an output of the job."""
+    return any(covers(output, path) for output in job.outputs)
+
+
+def others_files(job: TrackedJob, declared: DeclaredInput, logs: frozenset[str]) -> tuple[str, ...]:
+    """Return the files of an input without those that the job itself writes there."""
+    if not declared.is_open or is_own(job, declared.path):
+        return declared.files
+    plain = [top_of(output) for output in job.outputs if not is_glob(output)]
+    globs = [output for output in job.outputs if is_glob(output)]
+    written = logs.union(plain)
+    below = tuple(f"{output}/" for output in plain)  # called for thousands of files
+    others = (p for p in declared.files if p not in written and not p.startswith(below))
+    return tuple(p for p in others if not any(covers(output, p) for output in globs))
+
+
+def tree_of(context: Context, commit: str, directory: str) -> dict[str, Any]:
+    """Return what stands for a directory of too many files: what is committed there."""
+    with TreeReader(context.repo, commit) as tree:
+        entry = tree.lookup(directory)
+    return {"more_than": MOST_WALKED} | ({"tree": entry[1]} if entry else {})

@@ -1,0 +1,123 @@
+"""Make room in the dataset for what a job is going to write."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from datalad.support.exceptions import IncompleteResultsError
+
+from datalad_slurm.dataset.paths import inside
+from datalad_slurm.dataset.prepare import Prepared, is_annex_link, make_writable
+from datalad_slurm.jobs.claims import top_of
+from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.sbatch_options import (
+    LARGEST_SCRIPT,
+    chdir,
+    directives,
+    log_names,
+    sbatch_calls,
+    split_words,
+)
+from datalad_slurm.workflow.context import Context, Outcome
+from datalad_slurm.workflow.request import Request
+
+__all__ = ["calls_elsewhere", "logs_there", "made_writable"]
+
+
+def made_writable(
+    context: Context, request: Request, claim: TrackedJob, undoing: list[Prepared]
+) -> Iterator[Outcome]:
+    """Unlock what the job will overwrite, and install the subdatasets that it writes into.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    request : Request
+        What is to be run.
+    claim : TrackedJob
+        What it claims, in the tracking database.
+    undoing : list of Prepared
+        What was done is added to it.
+    """
+    yield from _installed(context, claim.outputs)
+    if claim.alt_dir:
+        return  # what is in the dataset is replaced when the job is finished
+    logs = [path for path in logs_there(context, request) if is_annex_link(context.repo, path)]
+    prepared = make_writable(context.hierarchy, claim.outputs, (*request.overwrites, *logs))
+    undoing.append(prepared)
+    removed = [path for path, _ in prepared.removed]
+    if removed:
+        context.tracker.note_extra(claim.id, {"removed_outputs": removed})
+    for path in prepared.unlocked:
+        yield Outcome("unlock", "ok", path=path, type="file")
+    for path in removed:
+        yield Outcome("remove", "ok", "its content is not here", path=path, type="file")
+
+
+def _installed(context: Context, outputs: Iterable[str]) -> Iterator[Outcome]:
+    """Install the subdatasets that are to hold outputs and are not here yet."""
+    for output in outputs:
+        while not context.hierarchy.is_here(name := context.hierarchy.holder(top_of(output))):
+            try:
+                context.dataset.get(
+                    context.repo.root / name, get_data=False, result_renderer="disabled"
+                )
+            except IncompleteResultsError as exc:
+                raise InvalidRequestError(
+                    f"output '{output}' is in the subdataset '{name}', which cannot be installed: "
+                    f"{exc}"
+                ) from exc
+            yield Outcome("install", "ok", path=name, type="dataset")
+
+
+def logs_there(context: Context, request: Request) -> Iterator[str]:
+    """Yield files that are there already, and that the job is going to use as logs.
+
+    A log of a fixed name that an earlier job's commit holds is locked, and the
+    job would fail before its first line. slurmctld tells the names of logs,
+    but only when the job may have started already.
+    """
+    for words, _ in _with_directives(split_words(request.cmd), request.cwd):
+        directory = request.cwd / (chdir(words) or ".")
+        for name in log_names(words):
+            # what only the node knows may be anything, but stays in its directory
+            pattern = re.sub(r"%\d*[a-zA-Z]", "*", glob.escape(name).replace("%%", "%"))
+            for found in glob.iglob(os.path.join(glob.escape(str(directory)), pattern)):  # noqa: PTH118, PTH207
+                path = inside(context.repo, found)
+                if path:
+                    yield path
+
+
+def calls_elsewhere(
+    context: Context, claim: TrackedJob, command: str
+) -> list[tuple[list[str], str]]:
+    """Return options and script of each sbatch in a command that runs elsewhere.
+
+    The scripts are not there yet.
+    """
+    root = str(context.repo.root)
+    words = [word.replace(claim.alt_dir, root) for word in split_words(command)]
+    return list(_with_directives(words, context.repo.root / claim.pwd))
+
+
+def _with_directives(words: Sequence[str], cwd: Path) -> Iterator[tuple[list[str], str]]:
+    """Yield options, with those in the script, and script of each sbatch in a command."""
+    for options, script in sbatch_calls(words):
+        found = directives(_script_text(cwd / script)) if script else []
+        yield [*options, *found], script
+
+
+def _script_text(path: Path) -> str:
+    """Return what a file holds that may be a job script, or nothing when it cannot be one."""
+    try:
+        if path.is_file() and path.stat().st_size < LARGEST_SCRIPT:
+            return path.read_text(errors="replace")
+    except (OSError, ValueError):
+        pass  # a word of a command need not be a name that a file can have
+    return ""

@@ -1,0 +1,79 @@
+"""What a command would be, and what it would read and write, if it were submitted now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.workflow.context import Context, Outcome
+from datalad_slurm.workflow.placeholders import Placeholders
+from datalad_slurm.workflow.request import Request, claim_of
+
+__all__ = ["DRY_RUN_ACTION", "dry_run", "preview"]
+
+DRY_RUN_ACTION = "slurm-schedule [dry-run]"
+
+
+def dry_run(context: Context, request: Request) -> Iterator[Outcome]:
+    """Say what `schedule` would submit; nothing is submitted, claimed or changed.
+
+    The details have the keys of those of `datalad run --dry-run`.
+
+    Raises
+    ------
+    InvalidRequestError
+        When the request would be refused.
+    """
+    claim, placeholders = claim_of(context, request)
+    shown = preview(claim, placeholders)
+    expand = {
+        "both": ("inputs", "extra_inputs", "outputs"),
+        "inputs": ("inputs", "extra_inputs"),
+        "outputs": ("outputs",),
+    }.get(request.expand, ())
+    recorded = {
+        "inputs": placeholders.inputs,
+        "extra_inputs": list(request.extra_inputs),
+        "outputs": placeholders.outputs,
+    }
+    yield Outcome(
+        DRY_RUN_ACTION,
+        "ok",
+        "Dry run",
+        type="dataset",
+        details={
+            "run_info": {
+                "cmd": claim.cmd,
+                "chain": list(claim.chain),
+                **{
+                    name: placeholders.expand_for_record(paths) if name in expand else paths
+                    for name, paths in recorded.items()
+                },
+                "pwd": claim.pwd,
+                "dsid": claim.dsid,
+            },
+            "dry_run_info": {
+                "cmd_expanded": shown["cmd"],
+                "pwd_full": str(context.run_directory(claim)),
+                "inputs": shown["inputs"],
+                "outputs": shown["outputs"],
+            },
+        },
+    )
+
+
+def preview(claim: TrackedJob, placeholders: Placeholders) -> dict[str, Any]:
+    """Return command, inputs and outputs with placeholders filled in and globs replaced.
+
+    Raises
+    ------
+    InvalidRequestError
+        When the command has a placeholder that is unknown.
+    """
+    return {
+        "cmd": placeholders.preview(claim.cmd),
+        "pwd": claim.pwd,
+        "inputs": placeholders.expand(placeholders.inputs),
+        "outputs": placeholders.expand(placeholders.outputs),
+    }

@@ -1,0 +1,223 @@
+"""Plan which recorded jobs are run again, and how; nothing is changed."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from datalad_slurm.dataset.diff import Difference, changes_of_commits, differences
+from datalad_slurm.dataset.subdatasets import Hierarchy
+from datalad_slurm.jobs.claims import ancestors
+from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError, RecordError
+from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.record import RunRecord
+from datalad_slurm.jobs.replay import Replay, find_readers, find_superseded
+from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.history import Recorded, Selection, read_history
+from datalad_slurm.workflow.placeholders import Placeholders, literal
+from datalad_slurm.workflow.request import Request, claim_of
+
+__all__ = ["Options", "Run", "Skip", "naming", "plan"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is the same for all jobs that are run again; see `Request`."""
+
+    #: empty for what each record's commit says
+    message: str = ""
+    assume_ready: str = ""
+    jobs: int | str | None = None
+    alt_dir: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recorded job to run again."""
+
+    found: Recorded
+    record: RunRecord
+    request: Request
+    claim: TrackedJob
+    placeholders: Placeholders
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A commit that is left out."""
+
+    found: Recorded
+    reason: str
+
+
+def plan(context: Context, selection: Selection, options: Options) -> list[Run | Skip]:
+    """Return what comes of each commit with a record, in the order of history.
+
+    Every record is validated as `schedule` would do it.
+
+    Raises
+    ------
+    RecordError
+        When a record cannot be used; names its commit.
+    InvalidRequestError
+        When a revision names no commit, when a job cannot be run here, or when
+        two jobs would write the same output.
+    """
+    repo = context.repo
+    found = list(read_history(context, selection))
+    reasons = {each.commit.id: _why_not(context, selection, each) for each in found}
+    wanted = [each for each in found if not reasons[each.commit.id]]
+    changes = changes_of_commits(repo, [each.commit.id for each in wanted], {})
+    runs: dict[str, Run] = {}
+    for each in wanted:
+        commit = each.commit.id
+        with naming(commit, selection):
+            runs[commit] = _run(context, each, changes.pop(commit), options)
+    replays = [_replay(run) for run in runs.values()]
+    superseded = find_superseded(replays)
+    for later, earlier, path in find_readers(r for r in replays if r.commit not in superseded):
+        lgr.warning(
+            "the job of commit %s reads '%s', which that of %s writes, and will not wait for it",
+            later[:10], path, earlier[:10],
+        )  # fmt: skip
+    reasons |= {
+        commit: f"its job is repeated by that of commit {later[:10]}"
+        for commit, later in superseded.items()
+    }
+    return [
+        Skip(each, reason) if (reason := reasons[each.commit.id]) else runs[each.commit.id]
+        for each in found
+    ]
+
+
+@contextmanager
+def naming(commit: str, selection: Selection) -> Iterator[None]:
+    """Have an error say which of several commits it is about."""
+    try:
+        yield
+    except DataladSlurmError as exc:
+        if not selection.is_range:
+            raise
+        raise type(exc)(f"commit {commit[:10]}: {exc}") from exc
+
+
+def _why_not(context: Context, selection: Selection, found: Recorded) -> str:
+    """Return why a job is not run again; of a single commit this is an error."""
+    commit, record = found.commit.id[:10], found.record
+    if record is None:
+        reason = f"it is one of `datalad run`: `datalad rerun {commit}` runs it again"
+        if not selection.is_range:
+            raise RecordError(f"commit {commit} holds no record of a Slurm job; {reason}")
+        return reason
+    if record.dsid and context.dsid and record.dsid != context.dsid:
+        if not selection.is_range:
+            raise InvalidRequestError(
+                f"the record in commit {commit} is that of another dataset ({record.dsid}); "
+                "run it again there"
+            )
+        return f"its job was run in another dataset ({record.dsid})"
+    is_failed = found.ending and found.ending.lower() != "completed"
+    if selection.is_range and is_failed and not selection.with_failed_jobs:
+        return f"its job did not complete ({found.ending}); see --with-failed-jobs"
+    return ""
+
+
+def _run(context: Context, found: Recorded, changes: Iterable[Difference], options: Options) -> Run:
+    commit, record = found.commit.id, found.record
+    if record is None:
+        raise RecordError("there is no record of a Slurm job")
+    cwd = context.repo.root / record.pwd
+    request = Request(
+        cmd=record.cmd,
+        cwd=cwd,
+        outputs=_outputs(record),
+        inputs=tuple(map(literal, record.inputs)),
+        extra_inputs=record.extra_inputs,
+        message=options.message or found.words,
+        chain=(*record.chain, commit),
+        overwrites=(
+            *_files_made(context.hierarchy, changes, record),
+            *_logs_of_fixed_name(record),
+        ),
+        assume_ready=options.assume_ready,
+        jobs=options.jobs,
+        alt_dir=options.alt_dir,
+    )
+    if not cwd.is_dir():
+        raise InvalidRequestError(
+            f"the job ran in the directory '{record.pwd}', which is not there any more"
+        )
+    claim, placeholders = claim_of(context, request)
+    placeholders.check_command(request.cmd)
+    return Run(found, record, request, claim, placeholders)
+
+
+def _replay(run: Run) -> Replay:
+    inputs: Sequence[str] = run.placeholders.inputs
+    if any(map(glob.has_magic, inputs)):
+        inputs = run.placeholders.expand(inputs)
+    pwd = run.claim.pwd
+    from_root = (glob.escape(os.path.normpath(f"{pwd}/{path}")) for path in inputs)
+    return Replay(
+        commit=run.found.commit.id,
+        cmd=run.record.cmd,
+        pwd=pwd,
+        outputs=run.claim.outputs,
+        inputs=tuple("" if path == "." else path for path in from_root),
+        chain=run.record.chain,
+    )
+
+
+def _outputs(record: RunRecord) -> tuple[str, ...]:
+    """Return the declared outputs as they are typed in the record's directory."""
+    declared = record.slurm.get("declared_outputs")
+    if isinstance(declared, list) and declared and all(isinstance(path, str) for path in declared):
+        return tuple(map(literal, declared))
+    outputs = [os.path.relpath(path, record.pwd) for path in record.declared_outputs]
+    if not outputs:
+        raise RecordError("the record names no outputs besides log files")
+    return tuple(literal(glob.escape(path)) for path in outputs)
+
+
+def _files_made(
+    hierarchy: Hierarchy, changes: Iterable[Difference], record: RunRecord
+) -> Iterator[str]:
+    """Yield the outputs among the files that a commit added or changed: they are written again."""
+    outputs = {os.path.normpath(path) for path in record.declared_outputs}
+    tops = {"" if path == "." else path for path in outputs}
+    for path in _paths_written(hierarchy, changes):
+        if not tops.isdisjoint(ancestors(path)) and path not in record.slurm_outputs:
+            yield path
+
+
+def _paths_written(
+    hierarchy: Hierarchy, changes: Iterable[Difference], name: str = ""
+) -> Iterator[str]:
+    """Yield the paths, from the root, of files that changes wrote, in subdatasets too."""
+    for change in changes:
+        path = f"{name}/{change.path}" if name else change.path
+        mode, commit = change.new
+        if mode == "160000" and hierarchy.is_here(path):
+            repo = hierarchy.repo(path)
+            before = change.old[1]
+            if all(repo.has_commit(each) for each in (before, commit) if each):
+                yield from _paths_written(hierarchy, differences(repo, before, commit), path)
+        elif mode:
+            yield path
+
+
+def _logs_of_fixed_name(record: RunRecord) -> tuple[str, ...]:
+    """Return the logs that the new job will write again: those not named after the old one."""
+    others = record.slurm.get("jobs")
+    ids = {str(record.slurm_job_id), *map(str, others if isinstance(others, list) else ())}
+    return tuple(
+        path
+        for path in record.slurm_outputs
+        if path in record.outputs
+        and ids.isdisjoint(re.findall(r"\d+", path))
+        and not path.endswith(".env.json")
+    )

@@ -1,0 +1,96 @@
+"""What a user wants to have run, and what that claims."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datalad_slurm.dataset.paths import normalise_output
+from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.workflow.alt_dir import checked_alt_dir
+from datalad_slurm.workflow.context import Context
+from datalad_slurm.workflow.placeholders import Placeholders
+
+__all__ = ["Request", "claim_of"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user wants to have run.
+
+    `outputs`, `inputs` and `extra_inputs` are as typed, relative to `cwd`.
+    """
+
+    cmd: str
+    cwd: Path
+    outputs: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    extra_inputs: tuple[str, ...] = ()
+    message: str = ""
+    chain: tuple[str, ...] = ()
+    #: further paths, relative to the dataset's root, that the job will overwrite
+    overwrites: tuple[str, ...] = ()
+    #: "inputs", "outputs", "both" or empty
+    assume_ready: str = ""
+    #: whether outputs that another open job claims are refused
+    check_outputs: bool = True
+    #: whose globs the record has replaced: "inputs", "outputs", "both" or empty
+    expand: str = ""
+    #: how many downloads of inputs may run at a time; None is git-annex's own default
+    jobs: int | str | None = None
+    #: directory to run in instead of the dataset, as typed
+    alt_dir: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholders]:
+    """Return what a request claims, not yet in the database, and its placeholders.
+
+    Raises
+    ------
+    InvalidRequestError
+        When its command, its outputs or its directory are not such as can be
+        claimed.
+    """
+    if "\0" in request.cmd:
+        raise InvalidRequestError("a command cannot hold a null character")
+    if not request.cmd.strip():
+        raise InvalidRequestError("there is no command to submit, such as `sbatch job.sh`")
+    if not request.outputs:
+        raise InvalidRequestError(
+            "at least one output must be declared with -o/--output: a file or directory that "
+            "the job writes"
+        )
+    root = context.repo.root
+    cwd = request.cwd.resolve()
+    if not cwd.is_relative_to(root):
+        raise InvalidRequestError(f"the working directory {cwd} is outside the dataset {root}")
+    if not cwd.is_dir():
+        raise InvalidRequestError(f"the working directory {cwd} does not exist")
+    if any("\0" in path for path in (*request.inputs, *request.extra_inputs)):
+        raise InvalidRequestError("an input cannot hold a null character")
+    alt_dir = checked_alt_dir(context, request.alt_dir) if request.alt_dir else ""
+    placeholders = Placeholders(
+        context.dataset, cwd, request.inputs, request.outputs, Path(alt_dir) if alt_dir else None
+    )
+    outputs = [normalise_output(context.repo, out, cwd) for out in placeholders.outputs]
+    claim = TrackedJob(
+        id=0,
+        token=f"datalad-slurm-{uuid.uuid4().hex}",
+        cmd=request.cmd,
+        pwd=os.path.relpath(cwd, root),
+        dsid=context.dsid,
+        outputs=tuple(dict.fromkeys(outputs)),
+        declared_outputs=tuple(placeholders.outputs),
+        inputs=tuple(placeholders.inputs),
+        extra_inputs=request.extra_inputs,
+        message=request.message,
+        chain=request.chain,
+        commit_at_submission=context.repo.ask("rev-parse", "-q", "--verify", "HEAD") or "",
+        extra={**request.extra, "alt_dir": alt_dir} if alt_dir else request.extra,
+    )
+    return claim, placeholders

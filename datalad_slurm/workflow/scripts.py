@@ -1,0 +1,126 @@
+"""Note which script each call of sbatch was given."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.identity import blob_of
+from datalad_slurm.dataset.paths import inside
+from datalad_slurm.jobs.errors import QueryFailedError
+from datalad_slurm.jobs.inputs import MISSING, Identity
+from datalad_slurm.jobs.model import SlurmJob, TrackedJob
+from datalad_slurm.jobs.sbatch_options import (
+    LARGEST_SCRIPT,
+    has_wrap,
+    sbatch_calls,
+    script_paths,
+    split_words,
+)
+from datalad_slurm.node.runner import script_in
+from datalad_slurm.slurm import scontrol
+from datalad_slurm.slurm.sbatch import NotedCall, Submitted, read_calls
+from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.inputs import note_identities
+
+__all__ = ["identify_script", "note_scripts"]
+
+
+def note_scripts(
+    context: Context, claim: TrackedJob, notes: Path, found: Sequence[SlurmJob]
+) -> None:
+    """Note the scripts of the jobs that a command has just submitted.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    claim : TrackedJob
+        The command.
+    notes : Path
+        Where our sbatch noted how it was called.
+    found : sequence of SlurmJob
+        The jobs; used where the notes do not tell.
+    """
+    calls = [call for call in read_calls(notes) if call.jobs]
+    entries = [_entry(context, claim, call) for call in calls or _as_typed(context, claim, found)]
+    distinct = {json.dumps(entry, sort_keys=True): entry for entry in entries}
+    if distinct:
+        note_identities(context, claim, {"scripts": list(distinct.values())})
+
+
+def _as_typed(
+    context: Context, claim: TrackedJob, found: Sequence[SlurmJob]
+) -> Iterator[NotedCall]:
+    """Yield the call that a plain command is by itself."""
+    words = split_words(claim.cmd)
+    cwd = context.run_directory(claim)
+    if len(found) == 1 and words and words[0].rpartition("/")[2] == "sbatch":
+        jobs = (Submitted(found[0].job_id, found[0].cluster),)
+        yield NotedCall(str(cwd), tuple(words[1:]), jobs, claim.claimed_at * 10**9)
+
+
+def _entry(context: Context, claim: TrackedJob, call: NotedCall) -> dict[str, Any]:
+    options, name = next(sbatch_calls(["sbatch", *call.args]))
+    if not name:
+        if has_wrap(options):
+            return {"wrap": True}
+        return {"stdin": True} | _checksums(context.repo, _held_by_slurm(context, call))
+    paths = list(script_paths(options, name, call.cwd, os.environ.get("PATH", "")))
+    found = next((path for path in paths if Path(path).is_file()), paths[0])
+    content = _read_before(found, call.noted_at)
+    if content is None:
+        content = _held_by_slurm(context, call)
+    path = inside(context.place_of(claim), found)
+    where = os.path.normpath(found) if path is None else path
+    return {"path": where} | _checksums(context.repo, content)
+
+
+def _read_before(path: str, moment: int) -> bytes | None:
+    """Return what a file holds, if that was so before a time (ns): what sbatch has read."""
+    content = _read(path)
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return content if max(found.st_mtime_ns, found.st_ctime_ns) < moment else None
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        found = Path(path).stat()
+        if stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST_SCRIPT:
+            return Path(path).read_bytes()
+    except OSError:
+        pass
+    return None
+
+
+def _held_by_slurm(context: Context, call: NotedCall) -> bytes | None:
+    """Return the script that slurmctld has of a call's job: it may be no file any more."""
+    job = call.jobs[0]
+    try:
+        timeout = context.settings.query_timeout
+        return script_in(scontrol.batch_script(job.job_id, job.cluster, timeout))
+    except QueryFailedError as exc:
+        lgr.info("what the script of job %s was is not known: %s", job.job_id, exc)
+        return None
+
+
+def identify_script(repo: Repo, path: str) -> Identity:
+    """Return what a script holds now; a path is relative to the root, or absolute."""
+    if not os.path.lexists(repo.root / path):
+        return MISSING
+    return _checksums(repo, _read(str(repo.root / path))) or {"unreadable": True}
+
+
+def _checksums(repo: Repo, content: bytes | None) -> dict[str, Any]:
+    if content is None:
+        return {}
+    return {"sha256": hashlib.sha256(content).hexdigest(), "blob": blob_of(repo, content)}

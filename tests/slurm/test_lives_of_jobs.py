@@ -1,0 +1,172 @@
+"""What may happen to a job before it ends; on a testbed of its own, whose nodes die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.conftest import Slurm, wait_until
+from tests.slurm.test_outage import run_testbed
+from tests.slurm.test_reschedule import record_of
+from tests.slurm.test_schedule import finish, schedule
+
+#: BatchStartTimeout: until slurmctld believes a node that it has lost a job (seconds)
+_UP = ("--requeue-delay", "7", "--nodes", "2", "--conf", "BatchStartTimeout=1")
+#: ends at once when it runs for the second time
+_AGAIN = """
+[ "$SLURM_RESTART_COUNT" ] || { echo $PPID $$ > pids.$SLURM_JOB_ID; sleep 60; }
+echo x > $1"""
+
+
+@pytest.fixture(scope="module")
+def own_testbed(tmp_path_factory):
+    """A Slurm that only this module breaks."""
+    directory = tmp_path_factory.mktemp("tb")
+    run_testbed("up", "--dir", str(directory), *_UP)
+    yield directory
+    run_testbed("down", "--dir", str(directory), "--wipe")
+
+
+@pytest.fixture
+def own(own_testbed, monkeypatch):
+    run_testbed("up", "--dir", str(own_testbed), *_UP)
+    monkeypatch.setenv("SLURM_CONF", str(own_testbed / "etc" / "slurm.conf"))
+    return Slurm(own_testbed)
+
+
+def daemon(own, *args):
+    run_testbed(*args, "--dir", str(own.directory))
+
+
+def assert_open(box, job, word):
+    """Nothing that can be asked for closes or commits a job that has not ended."""
+    for flags in ({}, {"close_failed_jobs": True}, {"accept_failed_jobs": True}):
+        (result,) = finish(box, job, **flags)
+        assert result["status"] == "impossible"
+        assert f"{job}: {word}" in result["message"]
+    assert job in box.tracked()
+
+
+def assert_refused_then_committed(box, job, word):
+    box.git("config", "datalad.slurm.latency-wait", "0")
+    (result,) = finish(box, job)
+    assert (result["status"], result["slurm_state"]) == ("impossible", word)
+    assert "--accept-failed-jobs" in result["message"]
+    results = finish(box, job, accept_failed_jobs=True)
+    assert {res["status"] for res in results if res["action"] == "save"} == {"ok"}
+    said = word.replace("_", " ").capitalize()
+    assert box.subjects() == [f"[DATALAD SLURM RUN] Slurm job {job}: {said}"]
+    assert job not in box.tracked()
+
+
+def test_a_job_that_waits_suspends_and_goes_on_is_open_until_its_end(box, own):
+    job = schedule(box, ["sbatch", "--hold", "--wrap", "sleep 4; echo x > out"])
+    assert_open(box, job, "PENDING")
+    own.run("scontrol", "release", str(job))
+    own.wait(job, until="RUNNING".__eq__)
+    own.run("scontrol", "suspend", str(job))
+    own.wait(job, until="SUSPENDED".__eq__)
+    assert_open(box, job, "SUSPENDED")
+    own.run("scontrol", "resume", str(job))
+    own.wait(job)
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert "out" in box.files_in_last_commit()
+
+
+def test_jobs_that_are_requeued_and_held_are_open_until_their_second_end(box, own):
+    box.script(_AGAIN)
+    jobs = [schedule(box, f"sbatch job.sh {name}", [name]) for name in "ab"]
+    own.wait(*jobs, until="RUNNING".__eq__)
+    own.run("scontrol", "requeuehold", str(jobs[0]))
+    own.run("scontrol", "requeuehold", "State=SpecialExit", str(jobs[1]))
+    for job, word in zip(jobs, ("PENDING", "SPECIAL_EXIT"), strict=True):
+        own.wait(job, until=word.__eq__)
+        # a release that comes before the first run is cleaned up would be lost
+        wait_until(lambda job=job: own.run("squeue", "-h", "-o", "%Q", "-j", str(job)) == "0")
+        assert_open(box, job, word)
+        own.run("scontrol", "release", str(job))
+    own.wait(*jobs)
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert box.tracked() == []
+
+
+def preempt(own):
+    """Push other jobs off node n1, and leave it free again."""
+    job = own.sbatch("-w", "n1", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
+    own.wait(job)
+
+
+def test_a_job_that_is_preempted_and_requeued_is_followed_to_its_last_run(box, own):
+    box.script(_AGAIN)
+    job = schedule(box, "sbatch -p preempt -w n1 job.sh out")
+    own.wait(job, until="RUNNING".__eq__)
+    preempt(own)
+    assert_open(box, job, "PENDING")
+    own.wait(job)
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert "out" in box.files_in_last_commit()
+
+
+def test_a_job_that_is_preempted_for_good_has_ended(box, own):
+    own.run(
+        "scontrol", "create", "PartitionName=cheap", "Nodes=ALL", "PriorityTier=1",
+        "PreemptMode=CANCEL",
+    )  # fmt: skip
+    job = schedule(box, ["sbatch", "-p", "cheap", "-w", "n1", "--wrap", "echo x > out; sleep 60"])
+    own.wait(job, until="RUNNING".__eq__)
+    preempt(own)
+    own.wait(job)
+    assert_refused_then_committed(box, job, "PREEMPTED")
+
+
+def crash_node(own, box, *jobs):
+    """Let node n1 lose power and come back; no process of its jobs survives."""
+    notes = [box.path / f"pids.{job}" for job in jobs]
+    wait_until(lambda: all(note.exists() and note.read_text().endswith("\n") for note in notes))
+    daemon(own, "stop", "--kill", "slurmd:n1")
+    for pid in (pid for note in notes for pid in note.read_text().split()):
+        os.kill(int(pid), signal.SIGKILL)
+    for job in jobs:
+        # slurmctld does not believe it of jobs that began a moment ago
+        while own.run("squeue", "-h", "-t", "all", "-o", "%T", "-j", str(job)) == "RUNNING":
+            daemon(own, "stop", "slurmd:n1")
+            time.sleep(1)
+            daemon(own, "start", "slurmd:n1")
+
+
+def test_a_job_whose_node_dies_has_ended_only_when_it_is_not_requeued(box, own):
+    box.script(f"{_AGAIN}; until [ -e go ]; do sleep 0.2; done")
+    again, gone = (
+        schedule(box, f"sbatch {option} -w n1 job.sh {option[2:]}", [option[2:]])
+        for option in ("--requeue", "--no-requeue")
+    )
+    own.wait(again, gone, until="RUNNING".__eq__)
+    crash_node(own, box, again, gone)
+    assert_open(box, again, "PENDING")
+    assert_refused_then_committed(box, gone, "NODE_FAIL")
+    own.wait(again, until="RUNNING".__eq__)
+    assert_open(box, again, "RUNNING")
+    (box.path / "go").touch()
+    own.wait(again)
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert "requeue" in box.files_in_last_commit()
+
+
+def test_a_job_that_gives_nodes_back_is_one_job(box, own):
+    job = schedule(box, ["sbatch", "-N2", "--wrap", "sleep 4; echo x > out"])
+    own.wait(job, until="RUNNING".__eq__)
+    own.run("scontrol", "update", f"JobId={job}", "NumNodes=1")
+    assert_open(box, job, "RUNNING")
+    own.wait(job)
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert record_of(box)["slurm"]["state"] == "COMPLETED"
+    assert "out" in box.files_in_last_commit()
+
+
+def test_a_job_that_misses_its_deadline_has_ended(box, own):
+    job = schedule(box, ["sbatch", "--deadline=now+3", "-w", "n1", "--wrap", "sleep 60"])
+    own.wait(job, until="DEADLINE".__eq__)
+    assert_refused_then_committed(box, job, "DEADLINE")
