@@ -138,6 +138,48 @@ def test_globs_among_inputs_are_copied_and_others_are_not(box, slurm, alt):
     assert "c.csv" not in (box.path / "out").read_text()
 
 
+def test_globs_in_outputs_are_expanded_where_the_job_runs(box, slurm, alt):
+    (box.path / "out").mkdir()
+    (box.path / "out/old.csv").write_text("old\n")
+    (box.path / "in.csv").write_text("in\n")
+    box.cli("save", "-m", "x")
+    box.script("for name in a.csv b[1].csv c.txt; do echo $name > out/$name; done")
+    job = schedule(box, "sbatch job.sh", ["out/*.csv"], inputs=["*.csv"], alt_dir=str(alt))
+    slurm.wait(job)
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert sorted(os.listdir(box.path / "out")) == ["a.csv", "b[1].csv", "old.csv"]
+    assert (box.path / "out/b[1].csv").read_text() == "b[1].csv\n"
+    assert content(alt) == ["out", "out/c.txt"]  # nobody has declared it
+    assert box.status() == ""
+
+
+def test_the_record_tells_inputs_and_script_as_those_of_the_dataset(box, slurm, alt):
+    (box.path / "in").write_text("1\n")
+    box.cli("save", "-m", "x")
+    box.script("cat ../in > ../out", "d/job.sh")
+    box.cli(
+        "slurm-schedule", "-a", str(alt), "-i", "../in", "-o", "../out", "sbatch", "job.sh",
+        cwd=box.path / "d",
+    )  # fmt: skip
+    slurm.wait(*box.tracked())
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    record = record_of(box)
+    assert record["slurm"]["script"]["path"] == "d/job.sh"
+    assert [entry["path"] for entry in record["slurm"]["inputs"]] == ["in"]
+    assert str(alt) not in json.dumps(record)
+
+
+def test_a_dry_run_shows_where_the_job_would_run_and_copies_nothing(box, slurm, alt):
+    (box.path / "in").write_text("1\n")
+    (result,) = slurm_schedule(
+        "sbatch --wrap 'cat in > {dspath}/out'", dataset=box.path, inputs=["in"], outputs=["out"],
+        alt_dir=str(alt), dry_run="basic", result_renderer="disabled",
+    )  # fmt: skip
+    assert result["dry_run_info"]["pwd_full"] == str(alt)
+    assert result["dry_run_info"]["cmd_expanded"] == f"sbatch --wrap 'cat in > {alt}/out'"
+    assert list(alt.iterdir()) == []
+
+
 def test_logs_of_an_array_are_brought_back_also_from_a_directory_that_must_exist(box, slurm, alt):
     (box.path / "logs").mkdir()
     (box.path / "logs/.keep").write_text("")
