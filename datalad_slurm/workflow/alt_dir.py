@@ -121,7 +121,8 @@ def place(
             others = [
                 job for job in jobs if job.alt_dir == claim.alt_dir and job.token != claim.token
             ]
-            _refuse_mixing(claim, others, mirror, missing)
+            replaced = [path for path in missing if os.path.lexists(note.path(path))]
+            _refuse_mixing(claim, others, mirror, replaced)
             note.placed = {path: (text,) for path, text in mirror.links.items()}
             note.placed |= {path: _known(mirror.files[path]) for path in missing}
             note.placed = {
@@ -248,7 +249,7 @@ def _is_no_directory(path: Path) -> bool:
 
 
 def _refuse_mixing(
-    claim: TrackedJob, others: Iterable[TrackedJob], mirror: Mirror, missing: Iterable[str]
+    claim: TrackedJob, others: Iterable[TrackedJob], mirror: Mirror, replaced: Iterable[str]
 ) -> None:
     """Refuse inputs that would change files of jobs that are open in the same directory."""
     outputs = {output: job for job in others for output in job.outputs}
@@ -264,7 +265,7 @@ def _refuse_mixing(
                 f"input '{path}' is an output of job {writer.label}, which is open in "
                 f"{claim.alt_dir}; finish that job first, or choose another directory"
             )
-    for path in missing:
+    for path in replaced:
         reader = next((inputs[above] for above in ancestors(path) if above in inputs), None)
         if reader is not None:
             raise InvalidRequestError(

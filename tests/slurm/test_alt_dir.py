@@ -18,7 +18,7 @@ from datalad.api import slurm_finish, slurm_reschedule, slurm_schedule
 from datalad_slurm.jobs.errors import TransferError
 from datalad_slurm.workflow import alt_dir as placing
 from datalad_slurm.workflow import alt_notes, bring_back
-from tests.conftest import Box, wait_until
+from tests.conftest import DATALAD, Box, wait_until
 from tests.crash import Crasher
 from tests.slurm.test_crash import assert_sound, claims, held_jobs, jobs_in_history
 from tests.slurm.test_reschedule import record_of, reschedule
@@ -276,6 +276,28 @@ def test_a_changed_input_is_copied_again_but_not_under_an_open_job(box, slurm, a
     finish(box)
     assert (box.path / "b").read_text() == "22\n"
     assert content(alt) == []
+
+
+def test_jobs_that_are_scheduled_and_finished_at_the_same_time_share_their_inputs(box, slurm, alt):
+    for name in ("in1", "in2"):
+        (box.path / name).write_text(f"{name}\n")
+    box.cli("save", "-m", "x")
+
+    def start(n):
+        words = ["-a", str(alt), "-i", "in*", "-o", f"o{n}/x", "sbatch", "--wrap"]
+        command = [DATALAD, "slurm-schedule", *words, f"cat in1 in2 > o{n}/x"]
+        return subprocess.Popen(command, cwd=box.path, stdout=subprocess.PIPE, text=True)
+
+    for first in (0, 3):
+        started = [start(n) for n in range(first, first + 3)]
+        while any(process.poll() is None for process in started):
+            finish(box)
+        for process in started:
+            assert process.returncode == 0, process.stdout.read()
+    slurm.wait(*box.tracked())
+    finish(box)
+    assert [(box.path / f"o{n}/x").read_text() for n in range(6)] == ["in1\nin2\n"] * 6
+    assert_clean(box, alt)
 
 
 def test_an_output_of_an_open_job_there_is_no_input(box, slurm, alt):
