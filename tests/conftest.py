@@ -7,17 +7,21 @@ for the one-machine testbed.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+pytest.register_assert_rewrite("tests.slurm.disk", "tests.slurm.sweeps")
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTBED = ROOT / "tools" / "testbed"
@@ -40,6 +44,56 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "scientist@example.org")
     bin_dir = str(Path(sys.executable).parent)
     monkeypatch.setenv("PATH", f"{bin_dir}{os.pathsep}{os.environ['PATH']}")
+
+
+#: What the tests marked as `faults` count, in the order in which it is told.
+_FAULTS = ("crash points", "full-disk points", "concurrent processes", "bad inputs")
+
+
+@pytest.fixture
+def count_faults(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
+    """Return a function that notes how many faults of a kind a test has tried."""
+
+    def count(kind: str, number: int) -> None:
+        assert kind in _FAULTS
+        record_property(kind, number)
+
+    return count
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Count the inputs that hypothesis finds for a test marked as `faults`."""
+    handle = getattr(getattr(item, "obj", None), "hypothesis", None)
+    if handle is None or item.get_closest_marker("faults") is None:
+        return (yield)
+    inner_test = handle.inner_test
+    tried = 0
+
+    @functools.wraps(inner_test)
+    def counting(*args: object, **kwargs: object) -> object:
+        nonlocal tried
+        tried += 1
+        return inner_test(*args, **kwargs)
+
+    handle.inner_test = counting
+    try:
+        return (yield)
+    finally:
+        handle.inner_test = inner_test
+        item.user_properties.append(("bad inputs", tried))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell how many faults were tried and survived."""
+    survived: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed"):
+        survived.update(
+            {kind: number for kind, number in report.user_properties if kind in _FAULTS}
+        )
+    if survived:
+        told = ", ".join(f"{survived[kind]:,} {kind}" for kind in _FAULTS if survived[kind])
+        terminalreporter.write_line(f"faults: {told}")
 
 
 @pytest.fixture(scope="session")
@@ -197,5 +251,17 @@ def _template_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def box(_template_dataset: Path, tmp_path: Path) -> Box:
     """Return a new dataset."""
     path = tmp_path / "ds"
-    subprocess.run(["cp", "-a", str(_template_dataset), str(path)], check=True)
+    copy_dataset(_template_dataset, path)
     return Box(path.resolve())
+
+
+def copy_dataset(source: Path, target: Path) -> None:
+    """Copy a dataset, and let git-annex believe that its inodes are what they were.
+
+    When they have all changed, as by the inode of this file, it takes files of
+    one size and second for each other.
+    """
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
+    sentinel = target / ".git/annex/sentinal"
+    cache = sentinel.with_suffix(".cache")
+    cache.write_text(f"{sentinel.stat().st_ino} {cache.read_text().partition(' ')[2]}")

@@ -1,90 +1,205 @@
-"""Kill a command at each of its external calls, deterministically.
+"""Stop a command at each step of its work, deterministically.
 
-Stand-ins for the external programs come first on PATH. They count the calls
-that the command itself makes; at the one that is chosen they kill it with
-SIGKILL (or interrupt it), before or after the real program has run.
+A function runs in a forked child, which counts its steps: before and after each
+program that it starts, before and after what each transaction of a tracking
+database changes, and before each change of a file below a directory. At the step
+that is chosen it is killed or interrupted, or something else happens.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
+import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-PROGRAMS = ("git", "sbatch", "sacct", "scontrol", "squeue")
-_STAND_IN = """\
+from datalad.support.exceptions import IncompleteResultsError
+
+#: What can happen at a step: text for a shell, in which $pid is the process; `stop` keeps
+#: sbatch, which the process does not start itself, from going on.
+KILL = "kill -KILL $pid; stop=yes"
+INTERRUPT = "kill -INT $pid; stop=yes"
+
+_SBATCH = """\
 #!/bin/bash
-# calls of children are not the command's own, but sbatch is always called through one
-[ "$PPID" = "$(cat {dir}/pid)" ] || [ {name} = sbatch ] || exec {real} "$@"
-number=$(( $(cat {dir}/count) + 1 ))
-echo $number > {dir}/count
-echo {name} "${{@:1:6}}" >> {dir}/calls
-[ $number != "$(cat {dir}/at)" ] && exec {real} "$@"
-printf '%s ' {name} "$@" > {dir}/hit
-[ "$(cat {dir}/when)" = after ] && {{ {real} "$@"; status=$?; }}
-kill -$(cat {dir}/signal) "$(cat {dir}/pid)"
-exit ${{status:-137}}
+pid=$(< {dir}/pid)
+step() {{
+    echo "$1 sbatch" >> {dir}/steps
+    [ "$(wc -l < {dir}/steps)" != "$(< {dir}/at)" ] || eval "$(< {dir}/action)"
+}}
+step before
+[ -z "$stop" ] || exit 130
+{real} "$@"
+status=$?
+step after
+exit $status
 """
+#: audit events of functions that change files, and which of their arguments are paths
+_CHANGES = {
+    "os.rename": (0, 1),
+    "os.remove": (0,),
+    "os.rmdir": (0,),
+    "os.mkdir": (0,),
+    "os.symlink": (1,),
+    "os.link": (1,),
+    "os.truncate": (0,),
+}
 
 
-@dataclass
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended."""
+
+    #: exit status, or the negative number of a signal
+    code: int
+    steps: tuple[str, ...]
+    output: str
+
+    @property
+    def calls(self) -> list[str]:
+        """The programs that were started, with their arguments."""
+        return [step.removeprefix("before ") for step in self.steps if step.startswith("before ")]
+
+
 class Crasher:
-    """Runs functions that crash at chosen external calls."""
+    """Runs functions that are stopped at chosen steps.
 
-    directory: Path
+    Parameters
+    ----------
+    directory : Path
+        For files of its own; made.
+    root : Path
+        Changes of files below it are steps.
+    """
 
-    @classmethod
-    def make(cls, directory: Path) -> Crasher:
-        """Put the stand-ins into a directory."""
-        (directory / "bin").mkdir(parents=True)
-        for name in PROGRAMS:
-            real = shutil.which(name)
-            assert real, name
-            stand_in = directory / "bin" / name
-            stand_in.write_text(_STAND_IN.format(dir=directory, name=name, real=real))
-            stand_in.chmod(0o755)
-        return cls(directory)
+    def __init__(self, directory: Path, root: Path) -> None:
+        self._directory = directory
+        self.root = root
+        bin_dir = directory / "bin"
+        bin_dir.mkdir(parents=True)
+        real = shutil.which("sbatch")
+        assert real
+        (bin_dir / "sbatch").write_text(_SBATCH.format(dir=directory, real=real))
+        (bin_dir / "sbatch").chmod(0o755)
 
-    def run(
-        self, function: Callable[[], object], at: int, when: str, sig: int = signal.SIGKILL
-    ) -> tuple[int, int]:
-        """Run a function in a child process that crashes at external call number `at`.
+    def sweep(
+        self, prepare: Callable[[], Callable[[], object]], check: Callable[[str], None], action: str
+    ) -> int:
+        """Let `action` happen at the first, second, ... step of a function; return their number.
 
-        Returns
-        -------
-        tuple of int
-            The child's wait status, and the number of calls it made.
+        Parameters
+        ----------
+        prepare : callable
+            Makes everything as it was at first, and returns the function.
+        check : callable
+            Told the step in words, asserts that all is well. Called a last time
+            after a run to which nothing has happened.
+        action : str
+            What happens.
         """
-        for name, content in {"count": 0, "at": at, "when": when, "signal": int(sig)}.items():
-            (self.directory / name).write_text(f"{content}\n")
-        for left in ("hit", "calls"):
-            (self.directory / left).unlink(missing_ok=True)
+        at = 1
+        while True:
+            ended = self.run(prepare(), at, action)
+            if len(ended.steps) < at:
+                check("not stopped")
+                return at - 1
+            check(f"{action.partition(';')[0]} at step {at}, {ended.steps[at - 1]}")
+            at += 1
+
+    def run(self, function: Callable[[], object], at: int = 0, action: str = KILL) -> Ended:
+        """Run a function in a child process to which `action` happens at step number `at`."""
+        steps, output = self._directory / "steps", self._directory / "output"
+        for name, content in {"steps": "", "at": f"{at}\n", "action": action}.items():
+            (self._directory / name).write_text(content)
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
-            code = 1
-            try:
-                (self.directory / "pid").write_text(f"{os.getpid()}\n")
-                os.environ["PATH"] = f"{self.directory / 'bin'}:{os.environ['PATH']}"
-                silence = os.open(self.directory / "output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-                os.dup2(silence, 1)
-                os.dup2(silence, 2)
-                function()
-                code = 0
-            except KeyboardInterrupt:
-                code = 130
-            finally:
-                os._exit(code)
+            self._in_child(function, at, action)
         _, status = os.waitpid(pid, 0)
-        return status, int((self.directory / "count").read_text())
+        return Ended(
+            os.waitstatus_to_exitcode(status),
+            tuple(steps.read_text().splitlines()),
+            output.read_text(errors="replace"),
+        )
 
-    @property
-    def hit(self) -> str:
-        """The call at which it crashed."""
-        path = self.directory / "hit"
-        return path.read_text() if path.exists() else ""
+    def _in_child(self, function: Callable[[], object], at: int, action: str) -> None:
+        code = 1
+        try:
+            silence = os.open(self._directory / "output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(silence, 1)
+            os.dup2(silence, 2)
+            (self._directory / "pid").write_text(f"{os.getpid()}\n")
+            os.environ["PATH"] = f"{self._directory / 'bin'}:{os.environ['PATH']}"
+            _watch(self.root, _Steps(self._directory / "steps", at, action))
+            function()
+            code = 0
+        except KeyboardInterrupt:
+            code = 130
+        except SystemExit as exc:
+            code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+        except IncompleteResultsError:
+            pass  # the results were printed; the command line exits with 1
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+
+class _Steps:
+    """Counts steps in a file, which the stand-in for sbatch uses as well."""
+
+    def __init__(self, path: Path, at: int, action: str) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_APPEND)
+        self._at = at
+        self._action = f"pid={os.getpid()}\n{action}"
+
+    def reach(self, name: str) -> None:
+        os.write(self._file, " ".join(name.split())[:200].encode(errors="replace") + b"\n")
+        if os.pread(self._file, 10**6, 0).count(b"\n") == self._at:
+            os.waitpid(os.posix_spawn("/bin/sh", ["sh", "-c", self._action], os.environ), 0)
+
+
+def _watch(root: Path, steps: _Steps) -> None:
+    """Make the steps of this process known; there is no way back."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+    from sqlalchemy.pool import Pool
+
+    def is_below(path: Any) -> bool:
+        # a name without a directory is one that shutil.rmtree removes
+        return isinstance(path, str | bytes | os.PathLike) and (
+            not os.path.isabs(os.fsdecode(path)) or os.fsdecode(path).startswith(f"{root}{os.sep}")
+        )
+
+    def audit(name: str, args: tuple[Any, ...]) -> None:
+        if name == "subprocess.Popen":
+            words = [args[1]] if isinstance(args[1], str) else args[1]
+            steps.reach(f"before {' '.join(map(os.fsdecode, words))}")
+        elif name == "os.mkdir" and os.path.lexists(args[0]):
+            pass  # it is there already
+        elif name in _CHANGES and any(is_below(args[i]) for i in _CHANGES[name]):
+            steps.reach(f"{name} {args}")
+        elif name == "open" and is_below(args[0]) and args[2] & (os.O_WRONLY | os.O_RDWR):
+            steps.reach(f"open {args[0]!r}")
+
+    real_wait = subprocess.Popen.wait
+
+    def wait(self: subprocess.Popen[Any], timeout: float | None = None) -> int:
+        is_news = self.returncode is None
+        code = real_wait(self, timeout)
+        if is_news:
+            steps.reach(f"after {self.args}")
+        return code
+
+    subprocess.Popen.wait = wait  # type: ignore[method-assign]
+    event.listen(Engine, "commit", lambda connection: steps.reach("before commit"))
+    event.listen(Pool, "close", lambda *args: steps.reach("after commit or rollback"))
+    sys.addaudithook(audit)

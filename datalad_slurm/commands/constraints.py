@@ -6,6 +6,8 @@ from typing import Any
 
 from datalad_next.constraints import Constraint, EnsureDataset
 
+from datalad_slurm.jobs.names import JobName
+
 __all__ = ["EnsureJobIds", "EnsureParallelJobs", "EnsureTexts", "dataset_with_repository"]
 
 
@@ -27,21 +29,24 @@ class EnsureTexts(Constraint):
 
 
 class EnsureJobIds(Constraint):
-    """Ensure ids of Slurm jobs, from numbers or texts, one or a list of them."""
+    """Ensure names of Slurm jobs, from numbers or texts, one or a list of them."""
 
-    def __call__(self, value: Any) -> tuple[int, ...]:
-        """Return the ids."""
+    def __call__(self, value: Any) -> tuple[JobName, ...]:
+        """Return the names."""
         items = value if isinstance(value, list | tuple) else (value,)
-        return tuple(self._id(item) for item in items)
+        return tuple(self._name(item) for item in items)
 
-    def _id(self, item: Any) -> int:
+    def _name(self, item: Any) -> JobName:
         text = str(item).strip()
         array, underscore, task = text.partition("_")
         if underscore and array.isdigit() and task.isdigit():
             self.raise_for(item, "an array is finished as a whole: name it as {array}", array=array)
-        if not (text.isascii() and text.isdigit()) or isinstance(item, bool) or int(text) < 1:
-            self.raise_for(item, "'{item}' is no id of a Slurm job, such as 4711", item=item)
-        return int(text)
+        try:
+            name = JobName.parse(text)
+        except ValueError:
+            said = "'{item}' is no id of a Slurm job, such as 4711 or '4711;cluster'"
+            self.raise_for(item, said, item=item)
+        return name
 
     def short_description(self) -> str:
         """Return what is expected, for documentation."""

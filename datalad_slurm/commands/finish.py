@@ -21,6 +21,7 @@ from datalad_next.uis import ui_switcher as ui
 from datalad_slurm.commands.constraints import EnsureJobIds, dataset_with_repository
 from datalad_slurm.commands.parameters import message_parameter
 from datalad_slurm.commands.results import render, run_flow
+from datalad_slurm.jobs.names import JobName
 
 __all__ = ["Finish"]
 
@@ -106,7 +107,9 @@ class Finish(ValidatedInterface):
             args=("job",),
             nargs="*",
             metavar="JOB",
-            doc="""id of a Slurm job to finish. Without any, all open jobs of the dataset.""",
+            doc="""id of a Slurm job to finish. Without any, all open jobs of the dataset. A
+            job of another cluster is named 'ID;CLUSTER', as by "sbatch --parsable", where
+            the id alone is not clear.""",
         ),
         "slurm_job_id": Parameter(
             args=("--slurm-job-id",),
@@ -191,9 +194,9 @@ class Finish(ValidatedInterface):
     @datasetmethod(name="slurm_finish")
     @eval_results
     def __call__(  # noqa: D102 - documented by the class
-        job: Sequence[int] | None = None,
+        job: Sequence[JobName] | None = None,
         *,
-        slurm_job_id: Sequence[int] | None = None,
+        slurm_job_id: Sequence[JobName] | None = None,
         dataset: Any = None,
         message: str | None = None,
         list_open_jobs: bool = False,
@@ -207,10 +210,10 @@ class Finish(ValidatedInterface):
         from datalad_slurm.jobs.plan import FailedJobs, Shape
         from datalad_slurm.workflow import finish, listing
 
-        job_ids = [*(job or ()), *(slurm_job_id or ())] or None
+        names = [*(job or ()), *(slurm_job_id or ())] or None
         if list_open_jobs:
             yield from run_flow(
-                "finish", dataset.ds, lambda ctx: listing.list_open_jobs(ctx, job_ids)
+                "finish", dataset.ds, lambda ctx: listing.list_open_jobs(ctx, names)
             )
             return
         failed_jobs = FailedJobs.CLOSE if close_failed_jobs else FailedJobs.KEEP_OPEN
@@ -224,7 +227,7 @@ class Finish(ValidatedInterface):
             dataset.ds,
             lambda ctx: finish.finish(
                 ctx,
-                job_ids,
+                names,
                 failed_jobs,
                 message or "",
                 close_unknown=close_unknown_jobs,

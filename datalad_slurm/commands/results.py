@@ -39,6 +39,10 @@ def run_flow(
     except DataladSlurmError as exc:
         status = "impossible" if isinstance(exc, InvalidRequestError) else "error"
         yield _record(dataset, Outcome(action, status, str(exc)))
+    except OSError as exc:
+        named = f": {exc.filename}" if exc.filename else ""
+        said = f"{exc.strerror or exc}{named}; mend that and run the command again"
+        yield _record(dataset, Outcome(action, "error", said))
 
 
 def _record(dataset: Any, outcome: Outcome) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from datalad_slurm.commands.parameters import (
     working_directory,
 )
 from datalad_slurm.commands.results import render, run_flow, show_dry_run
+from datalad_slurm.jobs.names import JobName
 
 __all__ = ["Schedule"]
 
@@ -168,7 +169,8 @@ class Schedule(ValidatedInterface):
             metavar="JOB",
             doc="""track the Slurm job of this id, which was submitted without this command,
             or has been lost with the tracking database. Nothing is submitted: command and
-            directory are those that Slurm remembers.""",
+            directory are those that Slurm remembers. A job of another cluster is named
+            'ID;CLUSTER', as by "sbatch --parsable".""",
         ),
     }
 
@@ -234,7 +236,7 @@ class Schedule(ValidatedInterface):
         dry_run: str | None = None,
         jobs: int | str | None = "auto",
         container_name: str | None = None,
-        job_id: tuple[int, ...] | None = None,
+        job_id: tuple[JobName, ...] | None = None,
     ) -> Iterator[dict[str, Any]]:
         from datalad_slurm.workflow.adopt import adopt_job
         from datalad_slurm.workflow.containers import in_container

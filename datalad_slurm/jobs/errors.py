@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "AccountingDisabledError",
+    "AlreadyTrackedError",
     "DatabaseError",
     "DataladSlurmError",
     "DatasetError",
@@ -32,6 +33,10 @@ class InvalidRequestError(DataladSlurmError):
 
 class JobNotTrackedError(InvalidRequestError):
     """A job that this dataset does not track was named."""
+
+
+class AlreadyTrackedError(InvalidRequestError):
+    """A job that is to be tracked is tracked already."""
 
 
 class OutputConflictError(InvalidRequestError):

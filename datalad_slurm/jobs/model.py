@@ -260,6 +260,8 @@ class TrackedJob:
     claimed_by: Process | None = None
     slurm_jobs: tuple[SlurmJob, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+    #: what inputs and script were at submission
+    identities: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_submitted(self) -> bool:

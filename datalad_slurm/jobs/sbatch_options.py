@@ -250,15 +250,15 @@ def log_directories(options: Iterable[str]) -> Iterator[str]:
                 yield directory
 
 
+def clusters(options: Iterable[str]) -> Iterator[str]:
+    """Yield the names of the clusters that options let the job go to."""
+    for value in _values(list(options), "M", "clusters"):
+        yield from filter(None, value.split(","))
+
+
 def chdir(options: Iterable[str]) -> str:
     """Return the directory that options let the job run in, or nothing."""
     return next(_values(list(options), "D", "chdir"), "")
-
-
-def clusters(options: Iterable[str]) -> list[str]:
-    """Return the clusters among which options let Slurm choose; none for the default one."""
-    named = (value.split(",") for value in _values(list(options), "M", "clusters"))
-    return [name for names in named for name in names if name]
 
 
 def has_wrap(options: Iterable[str]) -> bool:

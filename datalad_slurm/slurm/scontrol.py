@@ -116,7 +116,9 @@ def batch_script(job_id: int, cluster: str = "", timeout: float = DEFAULT_TIMEOU
     return os.fsencode(query(argv, timeout))
 
 
-def show_submission(job_id: int, timeout: float = DEFAULT_TIMEOUT) -> tuple[str, str]:
+def show_submission(
+    job_id: int, cluster: str = "", timeout: float = DEFAULT_TIMEOUT
+) -> tuple[str, str]:
     """Return what slurmctld keeps of a job's submission: the command and the directory.
 
     Newer versions keep the submit line; before, it is the path of the script
@@ -127,7 +129,10 @@ def show_submission(job_id: int, timeout: float = DEFAULT_TIMEOUT) -> tuple[str,
     QueryFailedError
         When slurmctld does not answer, or does not know the job (any more).
     """
-    records = parse_records(query(["scontrol", "show", "job", str(job_id)], timeout))
+    argv = ["scontrol", "show", "job", str(job_id)]
+    if cluster:
+        argv[1:1] = [f"--clusters={cluster}"]
+    records = parse_records(query(argv, timeout))
     first = records[0] if records else {}
     line, command = (first.get(key, "") for key in ("SubmitLine", "Command"))
     if line in _NO_VALUE:

@@ -51,9 +51,17 @@ def show(
 
 
 def find_comments(cluster: str = "", timeout: float = DEFAULT_TIMEOUT) -> dict[int, str]:
-    """Return the comments of all own jobs that slurmctld holds, by their ids."""
+    """Return the comments of all own jobs that slurmctld holds, by their ids.
+
+    A cluster that is not known to Slurm holds none.
+    """
     argv = ["squeue", "--noheader", "--states=all", f"--format={_COMMENT_FORMAT}", "--me"]
-    return parse_comments(query([*argv, *_cluster(cluster)], timeout))
+    try:
+        return parse_comments(query([*argv, *_cluster(cluster)], timeout))
+    except QueryFailedError as exc:
+        if cluster and f"No cluster '{cluster}' known" in str(exc):
+            return {}
+        raise
 
 
 def find_restarted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +17,23 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from datalad_slurm.jobs.errors import DatabaseError
-from datalad_slurm.tracking.schema import SCHEMA_VERSION, Base
+from datalad_slurm.tracking.creation import create, drop_leftovers
+from datalad_slurm.tracking.migrations import migrate
+from datalad_slurm.tracking.schema import SCHEMA_VERSION
 
-__all__ = ["DEFAULT_BUSY_TIMEOUT", "Database"]
+__all__ = ["ATTACHED", "DEFAULT_BUSY_TIMEOUT", "Database"]
 
 #: Seconds to wait for another process's transaction.
 DEFAULT_BUSY_TIMEOUT = 60.0
+#: Name of a further database in a transaction that spans two.
+ATTACHED = "attached"
+#: SQLite's words for a file that does not hold what was written to it
+_WORDS_FOR_DAMAGE = ("malformed", "not a database", "no such", "Could not decode")
+_MOVE_IT_AWAY = (
+    "move it away, and track the jobs that are still open again with "
+    "`datalad slurm-schedule --job-id`"
+)
+_ACCESS = {"r": os.R_OK, "w": os.W_OK, "x": os.X_OK}
 
 
 class Database:
@@ -51,13 +63,31 @@ class Database:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise DatabaseError(f"cannot make {path.parent}: {exc.strerror}") from exc
-        self._engine = _engine(path, busy_timeout)
+        try:
+            _ensure_there(path)
+        except OSError as exc:
+            raise DatabaseError(
+                f"cannot make the tracking database {path}: {exc.strerror}"
+            ) from exc
+        except (SQLAlchemyError, sqlite3.Error) as exc:
+            raise DatabaseError(f"cannot make the tracking database {path}: {exc}") from exc
         with self.transaction() as session:
-            _bring_up_to_date(session.connection(), path)
+            self._bring_up_to_date(session.connection())
 
     @contextmanager
-    def transaction(self) -> Iterator[Session]:
+    def transaction(
+        self, attached: Path | None = None, patience: float | None = None
+    ) -> Iterator[Session]:
         """Enter a transaction that is committed at the end, or else rolled back.
+
+        Parameters
+        ----------
+        attached : Path, optional
+            Another database, under the name `ATTACHED`. The transaction holds
+            for both: SQLite commits to both files or to none.
+        patience : float, optional
+            Seconds to wait for another process's transaction; when not given,
+            as long as always.
 
         Raises
         ------
@@ -65,12 +95,28 @@ class Database:
             When the database cannot be used.
         """
         try:
-            with Session(self._engine, expire_on_commit=False) as session, session.begin():
+            engine = _engine(
+                self.path, self._busy_timeout if patience is None else patience, attached
+            )
+            with Session(engine, expire_on_commit=False) as session, session.begin():
                 yield session
         except SqlError as exc:
             raise DatabaseError(self._explain(exc.orig)) from exc
-        except (SQLAlchemyError, sqlite3.Error) as exc:
+        except (SQLAlchemyError, sqlite3.Error, ValueError) as exc:
             raise DatabaseError(self._explain(exc)) from exc
+
+    def _bring_up_to_date(self, connection: Connection) -> None:
+        version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+        if version < 1:
+            raise DatabaseError(self._explain_damage("it is empty, or its header is lost"))
+        if version > SCHEMA_VERSION:
+            raise DatabaseError(
+                f"the tracking database {self.path} is of version {version}, and this "
+                f"datalad-slurm knows versions up to {SCHEMA_VERSION}; use the newer "
+                "datalad-slurm that wrote it"
+            )
+        if version < SCHEMA_VERSION:
+            migrate(connection, version)
 
     def _explain(self, cause: Any) -> str:
         text = str(cause)
@@ -79,21 +125,54 @@ class Database:
                 f"the tracking database {self.path} has been locked by another process for "
                 f"more than {self._busy_timeout:g} s; try again when that has ended"
             )
-        if "malformed" in text or "not a database" in text or "no such" in text:
+        if isinstance(cause, ValueError) or any(words in text for words in _WORDS_FOR_DAMAGE):
+            return self._explain_damage(text)
+        return self._explain_access() or f"the tracking database {self.path} cannot be used: {text}"
+
+    def _explain_damage(self, what: str) -> str:
+        return f"the tracking database {self.path} is damaged ({what}); {_MOVE_IT_AWAY}"
+
+    def _explain_access(self) -> str:
+        """Return what keeps this process from the file, or nothing."""
+        path = self.path
+        if path.is_dir():
+            return f"a directory is in the place of the tracking database {path}; {_MOVE_IT_AWAY}"
+        if path.is_symlink() and not path.exists():
             return (
-                f"the tracking database {self.path} is damaged ({text}); move it away, and track "
-                "the jobs that are still open again with `datalad slurm-schedule --job-id`"
+                f"the tracking database {path} is a link to {path.readlink()}, which is not there"
             )
-        return f"the tracking database {self.path} cannot be used: {text}"
+        if not path.exists():
+            return f"the tracking database {path} was removed meanwhile; run the command again"
+        for place, modes in ((path, "rw"), (path.parent, "rwx")):
+            if not os.access(place, sum(_ACCESS[mode] for mode in modes)):
+                return (
+                    f"the tracking database {path} needs permission to read and write {place}; "
+                    f"`chmod u+{modes}` gives it, unless the file system is read-only"
+                )
+        return ""
+
+
+def _ensure_there(path: Path) -> None:
+    try:
+        names = os.lstat(path).st_nlink
+    except FileNotFoundError:
+        create(path)
+    else:
+        if names > 1:
+            drop_leftovers(path)
 
 
 @cache
-def _engine(path: Path, busy_timeout: float) -> Engine:
+def _engine(path: Path, busy_timeout: float, attached: Path | None) -> Engine:
     """Return an engine that knows the statements it has compiled, however often it is asked for."""
 
     def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None)
+        connection = sqlite3.connect(
+            _uri(path), uri=True, timeout=busy_timeout, isolation_level=None
+        )
         connection.execute("PRAGMA foreign_keys = ON")
+        if attached is not None:
+            connection.execute(f"ATTACH ? AS {ATTACHED}", (_uri(attached),))
         return connection
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
@@ -101,18 +180,10 @@ def _engine(path: Path, busy_timeout: float) -> Engine:
     return engine
 
 
+def _uri(path: Path) -> str:
+    """Return how SQLite opens a file without making it: an empty file is a damaged one."""
+    return f"{path.absolute().as_uri()}?mode=rw"
+
+
 def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _bring_up_to_date(connection: Connection, path: Path) -> None:
-    version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
-    if version == SCHEMA_VERSION:
-        return
-    if version > SCHEMA_VERSION:
-        raise DatabaseError(
-            f"the tracking database {path} is of version {version}, and this datalad-slurm knows "
-            f"versions up to {SCHEMA_VERSION}; use the newer datalad-slurm that wrote it"
-        )
-    Base.metadata.create_all(connection)
-    connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, MetaData
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, MetaData, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
@@ -20,7 +20,7 @@ __all__ = [
     "SlurmJobRow",
 ]
 
-#: Stored in the database as ``PRAGMA user_version``.
+#: Stored in the database as ``PRAGMA user_version``; `migrations` leads here from earlier ones.
 SCHEMA_VERSION = 2
 
 
@@ -65,6 +65,8 @@ class JobRow(Base):
     claimed_at: Mapped[int]
     claimed_by: Mapped[dict[str, Any]]
     extra: Mapped[dict[str, Any]]
+    #: what inputs and script were at submission; since version 2
+    identities: Mapped[dict[str, Any]] = mapped_column(JSON, server_default=text("'{}'"))
 
     claims: Mapped[list[ClaimRow]] = relationship(
         cascade="all, delete-orphan", passive_deletes=True, order_by="ClaimRow.id"
@@ -84,7 +86,7 @@ class ClaimRow(Base):
     job: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     path: Mapped[str] = mapped_column(PathBytes)
     #: what all that is claimed begins with, see `datalad_slurm.jobs.claims.beginning`
-    start: Mapped[str] = mapped_column(PathBytes)
+    start: Mapped[str] = mapped_column(PathBytes, server_default=text("x''"))
 
 
 class SlurmJobRow(Base):
@@ -124,8 +126,6 @@ class PublicationRow(Base):
     __tablename__ = "publications"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    #: path of the subdataset, relative to the root; empty for the dataset itself
-    subdataset: Mapped[str] = mapped_column(PathBytes, default="", server_default="")
     #: full name of the branch, or ``HEAD`` when it is detached
     branch: Mapped[str]
     #: the commit the new ones grow on; empty in a new repository
@@ -133,3 +133,5 @@ class PublicationRow(Base):
     tip: Mapped[str]
     #: ids of `JobRow` that are to be forgotten once `tip` is on `branch`
     jobs: Mapped[list[int]] = mapped_column(JSON)
+    #: path of the subdataset, relative to the root; empty for the dataset itself
+    subdataset: Mapped[str] = mapped_column(PathBytes, server_default=text("x''"))

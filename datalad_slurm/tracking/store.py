@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,15 @@ from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.orm import Session
 
 from datalad_slurm.jobs.claims import beginning, bounds_of_prefix, collide, prefixes
-from datalad_slurm.jobs.errors import JobNotTrackedError, OutputConflictError
-from datalad_slurm.jobs.logs import LogName
+from datalad_slurm.jobs.errors import (
+    AlreadyTrackedError,
+    JobNotTrackedError,
+    OutputConflictError,
+)
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
-from datalad_slurm.jobs.tasks import expand_tasks, fold_tasks
+from datalad_slurm.jobs.names import JobName, select_jobs
 from datalad_slurm.tracking.database import DEFAULT_BUSY_TIMEOUT, Database
-from datalad_slurm.tracking.process import current_process, process_from_row, process_to_row
+from datalad_slurm.tracking.rows import load, new_row, note_slurm_jobs
 from datalad_slurm.tracking.schema import ClaimRow, JobRow, SlurmJobRow
 
 __all__ = ["FILE_NAME", "Tracker"]
@@ -54,30 +55,37 @@ class Tracker:
             something above it, or a glob that may match such a path. Names the
             job and the path or glob.
         """
-        row = JobRow(
-            token=job.token,
-            cmd=job.cmd,
-            pwd=job.pwd,
-            dsid=job.dsid,
-            message=job.message,
-            declared_outputs=list(job.declared_outputs),
-            inputs=list(job.inputs),
-            extra_inputs=list(job.extra_inputs),
-            chain=list(job.chain),
-            commit_at_submission=job.commit_at_submission,
-            claimed_at=int(time.time()),
-            claimed_by=process_to_row(current_process()),
-            extra=dict(job.extra),
-            claims=[
-                ClaimRow(path=path, start=beginning(path)) for path in dict.fromkeys(job.outputs)
-            ],
-        )
         with self.database.transaction() as session:
-            if check:
-                _refuse_conflicts(session, job.outputs)
-            session.add(row)
-            session.flush()
-            return _load(session, JobRow.id == row.id)[0]
+            return _claim(session, job, check=check)
+
+    def adopt(
+        self, job: TrackedJob, slurm_job: SlurmJob, own_cluster: str = "", *, check: bool = True
+    ) -> TrackedJob:
+        """Track a job that Slurm has taken already.
+
+        That it is not tracked yet is looked up in the same transaction: of
+        two that want to track a job one does.
+
+        Parameters
+        ----------
+        job : TrackedJob
+            What it claims.
+        slurm_job : SlurmJob
+            What Slurm has taken.
+        own_cluster : str
+            Name of the cluster that jobs go to by default.
+        check : bool
+            Whether to refuse outputs that an open job claims.
+
+        Raises
+        ------
+        AlreadyTrackedError
+            When the job is tracked.
+        OutputConflictError
+            As for `claim`.
+        """
+        with self.database.transaction() as session:
+            return adopt_in(session, job, slurm_job, own_cluster, check=check)
 
     def refuse_conflicts(self, outputs: Iterable[str]) -> None:
         """Make sure that no open job claims any of these outputs, as far as that lasts.
@@ -91,24 +99,22 @@ class Tracker:
             _refuse_conflicts(session, outputs)
 
     def note_submission(self, tracked_id: int, slurm_jobs: Sequence[SlurmJob]) -> None:
-        """Note the jobs that Slurm took; those that are noted already are brought up to date."""
+        """Note the jobs that Slurm took; those that are noted already are brought up to date.
+
+        Raises
+        ------
+        JobNotTrackedError
+            When the claim, or tracked job, is gone.
+        """
         with self.database.transaction() as session:
-            known = {
-                (row.job_id, row.cluster): row
-                for row in session.scalars(select(SlurmJobRow).where(SlurmJobRow.job == tracked_id))
-            }
-            for job in slurm_jobs:
-                row = known.get((job.job_id, job.cluster))
-                if row is None:
-                    row = SlurmJobRow(job=tracked_id, job_id=job.job_id, cluster=job.cluster)
-                    session.add(row)
-                row.attempt = job.attempt
-                row.submitted = job.submitted
-                row.name = job.name
-                row.work_dir = job.work_dir
-                row.logs = [[log.pattern, log.index] for log in job.logs]
-                row.tasks = None if job.tasks is None else fold_tasks(job.tasks)
-                row.facts = dict(job.facts)
+            if session.get(JobRow, tracked_id) is None:
+                ids = ", ".join(str(job.job_id) for job in slurm_jobs)
+                raise JobNotTrackedError(
+                    f"job {ids} was submitted, but is not tracked any more; if that is not "
+                    "because it has been finished, track it with `datalad slurm-schedule "
+                    f"--job-id {slurm_jobs[0].job_id}` and its outputs"
+                )
+            note_slurm_jobs(session, tracked_id, slurm_jobs)
 
     def note_extra(self, tracked_id: int, extra: Mapping[str, Any]) -> None:
         """Note more about a job, beside what was noted before."""
@@ -116,41 +122,51 @@ class Tracker:
             row = session.get_one(JobRow, tracked_id)
             row.extra = {**row.extra, **extra}
 
+    def note_identities(self, tracked_id: int, identities: Mapping[str, Any]) -> None:
+        """Note what inputs and script were at submission, in place of what was noted before."""
+        with self.database.transaction() as session:
+            session.get_one(JobRow, tracked_id).identities = dict(identities)
+
     def forget(self, tracked_ids: Iterable[int]) -> None:
         """Drop jobs with their claims."""
         with self.database.transaction() as session:
             forget_rows(session, tracked_ids)
 
-    def open_jobs(self, job_ids: Iterable[int] | None = None) -> list[TrackedJob]:
+    def free(self, tracked_id: int) -> bool:
+        """Drop a claim, unless a job was noted for it; return whether it is gone."""
+        with self.database.transaction() as session:
+            is_claim = JobRow.id == tracked_id, ~JobRow.slurm_jobs.any()
+            return bool(session.execute(delete(JobRow).where(*is_claim).returning(JobRow.id)).all())
+
+    def open_jobs(
+        self,
+        names: Iterable[JobName] | None = None,
+        own_cluster: Callable[[], str] = lambda: "",
+    ) -> list[TrackedJob]:
         """Return the jobs that Slurm has taken, in the order of their scheduling.
 
         Parameters
         ----------
-        job_ids : iterable of int, optional
-            Slurm's ids; all open jobs when not given.
+        names : iterable of JobName, optional
+            Which ones, in the order wanted; all open jobs when not given.
+        own_cluster : callable
+            As for `select_jobs`.
 
         Raises
         ------
         JobNotTrackedError
-            When an id is not that of an open job of this dataset.
+            When a name is not that of an open job of this dataset.
+        InvalidRequestError
+            When a name is that of several.
         """
         with self.database.transaction() as session:
-            jobs = [job for job in _load(session) if job.is_submitted]
-        if job_ids is None:
-            return jobs
-        wanted = list(dict.fromkeys(job_ids))
-        by_id: defaultdict[int, list[TrackedJob]] = defaultdict(list)  # clusters may share ids
-        for job in jobs:
-            for slurm in job.slurm_jobs:
-                by_id[slurm.job_id].append(job)
-        missing = [job_id for job_id in wanted if job_id not in by_id]
-        if missing:
-            names = ", ".join(map(str, missing))
-            raise JobNotTrackedError(
-                f"no open job {names} in this dataset; "
-                "`datalad slurm-finish --list-open-jobs` shows those there are"
-            )
-        return list({job.id: job for job_id in wanted for job in by_id[job_id]}.values())
+            jobs = [job for job in load(session) if job.is_submitted]
+        return jobs if names is None else select_jobs(jobs, names, own_cluster)
+
+    def tokens(self) -> set[str]:
+        """Return the tokens of all claims and jobs."""
+        with self.database.transaction() as session:
+            return set(session.scalars(select(JobRow.token)))
 
     @contextmanager
     def held(self) -> Iterator[list[TrackedJob]]:
@@ -159,12 +175,42 @@ class Tracker:
         Inside of it nothing else can be asked of the database.
         """
         with self.database.transaction() as session:
-            yield _load(session)
+            yield load(session)
 
     def claims_without_job(self) -> list[TrackedJob]:
         """Return claims for which no job id was noted: being submitted, or left by a crash."""
         with self.database.transaction() as session:
-            return _load(session, ~JobRow.slurm_jobs.any())
+            return load(session, ~JobRow.slurm_jobs.any())
+
+
+def adopt_in(
+    session: Session,
+    job: TrackedJob,
+    slurm_job: SlurmJob,
+    own_cluster: str = "",
+    *,
+    check: bool = True,
+) -> TrackedJob:
+    """Track a job that Slurm has taken already, inside a transaction."""
+    name = JobName(slurm_job.job_id, slurm_job.cluster)
+    clusters = {"", own_cluster} if slurm_job.cluster in ("", own_cluster) else {name.cluster}
+    found = select(SlurmJobRow.id).where(
+        SlurmJobRow.job_id == name.job_id, SlurmJobRow.cluster.in_(clusters)
+    )
+    if session.scalars(found.limit(1)).first() is not None:
+        raise AlreadyTrackedError(f"job {name} is tracked already; `datalad slurm-finish -l`")
+    claim = _claim(session, job, check=check)
+    note_slurm_jobs(session, claim.id, [slurm_job])
+    return load(session, JobRow.id == claim.id)[0]
+
+
+def _claim(session: Session, job: TrackedJob, *, check: bool) -> TrackedJob:
+    if check:
+        _refuse_conflicts(session, job.outputs)
+    row = new_row(job)
+    session.add(row)
+    session.flush()
+    return load(session, JobRow.id == row.id)[0]
 
 
 def forget_rows(session: Session, tracked_ids: Iterable[int]) -> None:
@@ -190,7 +236,7 @@ def _refuse_conflicts(session: Session, outputs: Iterable[str]) -> None:
         if hit is None:
             continue
         path, tracked_id = hit
-        (holder,) = _load(session, JobRow.id == tracked_id)
+        (holder,) = load(session, JobRow.id == tracked_id)
         who = (
             f"job {holder.job_id}"
             if holder.is_submitted
@@ -202,59 +248,3 @@ def _refuse_conflicts(session: Session, outputs: Iterable[str]) -> None:
             f"output '{wanted}' conflicts with {who}{covers}; finish or close that job first, "
             "or choose another output"
         )
-
-
-#: Plain tuples are read: at ten thousand jobs, mapped objects would cost seconds.
-_JOB_COLUMNS = tuple(JobRow.__table__.columns)
-_SLURM_JOB_COLUMNS = tuple(SlurmJobRow.__table__.columns)
-
-
-def _load(session: Session, *conditions: Any) -> list[TrackedJob]:
-    rows = session.execute(select(*_JOB_COLUMNS).where(*conditions).order_by(JobRow.id)).all()
-    chosen = select(JobRow.id).where(*conditions)
-    outputs: defaultdict[int, list[str]] = defaultdict(list)
-    for job, path in session.execute(
-        select(ClaimRow.job, ClaimRow.path).where(ClaimRow.job.in_(chosen)).order_by(ClaimRow.id)
-    ):
-        outputs[job].append(path)
-    slurm_jobs: defaultdict[int, list[SlurmJob]] = defaultdict(list)
-    for row in session.execute(
-        select(*_SLURM_JOB_COLUMNS).where(SlurmJobRow.job.in_(chosen)).order_by(SlurmJobRow.id)
-    ):
-        slurm_jobs[row.job].append(_slurm_job(row))
-    return [_tracked_job(row, outputs[row.id], slurm_jobs[row.id]) for row in rows]
-
-
-def _slurm_job(row: Any) -> SlurmJob:
-    return SlurmJob(
-        job_id=row.job_id,
-        cluster=row.cluster,
-        submitted=row.submitted,
-        attempt=row.attempt,
-        name=row.name,
-        work_dir=row.work_dir,
-        logs=tuple(LogName(pattern, index) for pattern, index in row.logs),
-        tasks=None if row.tasks is None else expand_tasks(row.job_id, row.tasks),
-        facts=row.facts,
-    )
-
-
-def _tracked_job(row: Any, outputs: list[str], slurm_jobs: list[SlurmJob]) -> TrackedJob:
-    return TrackedJob(
-        id=row.id,
-        token=row.token,
-        cmd=row.cmd,
-        pwd=row.pwd,
-        dsid=row.dsid,
-        outputs=tuple(outputs),
-        declared_outputs=tuple(row.declared_outputs),
-        inputs=tuple(row.inputs),
-        extra_inputs=tuple(row.extra_inputs),
-        message=row.message,
-        chain=tuple(row.chain),
-        commit_at_submission=row.commit_at_submission,
-        claimed_at=row.claimed_at,
-        claimed_by=process_from_row(row.claimed_by),
-        slurm_jobs=tuple(slurm_jobs),
-        extra=row.extra,
-    )

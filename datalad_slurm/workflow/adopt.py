@@ -14,13 +14,14 @@ from datalad_slurm.dataset.paths import inside
 from datalad_slurm.jobs.errors import (
     AccountingDisabledError,
     InvalidRequestError,
-    JobNotTrackedError,
     QueryFailedError,
 )
 from datalad_slurm.jobs.model import SlurmJob
+from datalad_slurm.jobs.names import JobName
 from datalad_slurm.node.runner import submitted_as
-from datalad_slurm.slurm import sacct, scontrol, squeue
+from datalad_slurm.slurm import clusters, sacct, scontrol, squeue
 from datalad_slurm.workflow.alt_dir import register
+from datalad_slurm.workflow.alt_notes import INPUTS
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.endings import has_notes
 from datalad_slurm.workflow.placeholders import literal
@@ -38,7 +39,7 @@ _WRAPPED = "#!/bin/sh\n# This script was created by sbatch --wrap.\n"
 _NEEDS_QUOTES = re.compile(r"[^\w\s@%+=:,./-]")
 
 
-def adopt_job(context: Context, job_id: int, request: Request) -> Iterator[Outcome]:
+def adopt_job(context: Context, name: JobName, request: Request) -> Iterator[Outcome]:
     """Track a job that was submitted without this extension, or that it has lost.
 
     Command and directory are those of the submission, as Slurm keeps them.
@@ -48,8 +49,8 @@ def adopt_job(context: Context, job_id: int, request: Request) -> Iterator[Outco
     ----------
     context : Context
         The dataset.
-    job_id : int
-        Id of the Slurm job.
+    name : JobName
+        The Slurm job; without a cluster, one of the cluster that jobs go to by default.
     request : Request
         Holds the outputs and the message; its command and directory are not used.
 
@@ -61,26 +62,23 @@ def adopt_job(context: Context, job_id: int, request: Request) -> Iterator[Outco
         When Slurm does not answer, or does not know the job.
     """
     settle_claims(context)
-    try:
-        context.tracker.open_jobs([job_id])
-    except JobNotTrackedError:
-        pass
-    else:
-        raise InvalidRequestError(f"job {job_id} is tracked already; `datalad slurm-finish -l`")
     timeout = context.settings.query_timeout
-    job = _as_slurmctld_knows_it(job_id, timeout)
-    command, work_dir, caveat = _as_submitted(job_id, timeout, is_queued=job is not None)
+    own_cluster = _own_cluster(timeout)
+    if name.cluster == own_cluster:
+        name = JobName(name.job_id)  # as sbatch names it without --clusters
+    job = _as_slurmctld_knows_it(name, timeout)
+    command, work_dir, caveat = _as_submitted(name, timeout, is_queued=job is not None)
     if job is None:
-        job = _as_accounted(job_id, timeout)
+        job = _as_accounted(name, timeout)
     work_dir = job.work_dir or work_dir
     claim, _ = claim_of(context, replace(request, cmd=literal(command)))
     place = context.place_of(claim)
-    pwd = inside(place, work_dir + "/.")
+    pwd = inside(place, os.path.realpath(work_dir) + "/.")
     if pwd is None:
         where = "alternative directory" if claim.alt_dir else "dataset"
         hint = "" if claim.alt_dir else "; if it runs in an alternative directory, name that (-a)"
         raise InvalidRequestError(
-            f"job {job_id} was submitted in {work_dir}, which is outside the {where} "
+            f"job {name} was submitted in {work_dir}, which is outside the {where} "
             f"{place.root}{hint}"
         )
     base = glob.escape(pwd) or "."
@@ -89,38 +87,46 @@ def adopt_job(context: Context, job_id: int, request: Request) -> Iterator[Outco
         for output in claim.outputs
     )
     claim = replace(claim, pwd=pwd or ".", declared_outputs=outputs)
-    token = squeue.find_comments(timeout=timeout).get(job_id, "")
+    token = squeue.find_comments(name.cluster, timeout).get(name.job_id, "")
     if has_notes(context, token):
         claim = replace(claim, token=token)  # lost with the database, but not its notes
-    claim = context.tracker.claim(claim, check=request.check_outputs)
+    if claim.alt_dir:
+        claim = replace(claim, extra={**claim.extra, INPUTS: []})  # nothing was copied there
+    claim = context.tracker.adopt(claim, job, own_cluster, check=request.check_outputs)
     if claim.alt_dir:
         register(context, claim)
-    context.tracker.note_submission(claim.id, [job])
-    yield scheduled(claim, [job], f"Slurm job {job_id} is tracked now{caveat}")
+    yield scheduled(claim, [job], f"Slurm job {name} is tracked now{caveat}")
 
 
-def _as_slurmctld_knows_it(job_id: int, timeout: float) -> SlurmJob | None:
+def _own_cluster(timeout: float) -> str:
     try:
-        return scontrol.describe(job_id, timeout=timeout)
+        return clusters.own_cluster(timeout)
+    except QueryFailedError:
+        return ""  # the accounting may know the job nevertheless
+
+
+def _as_slurmctld_knows_it(name: JobName, timeout: float) -> SlurmJob | None:
+    try:
+        return scontrol.describe(name.job_id, name.cluster, timeout)
     except QueryFailedError:
         return None  # forgotten, unknown or not answering: the accounting decides
 
 
-def _as_submitted(job_id: int, timeout: float, *, is_queued: bool) -> tuple[str, str, str]:
+def _as_submitted(name: JobName, timeout: float, *, is_queued: bool) -> tuple[str, str, str]:
     """Return command and directory of a submission, and what is to be said about them."""
     if is_queued:
-        words = submitted_as(os.fsdecode(scontrol.batch_script(job_id, timeout=timeout)))
+        words = submitted_as(_batch_script(name, timeout))
         if words is not None:
             return shlex.join(["sbatch", *words]), "", ""
     try:
-        command, work_dir = _as_accounted_for(job_id, timeout, is_queued=is_queued)
+        command, work_dir = _as_accounted_for(name, timeout, is_queued=is_queued)
         caveat = ""
     except AccountingDisabledError as exc:
         if not is_queued:
             raise QueryFailedError(
-                f"slurmctld does not know job {job_id} (any more), and {exc}"
+                f"slurmctld does not know job {name} (any more), and {exc}"
             ) from exc
-        command, work_dir = _as_slurmctld_keeps_it(job_id, timeout)
+        command, work_dir = _as_slurmctld_keeps_it(name, timeout)
         caveat = (
             f"; it is taken to be {command!r}: where there is no accounting, Slurm may have "
             "forgotten the options with which it was submitted"
@@ -133,35 +139,39 @@ def _as_submitted(job_id: int, timeout: float, *, is_queued: bool) -> tuple[str,
     return command, work_dir, caveat
 
 
-def _as_slurmctld_keeps_it(job_id: int, timeout: float) -> tuple[str, str]:
-    command, work_dir = scontrol.show_submission(job_id, timeout)
-    script = os.fsdecode(scontrol.batch_script(job_id, timeout=timeout))
+def _batch_script(name: JobName, timeout: float) -> str:
+    return os.fsdecode(scontrol.batch_script(name.job_id, name.cluster, timeout))
+
+
+def _as_slurmctld_keeps_it(name: JobName, timeout: float) -> tuple[str, str]:
+    command, work_dir = scontrol.show_submission(name.job_id, name.cluster, timeout)
+    script = _batch_script(name, timeout)
     if not command and script.startswith(_WRAPPED):
         command = shlex.join(["sbatch", "--wrap", script.removeprefix(_WRAPPED).strip("\n")])
     if not command:
         raise InvalidRequestError(
-            f"Slurm has not kept how job {job_id} was submitted, as its script came from standard "
+            f"Slurm has not kept how job {name} was submitted, as its script came from standard "
             "input; so it cannot be tracked"
         )
     return command, work_dir
 
 
-def _as_accounted_for(job_id: int, timeout: float, *, is_queued: bool) -> tuple[str, str]:
+def _as_accounted_for(name: JobName, timeout: float, *, is_queued: bool) -> tuple[str, str]:
     """Return submit line and directory; wait for the accounting if the job is known to exist."""
     deadline = time.monotonic() + (_ACCOUNTING_LAG if is_queued else 0)
     while True:
-        told = sacct.show_submission(job_id, timeout=timeout)
+        told = sacct.show_submission(name.job_id, name.cluster, timeout)
         if told is not None and all(told):
             return told
         if time.monotonic() >= deadline:
             break
         time.sleep(0.5)
     if is_queued:
-        raise QueryFailedError(f"the accounting does not tell how job {job_id} was submitted")
-    raise InvalidRequestError(f"Slurm knows no job {job_id}")
+        raise QueryFailedError(f"the accounting does not tell how job {name} was submitted")
+    raise InvalidRequestError(f"Slurm knows no job {name}")
 
 
-def _as_accounted(job_id: int, timeout: float) -> SlurmJob:
-    rows = sacct.show([job_id], timeout=timeout)
+def _as_accounted(name: JobName, timeout: float) -> SlurmJob:
+    rows = sacct.show([name.job_id], name.cluster, timeout=timeout)
     submitted = min((row.submitted for row in rows if row.submitted), default=None)
-    return SlurmJob(job_id, submitted=submitted)
+    return SlurmJob(name.job_id, name.cluster, submitted)

@@ -150,7 +150,6 @@ def place(
 
 def register(context: Context, claim: TrackedJob) -> None:
     """Note a job that runs in an alternative directory already; nothing is copied there."""
-    context.tracker.note_extra(claim.id, {INPUTS: []})
     with context.tracker.held():
         take(context, claim.alt_dir)
         there = [*map(top_of, claim.outputs)]

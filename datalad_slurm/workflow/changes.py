@@ -21,7 +21,7 @@ from datalad_slurm.jobs.inputs import (
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.workflow.collect import Findings
 from datalad_slurm.workflow.context import Context
-from datalad_slurm.workflow.inputs import LISTED, is_own, noted_identities, others_files, tree_of
+from datalad_slurm.workflow.inputs import LISTED, is_own, others_files, tree_of
 from datalad_slurm.workflow.scripts import identify_script
 
 __all__ = ["InputCheck"]
@@ -75,11 +75,11 @@ class InputCheck:
                 states[each.path] = self._group(job, each, group)
             elif each.is_open and not is_own(job, each.path):
                 states |= {state.path: state for state in self._new_files(job, each, noted)}
-        scripts = [self._script(job, entry) for entry in noted_identities(job).get("scripts", ())]
+        scripts = [self._script(job, entry) for entry in job.identities.get("scripts", ())]
         return replace(findings, inputs=InputReport(tuple(states.values()), tuple(scripts)))
 
     def _expanded(self, job: TrackedJob) -> Iterator[DeclaredInput]:
-        if "inputs" not in noted_identities(job):
+        if "inputs" not in job.identities:
             return
         for name in dict.fromkeys((*job.inputs, *job.extra_inputs)):
             key = (job.pwd, name)
@@ -185,7 +185,7 @@ class InputCheck:
 
 def _noted(job: TrackedJob) -> Iterator[tuple[str, Identity]]:
     """Yield the paths of a job's inputs and what was noted of each."""
-    for entry in noted_identities(job).get("inputs", ()):
+    for entry in job.identities.get("inputs", ()):
         yield entry["path"], {key: value for key, value in entry.items() if key != "path"}
 
 

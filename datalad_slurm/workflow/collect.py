@@ -250,12 +250,12 @@ def write_facts(context: Context, findings: Findings) -> Findings:
         path = os.path.normpath(Path(directory) / name)
         content: dict[str, Any] = dict(slurm_job.facts)
         content["accounting"] = task_rows(findings.status, slurm_job.job_id)
-        _write_atomically(repo.root / path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+        _write_anew(repo.root / path, json.dumps(content, indent=1, sort_keys=True) + "\n")
         written.append(path)
     return replace(findings, slurm_files=(*findings.slurm_files, *written))
 
 
-def _write_atomically(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
+def _write_anew(path: Path, text: str) -> None:
+    """Write a file; what was there may be a link into the annex, or a hard link to it."""
+    path.unlink(missing_ok=True)
+    path.write_text(text)  # cut short, it is written again when the job is finished

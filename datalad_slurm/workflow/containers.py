@@ -14,8 +14,8 @@ from datalad_slurm.workflow.request import Request
 
 __all__ = ["in_container"]
 
-#: ``{img}``, but not where braces are doubled to stand for themselves
-_PLACEHOLDER = re.compile(r"(?<!\{)\{img\}(?!\})")
+#: ``{img}``, also as a quoted word, but not where braces are doubled to stand for themselves
+_PLACEHOLDER = re.compile(r"'\{img\}'|(?<!\{)\{img\}(?!\})")
 
 
 def in_container(context: Context, request: Request, name: str) -> Request:

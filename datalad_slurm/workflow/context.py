@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,10 +13,13 @@ from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.names import JobName
 from datalad_slurm.jobs.record import is_inside
+from datalad_slurm.slurm.clusters import own_cluster
+from datalad_slurm.tracking.earlier import database_name
 from datalad_slurm.tracking.store import Tracker
 
-__all__ = ["Context", "Outcome", "Settings", "open_context"]
+__all__ = ["Context", "Outcome", "Settings", "open_context", "open_jobs"]
 
 lgr = logging.getLogger("datalad.slurm")
 
@@ -143,9 +146,34 @@ class Context:
         """Return the directory in which a job's command runs."""
         return self.place_of(job).root / job.pwd
 
+    @property
+    def temporary_directories(self) -> Path:
+        """Where each job may have a temporary directory, named by its token.
+
+        They lie in the git directory, which a compute node sees as it sees the
+        dataset, and are kept as long as the job is tracked.
+        """
+        return self.repo.state_dir / "tmp"
+
+
+def open_jobs(context: Context, names: Iterable[JobName] | None = None) -> list[TrackedJob]:
+    """Return the jobs that are named, or all open ones.
+
+    Raises
+    ------
+    JobNotTrackedError
+        When a name is not that of an open job of this dataset.
+    InvalidRequestError
+        When jobs of several clusters have the id that is named.
+    QueryFailedError
+        When Slurm does not tell the name of its cluster, and it matters.
+    """
+    own = cache(partial(own_cluster, context.settings.query_timeout))
+    return context.tracker.open_jobs(names, own)
+
 
 def open_context(dataset: Any) -> Context:
-    """Return the context of a datalad dataset.
+    """Return the context of a datalad dataset, with open jobs of an earlier version taken over.
 
     Raises
     ------
@@ -155,4 +183,10 @@ def open_context(dataset: Any) -> Context:
     repo = Repo(Path(dataset.path).resolve())
     settings = Settings.read(dataset.config)
     tracker = Tracker(repo.state_dir, settings.database_timeout)
-    return Context(repo, tracker, settings, dataset.id or "", dataset)
+    context = Context(repo, tracker, settings, dataset.id or "", dataset)
+    earlier = repo.git_dir / database_name(context.dsid)
+    if earlier.exists():
+        from datalad_slurm.workflow.take_over import take_over
+
+        take_over(context, earlier)
+    return context

@@ -8,24 +8,25 @@ from datetime import datetime
 
 from datalad_slurm.dataset.commits import check_identity
 from datalad_slurm.jobs.model import JobStatus, TaskStatus, TrackedJob
+from datalad_slurm.jobs.names import JobName
 from datalad_slurm.jobs.plan import Action, FailedJobs, Shape, decide
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.workflow.alt_notes import clean_up
 from datalad_slurm.workflow.bring_back import leave
 from datalad_slurm.workflow.collect import logs_of
-from datalad_slurm.workflow.context import Context, Outcome, lgr
+from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
 from datalad_slurm.workflow.deliver import deliver
 from datalad_slurm.workflow.endings import tidy_endings
 from datalad_slurm.workflow.observe import describe_submitted, observe
 from datalad_slurm.workflow.recovery import settle_publications
-from datalad_slurm.workflow.submissions import settle_claims
+from datalad_slurm.workflow.submissions import drop_temporary_directories, settle_claims
 
 __all__ = ["finish"]
 
 
 def finish(
     context: Context,
-    job_ids: Sequence[int] | None,
+    names: Sequence[JobName] | None,
     failed_jobs: FailedJobs,
     message: str = "",
     *,
@@ -38,7 +39,7 @@ def finish(
     ----------
     context : Context
         The dataset.
-    job_ids : sequence of int, optional
+    names : sequence of JobName, optional
         Jobs to finish; all open ones when not given.
     failed_jobs : FailedJobs
         What to do with jobs that have not ended well.
@@ -51,8 +52,9 @@ def finish(
 
     Raises
     ------
-    JobNotTrackedError
-        When a job is named that is not open here; nothing was changed.
+    InvalidRequestError
+        When a job is named that is not open here, or jobs of several clusters
+        are; nothing was changed.
     DatasetError
         When git or git-annex fails; the jobs stay open.
     DatabaseError
@@ -70,7 +72,7 @@ def finish(
         settle_claims(context)
         clean_up(context)
         tidy_endings(context)
-        jobs = _described(context, context.tracker.open_jobs(job_ids))
+        jobs = _described(context, open_jobs(context, names))
         if not jobs:
             yield Outcome("finish", "notneeded", "there are no open jobs")
             return
@@ -94,6 +96,7 @@ def finish(
         for job in jobs:
             if plan[job.id] is not Action.COMMIT:
                 yield _explain(job, statuses[job.id], plan[job.id])
+        drop_temporary_directories(context)
 
 
 def _described(context: Context, jobs: list[TrackedJob]) -> list[TrackedJob]:
@@ -133,8 +136,9 @@ def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
         )
     message = f"Slurm job(s) for job {job.label} are not complete. {states}"
     message += "".join(map(_unexplained, status.tasks))
+    name = JobName(job.job_id, job.slurm_jobs[0].cluster)
+    finish_it = f"datalad slurm-finish {shlex.quote(str(name))}"
     if action is Action.REFUSE:
-        finish_it = f"datalad slurm-finish {job.label}"
         outputs = " ".join(f"-o {shlex.quote(path)}" for path in job.declared_outputs)
         message += (
             f". To commit what it left: {finish_it} --accept-failed-jobs; to drop it: "
@@ -146,8 +150,8 @@ def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
         message += f". Whether it has ended is not known{why}; try again later"
         if status.is_unknown:
             message += (
-                ", or, if Slurm has lost the job for good, drop it: datalad slurm-finish "
-                f"{job.label} --close-unknown-jobs"
+                f", or, if Slurm has lost the job for good, drop it: {finish_it} "
+                "--close-unknown-jobs"
             )
     return Outcome("finish", "impossible", message, details=details)
 

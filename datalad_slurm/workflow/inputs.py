@@ -19,7 +19,6 @@ __all__ = [
     "is_own",
     "note_identities",
     "note_inputs",
-    "noted_identities",
     "others_files",
     "tree_of",
 ]
@@ -28,17 +27,11 @@ __all__ = [
 LISTED = 100
 
 
-def noted_identities(job: TrackedJob) -> Mapping[str, Any]:
-    """Return what was noted of a job's inputs and scripts; nothing for an adopted one."""
-    noted = job.extra.get("identities", {})
-    return noted if isinstance(noted, dict) else {}
-
-
 def note_identities(context: Context, job: TrackedJob, more: Mapping[str, Any]) -> TrackedJob:
     """Note more of a job's inputs and scripts; return the job with it."""
-    identities = {**noted_identities(job), **more}
-    context.tracker.note_extra(job.id, {"identities": identities})
-    return replace(job, extra={**job.extra, "identities": identities})
+    identities = {**job.identities, **more}
+    context.tracker.note_identities(job.id, identities)
+    return replace(job, identities=identities)
 
 
 def note_inputs(context: Context, claim: TrackedJob, logs: Iterable[str] = ()) -> TrackedJob:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from datalad_slurm.jobs.model import Answer, JobStatus, TrackedJob
-from datalad_slurm.workflow.context import Context, Outcome
+from datalad_slurm.jobs.names import JobName
+from datalad_slurm.workflow.context import Context, Outcome, open_jobs
 from datalad_slurm.workflow.observe import observe
 from datalad_slurm.workflow.submissions import settle_claims
 
@@ -15,16 +16,16 @@ __all__ = ["LIST_ACTION", "list_open_jobs"]
 LIST_ACTION = "list-open-jobs"
 
 
-def list_open_jobs(context: Context, job_ids: list[int] | None = None) -> Iterator[Outcome]:
+def list_open_jobs(context: Context, names: Sequence[JobName] | None = None) -> Iterator[Outcome]:
     """Yield each open job with its state, in the order of their scheduling.
 
     Raises
     ------
-    JobNotTrackedError
-        When a job is named that is not open here.
+    InvalidRequestError
+        When a job is named that is not open here, or jobs of several clusters are.
     """
     settle_claims(context)
-    jobs = context.tracker.open_jobs(job_ids)
+    jobs = open_jobs(context, names)
     statuses = observe(context, jobs)
     for job in jobs:
         yield _entry(job, statuses[job.id])

@@ -5,9 +5,14 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from datalad_slurm.jobs.errors import AccountingDisabledError, QueryFailedError
+from datalad_slurm.jobs.errors import (
+    AccountingDisabledError,
+    JobNotTrackedError,
+    QueryFailedError,
+)
 from datalad_slurm.jobs.model import (
     AccountingRow,
     Answer,
@@ -161,5 +166,6 @@ def describe_submitted(
         except QueryFailedError as exc:
             lgr.warning("job %s is tracked, but not described yet: %s", job.job_id, exc)
             described.append(job)
-    context.tracker.note_submission(tracked_id, described)
+    with suppress(JobNotTrackedError):  # short jobs may have been finished meanwhile
+        context.tracker.note_submission(tracked_id, described)
     return described

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from tempfile import gettempdir, mkdtemp
 from typing import Any
 
 from datalad_slurm.jobs.errors import InvalidRequestError
@@ -37,6 +36,8 @@ class Placeholders:
         Directory the command is for, in the dataset.
     inputs, outputs : sequence of str
         As typed, relative to `cwd`.
+    tmpdir : Path
+        What ``{tmpdir}`` stands for.
     top : Path, optional
         What stands for the dataset's root where the command runs, if not that itself.
 
@@ -52,10 +53,13 @@ class Placeholders:
         cwd: Path,
         inputs: Sequence[str],
         outputs: Sequence[str],
+        tmpdir: Path,
+        *,
         top: Path | None = None,
     ) -> None:
         self._dataset = dataset
         self._cwd = cwd
+        self._tmpdir = tmpdir
         self._dspath, self._pwd = str(dataset.path), str(cwd)
         if top is not None:
             self._dspath = str(top)
@@ -85,6 +89,8 @@ class Placeholders:
     def check_command(self, cmd: str) -> Callable[[], str]:
         """Return a function that fills in the command, once inputs are there.
 
+        It makes the directory for which ``{tmpdir}`` stands.
+
         Raises
         ------
         InvalidRequestError
@@ -92,10 +98,16 @@ class Placeholders:
         """
         if not any(brace in cmd for brace in "{}"):
             return lambda: cmd
-        self._expanded(cmd, tmpdir="")
-        return lambda: self._expanded(cmd, tmpdir=None)
+        self._expanded(cmd, self._tmpdir)
 
-    def preview(self, cmd: str) -> str:
+        def expanded() -> str:
+            if "{tmpdir}" in cmd:
+                self._tmpdir.mkdir(parents=True)
+            return self._expanded(cmd, self._tmpdir)
+
+        return expanded
+
+    def preview(self, cmd: str, tmpdir: Path | None = None) -> str:
         """Return a command as it would be run now; a {tmpdir} is named, not made.
 
         Raises
@@ -105,7 +117,7 @@ class Placeholders:
         """
         if not any(brace in cmd for brace in "{}"):
             return cmd
-        return self._expanded(cmd, tmpdir=f"{gettempdir()}/datalad-run-XXXXXXXX")
+        return self._expanded(cmd, tmpdir or self._tmpdir)
 
     def expand(self, paths: Sequence[str]) -> list[str]:
         """Return inputs or outputs with globs replaced by what they match now."""
@@ -122,12 +134,10 @@ class Placeholders:
             for path in self.expand(paths)
         ]
 
-    def _expanded(self, cmd: str, tmpdir: str | None) -> str:
+    def _expanded(self, cmd: str, tmpdir: Path) -> str:
         from datalad.core.local.run import format_command
         from datalad.support.globbedpaths import GlobbedPaths
 
-        if tmpdir is None:
-            tmpdir = mkdtemp(prefix="datalad-run-") if "{tmpdir}" in cmd else ""
         globbed = {
             name: GlobbedPaths(paths, pwd=str(self._cwd))
             for name, paths in (("inputs", self.inputs), ("outputs", self.outputs))
@@ -138,7 +148,7 @@ class Placeholders:
                 cmd,
                 pwd=self._pwd,
                 dspath=self._dspath,
-                tmpdir=tmpdir,
+                tmpdir=str(tmpdir),
                 **globbed,
             )
         except (KeyError, IndexError, ValueError, AttributeError) as exc:

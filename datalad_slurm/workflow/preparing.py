@@ -16,7 +16,6 @@ from datalad_slurm.jobs.claims import top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.sbatch_options import (
-    LARGEST_SCRIPT,
     chdir,
     directives,
     log_names,
@@ -25,6 +24,7 @@ from datalad_slurm.jobs.sbatch_options import (
 )
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.request import Request
+from datalad_slurm.workflow.scripts import script_text
 
 __all__ = ["calls_elsewhere", "logs_there", "made_writable"]
 
@@ -109,15 +109,5 @@ def calls_elsewhere(
 def _with_directives(words: Sequence[str], cwd: Path) -> Iterator[tuple[list[str], str]]:
     """Yield options, with those in the script, and script of each sbatch in a command."""
     for options, script in sbatch_calls(words):
-        found = directives(_script_text(cwd / script)) if script else []
+        found = directives(script_text(cwd / script)) if script else []
         yield [*options, *found], script
-
-
-def _script_text(path: Path) -> str:
-    """Return what a file holds that may be a job script, or nothing when it cannot be one."""
-    try:
-        if path.is_file() and path.stat().st_size < LARGEST_SCRIPT:
-            return path.read_text(errors="replace")
-    except (OSError, ValueError):
-        pass  # a word of a command need not be a name that a file can have
-    return ""

@@ -73,14 +73,21 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         raise InvalidRequestError(f"the working directory {cwd} does not exist")
     if any("\0" in path for path in (*request.inputs, *request.extra_inputs)):
         raise InvalidRequestError("an input cannot hold a null character")
+    token = f"datalad-slurm-{uuid.uuid4().hex}"
+    tmpdir = context.temporary_directories / token
     alt_dir = checked_alt_dir(context, request.alt_dir) if request.alt_dir else ""
     placeholders = Placeholders(
-        context.dataset, cwd, request.inputs, request.outputs, Path(alt_dir) if alt_dir else None
+        context.dataset,
+        cwd,
+        request.inputs,
+        request.outputs,
+        tmpdir,
+        top=Path(alt_dir) if alt_dir else None,
     )
     outputs = [normalise_output(context.repo, out, cwd) for out in placeholders.outputs]
     claim = TrackedJob(
         id=0,
-        token=f"datalad-slurm-{uuid.uuid4().hex}",
+        token=token,
         cmd=request.cmd,
         pwd=os.path.relpath(cwd, root),
         dsid=context.dsid,

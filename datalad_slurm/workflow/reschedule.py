@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from datalad_slurm.dataset.history import resolve
@@ -157,7 +158,9 @@ def _entry(step: Run | Skip) -> Entry:
     title = found.commit.message.partition("\n")[0].removeprefix("[DATALAD SLURM RUN] ")
     if isinstance(step, Skip):
         return Entry(found.commit.id, title, left_out=step.reason)
-    command = step.placeholders.check_command(step.request.cmd)()
+    # the script may be run at any time, so its directory is not one that a job of ours has
+    tmpdir = Path(mkdtemp(prefix="datalad-run-")) if "{tmpdir}" in step.request.cmd else None
+    command = step.placeholders.preview(step.request.cmd, tmpdir)
     return Entry(found.commit.id, f"{title}\n{found.words}".strip(), command, step.claim.pwd)
 
 

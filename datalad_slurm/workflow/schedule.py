@@ -15,13 +15,13 @@ from datalad_slurm.workflow.alt_notes import abandon, clean_up, drop_note
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.endings import drop_notes_of_endings, have_endings_noted
 from datalad_slurm.workflow.inputs import note_inputs
+from datalad_slurm.workflow.lookup import find_by_token
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.preparing import calls_elsewhere, logs_there, made_writable
 from datalad_slurm.workflow.request import Request, claim_of
 from datalad_slurm.workflow.submissions import (
     adopt,
     drop_notes,
-    find_by_token,
     in_flight,
     is_confirmed,
     jobs_past_shim,
@@ -111,9 +111,13 @@ def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[li
         if jobs or (in_doubt and not isinstance(exc, SubmissionError)):
             raise
         # a job that sbatch was not seen to submit may need what was copied for it
-        unseen = claim.alt_dir and jobs_past_shim(context, claim)
-        (drop_note if unseen else abandon)(context, claim.token)
-        context.tracker.forget([claim.id])
+        unseen = bool(claim.alt_dir and jobs_past_shim(context, claim))
+        if not unseen:
+            abandon(context, claim.token)
+        if not context.tracker.free(claim.id):
+            raise  # its jobs are tracked, and the notes gone
+        if unseen:
+            drop_note(context, claim.token)
         drop_notes(context, claim.token)
         drop_notes_of_endings(context, claim.token)
         clean_up(context)
@@ -131,7 +135,9 @@ def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> li
         # sbatch can fail after the controller took the job
         try:
             patient = _LOST_CONTACT.search(done.said) is not None
-            jobs = find_by_token(context, claim, patient=patient)
+            jobs = find_by_token(
+                context, claim, notes_directory(context, claim.token), patient=patient
+            )
         except QueryFailedError as exc:
             raise QueryFailedError(
                 f"it is not known whether a job was submitted ({exc}); its outputs stay claimed "

@@ -29,7 +29,7 @@ from datalad_slurm.slurm.sbatch import NotedCall, Submitted, read_calls
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.inputs import note_identities
 
-__all__ = ["identify_script", "note_scripts"]
+__all__ = ["identify_script", "note_scripts", "script_text"]
 
 
 def note_scripts(
@@ -124,3 +124,13 @@ def _checksums(repo: Repo, content: bytes | None) -> dict[str, Any]:
     if content is None:
         return {}
     return {"sha256": hashlib.sha256(content).hexdigest(), "blob": blob_of(repo, content)}
+
+
+def script_text(path: Path) -> str:
+    """Return what a file holds that may be a job script, or nothing when it cannot be one."""
+    try:
+        if path.is_file() and path.stat().st_size < LARGEST_SCRIPT:
+            return path.read_text(errors="replace")
+    except (OSError, ValueError):
+        pass  # a word of a command need not be a name that a file can have
+    return ""

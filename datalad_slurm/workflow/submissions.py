@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from datalad_slurm.jobs.errors import AccountingDisabledError, QueryFailedError
+from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
-from datalad_slurm.jobs.sbatch_options import clusters
-from datalad_slurm.slurm import sacct, sbatch, scontrol, squeue
+from datalad_slurm.slurm import sbatch, scontrol, squeue
 from datalad_slurm.tracking.process import current_process, is_running
 from datalad_slurm.workflow.alt_notes import abandon, drop_note
 from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.lookup import find_by_token
 from datalad_slurm.workflow.observe import describe_submitted
 from datalad_slurm.workflow.scripts import note_scripts
 
 __all__ = [
     "adopt",
     "drop_notes",
-    "find_by_token",
+    "drop_temporary_directories",
     "in_flight",
     "is_confirmed",
     "jobs_past_shim",
@@ -30,8 +29,6 @@ __all__ = [
     "settle_claims",
 ]
 
-#: Until then the accounting may not have heard of a new job (seconds).
-_ACCOUNTING_LAG = 15.0
 #: Login node and controller may have different clocks (seconds).
 _CLOCK_SLACK = 5
 #: Tokens of claims that this process is submitting.
@@ -52,12 +49,21 @@ def drop_notes(context: Context, token: str) -> None:
     shutil.rmtree(notes_directory(context, token), ignore_errors=True)
 
 
+def drop_temporary_directories(context: Context) -> None:
+    """Remove temporary directories of jobs that are not tracked any more."""
+    # A directory is made after its claim, so what is listed first can be judged by the claims.
+    made = [directory.name for directory in context.temporary_directories.glob("*")]
+    for token in set(made) - context.tracker.tokens() if made else ():
+        shutil.rmtree(context.temporary_directories / token, ignore_errors=True)
+
+
 def settle_claims(context: Context) -> None:
     """Settle the claims of schedulers that died between claim and note.
 
     The job is found by its token and tracked, or, when there is none, its
     claim is freed. What cannot be known yet stays as it is.
     """
+    drop_temporary_directories(context)
     # Notes are made after their claim: what is listed first can be judged by the claims.
     noted = [notes.name for notes in _all_notes(context).glob("*")]
     claims = context.tracker.claims_without_job()
@@ -74,7 +80,7 @@ def settle_claims(context: Context) -> None:
         found = [SlurmJob(job.job_id, job.cluster, claim.claimed_at) for job in jobs]
         if in_doubt and not found:
             try:
-                found = find_by_token(context, claim)
+                found = find_by_token(context, claim, notes)
             except QueryFailedError as exc:
                 lgr.warning(
                     "it is not known whether %r was submitted before its scheduler ended: %s; "
@@ -103,8 +109,12 @@ def settle_claims(context: Context) -> None:
                     claim.cmd,
                     job_id,
                 )
-            (drop_note if unseen else abandon)(context, claim.token)
-            context.tracker.forget([claim.id])
+            if not unseen:  # else what was copied for it is needed yet
+                abandon(context, claim.token)
+            if not context.tracker.free(claim.id):
+                continue  # its scheduler has noted a job and ended since we looked
+            if unseen:
+                drop_note(context, claim.token)
             drop_notes(context, claim.token)
             lgr.info("freed the outputs of %r, for which no job is known", claim.cmd)
 
@@ -168,62 +178,3 @@ def adopt(context: Context, claim: TrackedJob, found: list[SlurmJob]) -> list[Sl
     note_scripts(context, claim, notes_directory(context, claim.token), found)
     drop_notes(context, claim.token)
     return described
-
-
-def find_by_token(context: Context, claim: TrackedJob, *, patient: bool = True) -> list[SlurmJob]:
-    """Return the jobs that Slurm took with the token of a claim.
-
-    Parameters
-    ----------
-    context : Context
-        The dataset.
-    claim : TrackedJob
-        The claim that may have a job.
-    patient : bool
-        Whether to wait for the accounting where only that can know the job.
-
-    Raises
-    ------
-    QueryFailedError
-        When Slurm does not answer.
-    """
-    words = _options_noted(notes_directory(context, claim.token))
-    return [
-        SlurmJob(job_id, cluster, claim.claimed_at)
-        for cluster in dict.fromkeys(clusters(words)) or [""]
-        for job_id in _find_on(cluster, context, claim, words, patient=patient)
-    ]
-
-
-def _find_on(
-    cluster: str, context: Context, claim: TrackedJob, words: list[str], *, patient: bool
-) -> list[int]:
-    timeout = context.settings.query_timeout
-    comments = squeue.find_comments(cluster, timeout)
-    if found := [job_id for job_id, comment in comments.items() if comment == claim.token]:
-        return found
-    # A comment of the user's own replaces ours, but the submit line holds both.
-    has_own_comment = any(word.startswith("--com") for word in words)
-    while True:
-        try:
-            found = sacct.find_token(claim.token, claim.claimed_at, comments, cluster, timeout)
-        except AccountingDisabledError:
-            # where there is none, the script is a runner that lies among our notes
-            return squeue.find_in_command(claim.token, cluster, timeout)
-        except QueryFailedError:
-            if has_own_comment:
-                raise
-            return []
-        waits = patient and has_own_comment and time.time() < claim.claimed_at + _ACCOUNTING_LAG
-        if found or not waits:
-            return found
-        time.sleep(1)
-
-
-def _options_noted(notes: Path) -> list[str]:
-    """Return the arguments of all calls of sbatch that were begun."""
-    return [
-        line
-        for begun in notes.glob("*.begun")
-        for line in begun.read_text(errors="replace").splitlines()
-    ]

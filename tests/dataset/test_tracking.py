@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 import sqlite3
 import subprocess
@@ -18,6 +17,7 @@ from datalad_slurm.jobs.claims import collide
 from datalad_slurm.jobs.errors import DatabaseError, JobNotTrackedError, OutputConflictError
 from datalad_slurm.jobs.logs import LogName
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
+from datalad_slurm.jobs.names import JobName
 from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.tracking import publications
 from datalad_slurm.tracking.finisher import only_finisher
@@ -44,13 +44,13 @@ def test_what_is_claimed_and_noted_is_read_back(tmp_path):
     )  # fmt: skip
     tracker.note_submission(claim.id, [noted, SlurmJob(8)])
     tracker.note_submission(claim.id, [replace(noted, name="later")])
-    (read,) = Tracker(tmp_path).open_jobs([8])
+    (read,) = Tracker(tmp_path).open_jobs([JobName(8)])
     assert read.outputs == ("a/b", "ü \udcff", "")
     assert read.cmd == "sbatch {x} \udcff"
     assert read.slurm_jobs == (replace(noted, name="later"), SlurmJob(8))
     assert read.claimed_by == current_process()
     with pytest.raises(JobNotTrackedError, match="no open job 9, 10"):
-        tracker.open_jobs([7, 9, 10])
+        tracker.open_jobs(map(JobName, (7, 9, 10)))
     tracker.forget([claim.id])
     with sqlite3.connect(tmp_path / FILE_NAME) as database:
         for table in ("jobs", "claims", "slurm_jobs"):
@@ -116,33 +116,15 @@ def test_globs_are_told_apart_among_ten_thousand_jobs(tmp_path):
     assert time.monotonic() - began < 5
 
 
-def _claim(directory, number, barrier, won):
-    tracker = Tracker(directory)
-    barrier.wait()
-    try:
-        wanted = "o*t/x" if number % 2 else "out"
-        tracker.claim(job(wanted, f"own-{number}", token=str(number)))
-    except OutputConflictError:
-        return
-    won.put(number)
-
-
-def test_of_sixteen_processes_that_want_one_output_one_gets_it(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    barrier, won = context.Barrier(16), context.Queue()
-    workers = [
-        context.Process(target=_claim, args=(tmp_path, number, barrier, won))
-        for number in range(16)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0] * 16
-    winner = won.get(timeout=5)
-    assert won.empty()
-    (claim,) = Tracker(tmp_path).claims_without_job()
-    assert claim.token == str(winner)
+def test_a_claim_is_freed_only_as_long_as_it_has_no_job(tmp_path):
+    tracker = Tracker(tmp_path)
+    claim, noted = (tracker.claim(job(name, token=name)) for name in "ab")
+    tracker.note_submission(noted.id, [SlurmJob(1)])
+    assert tracker.free(claim.id)
+    assert not tracker.free(noted.id)
+    assert [open_job.id for open_job in tracker.open_jobs()] == [noted.id]
+    with pytest.raises(JobNotTrackedError, match=r"job 2 was submitted.*--job-id 2"):
+        tracker.note_submission(claim.id, [SlurmJob(2)])
 
 
 def test_a_locked_database_is_waited_for_and_then_named(tmp_path):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.slurm.disk import mounted
+
 _HERE = Path(__file__).parent
 
 
@@ -35,3 +37,20 @@ def stand_in(tmp_path, monkeypatch):
         monkeypatch.setenv("PATH", str(bin_dir), prepend=":")
 
     return place
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Return a small file system that can be filled."""
+    with mounted(tmp_path.resolve() / "small") as disk:
+        yield disk
+
+
+@pytest.fixture
+def roomy_box(box, tmp_path):
+    """Return a dataset in which git-annex leaves it to others to look after the disk."""
+    # it keeps 100 MB free and would refuse everything
+    box.git("config", "annex.diskreserve", "0")
+    # and tries for minutes to open databases of its own for which there is no room
+    box.git("config", "annex.dbdir", str(tmp_path / "annex-databases"))
+    return box

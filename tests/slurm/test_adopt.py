@@ -6,7 +6,7 @@ import subprocess
 
 from datalad.api import slurm_schedule
 
-from tests.conftest import wait_until
+from tests.conftest import DATALAD, wait_until
 from tests.slurm.test_reschedule import record_of
 from tests.slurm.test_schedule import finish, schedule
 
@@ -69,3 +69,17 @@ def test_what_cannot_be_adopted_is_refused(box, slurm, tmp_path):
         assert said in done.stdout + done.stderr, args
     assert box.tracked() == [tracked]
     slurm.run("scancel", *map(str, (tracked, outside, other)))
+
+
+def test_a_job_that_two_adopt_at_once_is_tracked_once(box, slurm):
+    job = sbatch(box, "--hold", "--wrap", "true")
+    command = [DATALAD, "slurm-schedule", "--job-id", str(job)]
+    both = [
+        subprocess.Popen([*command, "-o", output], cwd=box.path, stdout=subprocess.PIPE, text=True)
+        for output in ("a", "b")
+    ]
+    said = [process.communicate()[0] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 1]
+    assert sum(f"job {job} is tracked already" in text for text in said) == 1
+    assert box.tracked() == [job]
+    slurm.run("scancel", str(job))

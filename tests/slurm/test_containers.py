@@ -27,14 +27,15 @@ def test_the_image_is_fetched_before_submission_and_recorded(registered, slurm, 
     there = Box(tmp_path / "clone")
     image = there.path / "images/my tool.img"
     assert not image.exists()
-    there.script('"$1" hello > out')
+    there.script('sh "$1" hello > out')
     there.cli(
         "slurm-schedule", "--container-name", "tool", "-o", "out", "sbatch", "job.sh", "{img}"
     )
     assert image.exists()
     (job,) = there.tracked()
     slurm.wait(job)
-    assert {res["status"] for res in finish(there)} == {"ok"}
+    results = finish(there)
+    assert {res["status"] for res in results} == {"ok"}, results
     assert (there.path / "out").read_text() == "in the container: hello\n"
     message = there.git("log", "-1", "--format=%B")
     assert '"extra_inputs": [\n  "images/my tool.img"\n ]' in message
@@ -42,7 +43,8 @@ def test_the_image_is_fetched_before_submission_and_recorded(registered, slurm, 
     there.cli("slurm-reschedule")
     (again,) = there.tracked()
     slurm.wait(again)
-    assert {res["status"] for res in finish(there)} == {"ok"}
+    results = finish(there)
+    assert {res["status"] for res in results} == {"ok"}, results
 
 
 def test_an_unknown_container_is_refused_by_name(registered, slurm):

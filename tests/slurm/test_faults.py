@@ -95,7 +95,7 @@ def test_programs_are_called_no_more_often_for_more_jobs(box, slurm, tmp_path, m
     # how long the accounting lags is chance
     monkeypatch.setattr(observe, "_ACCOUNTING_LAG", 0)
 
-    crasher = Crasher.make(tmp_path / "count")
+    crasher = Crasher(tmp_path / "count", box.path)
     calls = []
     for count in (1, 6):
         ids = [
@@ -108,8 +108,7 @@ def test_programs_are_called_no_more_often_for_more_jobs(box, slurm, tmp_path, m
         ]
         slurm.wait(*ids)
         wait_until(lambda ids=ids: all(slurm.state(job) == "COMPLETED" for job in ids))
-        crasher.run(lambda: finish(box), 0, "before")
-        calls.append((crasher.directory / "calls").read_text().splitlines())
+        calls.append(crasher.run(lambda: finish(box)).calls)
     assert box.tracked() == []
     assert [call.split()[:3] for call in calls[0]] == [call.split()[:3] for call in calls[1]]
 

@@ -253,12 +253,6 @@ def test_without_sbatch_on_path_nothing_happens(box):
     assert not list(Path(box.path, ".git/datalad-slurm").glob("submissions/*"))
 
 
-def test_an_output_in_a_subdataset_is_refused_by_name(box, slurm):
-    box.cli("create", "-d", ".", "inner/sub")
-    done = box.cli("slurm-schedule", "-o", "inner/sub/out", "sbatch", "--wrap", "true", code=1)
-    assert "subdataset 'inner/sub'" in done.stdout
-
-
 def test_committed_outputs_are_unlocked_for_the_job(box, slurm):
     box.script("echo more >> out/a")
     (box.path / "out").mkdir()

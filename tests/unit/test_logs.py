@@ -156,6 +156,7 @@ def test_a_task_has_its_own_logs_where_slurmctld_told_them():
     assert names_for([common], TaskId(12)) == [common]
 
 
+@pytest.mark.faults
 @given(
     st.text(),
     st.integers(-1, 5000),

@@ -330,12 +330,14 @@ def test_what_is_left_out_has_its_default():
     assert parse_record({"cmd": "x", "slurm_job_id": 1}) == RunRecord("x", "", 1)
 
 
+@pytest.mark.faults
 @given(texts)
 def test_any_other_text_after_our_title_is_refused(text):
     with pytest.raises(RecordError):
         parse_message(f"[DATALAD SLURM RUN]{text}")
 
 
+@pytest.mark.faults
 @given(st.text() | texts)
 def test_no_message_breaks_the_parser(text):
     for message in (text, f"[DATALAD SLURM RUN] x\n{BEGIN}\n{text}\n{END}\n"):
@@ -343,6 +345,7 @@ def test_no_message_breaks_the_parser(text):
             parse_message(message)
 
 
+@pytest.mark.faults
 @given(
     values
     | st.fixed_dictionaries(

@@ -171,6 +171,7 @@ def test_a_duration_in_seconds_or_none(text, seconds):
     assert sacct.parse_duration(text) == seconds
 
 
+@pytest.mark.faults
 @given(st.text() | st.from_regex(r"(\d{1,4}-)?\d{1,3}(:\d\d){0,3}(\.\d+)?"))
 @example("9" * 400 + "-00:00:00")
 @example("9" * 5000)
@@ -179,6 +180,7 @@ def test_no_text_breaks_the_parser_of_durations(text):
     assert seconds is None or math.isfinite(seconds)
 
 
+@pytest.mark.faults
 @given(garbage("sacct") | garbage("sacct-with-steps"))
 @example("12_[5-3].batch" + "\x1f" * 14 + "4K\x1f\x1f")
 @example("12.batch" + "\x1f" * 14 + "9" * 400 + "\x1f\x1f")
@@ -188,6 +190,7 @@ def test_nothing_that_is_printed_breaks_the_parser(text):
     assert len(found) == len({row.task for row in found})
 
 
+@pytest.mark.faults
 @given(garbage("sacct-submit-lines"))
 def test_no_submit_line_breaks_the_parser(text):
     assert sacct.parse_submit_lines(text, "a token that is not there") == []

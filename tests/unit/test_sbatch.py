@@ -60,6 +60,7 @@ def test_jobs_in_what_was_printed(text, jobs):
     assert parse_printed(text) == jobs
 
 
+@pytest.mark.faults
 @given(garbage("sbatch") | st.integers().map(lambda n: f"Submitted batch job {n}"))
 @example("9" * 5000)
 @example("Submitted batch job " + "9" * 5000)

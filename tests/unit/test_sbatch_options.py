@@ -75,8 +75,8 @@ def test_where_sbatch_looks_for_a_script(options, name, paths):
 
 @pytest.mark.parametrize("options", ["-M a,b", "-Ma,b", "--clusters=a,b", "--clusters a,b"])
 def test_the_clusters_of_a_submission_are_found(options):
-    assert clusters(split_words(options)) == ["a", "b"]
-    assert clusters(["--comment=x", "job.sh"]) == []
+    assert list(clusters(split_words(options))) == ["a", "b"]
+    assert list(clusters(["--comment=x", "job.sh"])) == []
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,7 @@ def test_nothing_is_lost_on_the_way_through_all_records():
                 assert record["ExitCode"].count(":") == 1
 
 
+@pytest.mark.faults
 @given(garbage("scontrol"))
 def test_nothing_that_is_printed_breaks_the_parser(text):
     for job_id in (1, 12, 20):

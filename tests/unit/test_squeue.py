@@ -129,11 +129,13 @@ def test_an_array_has_one_comment():
     assert squeue.parse_comments(text) == {12: "t", 13: "t", 14: "u"}
 
 
+@pytest.mark.faults
 @given(garbage("squeue"))
 def test_nothing_that_is_printed_breaks_the_parser(text):
     assert all(row.task.job_id >= 0 for row in squeue.parse(text))
 
 
+@pytest.mark.faults
 @given(garbage("squeue-comments"))
 def test_no_comment_breaks_the_parser(text):
     assert all(job_id >= 0 for job_id in squeue.parse_comments(text))

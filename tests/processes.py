@@ -1,0 +1,77 @@
+"""Run functions in processes of their own, all at once, or killed on the way.
+
+They are forked by a server without threads: a fork of a test process that has
+some, as under pytest-xdist, may wait for ever for a lock that nobody holds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["pytest", "datalad.api", "datalad_slurm.workflow.take_over"])
+
+
+def at_once(count: int, function: Callable[..., object], *args: object) -> None:
+    """Run a function in several processes that start together; all must end well."""
+    barrier = _CONTEXT.Barrier(count)
+    workers = [
+        _CONTEXT.Process(target=_after, args=(barrier, function, *args)) for _ in range(count)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * count
+
+
+def _after(barrier, function, *args):
+    barrier.wait()
+    function(*args)
+
+
+def killed_at_each_statement(function: Callable[..., object], *args: object) -> Iterator[int]:
+    """Yield after each run of a function that is killed before statement 1, 2, 3 ..."""
+    for at in itertools.count(1):
+        worker = _CONTEXT.Process(target=_killed_at, args=(at, function, *args))
+        worker.start()
+        worker.join()
+        yield at
+        if worker.exitcode == 0:
+            assert at > 2
+            return
+        assert worker.exitcode == -signal.SIGKILL
+
+
+def _killed_at(at, function, *args):
+    countdown = iter(range(at - 1, -1, -1))
+    for name in ("before_cursor_execute", "commit"):
+        event.listen(Engine, name, partial(_die_at_zero, countdown))
+    function(*args)
+
+
+def _die_at_zero(countdown, *_):
+    if next(countdown) == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_after(seconds: float, function: Callable[..., object], *args: object) -> bool:
+    """Run a function that is killed after a time; return whether it was."""
+    worker = _CONTEXT.Process(target=_with_alarm, args=(seconds, function, *args))
+    worker.start()
+    worker.join()
+    assert worker.exitcode in (0, -signal.SIGALRM)
+    return worker.exitcode != 0
+
+
+def _with_alarm(seconds, function, *args):
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    function(*args)
