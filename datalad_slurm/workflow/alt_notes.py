@@ -171,10 +171,12 @@ def _owner(directory: str) -> dict[str, str]:
     return content if isinstance(content, dict) else {}
 
 
-def abandon(context: Context, token: str) -> None:
-    """Note that a claim has come to nothing, so that what was copied for it can go."""
+def abandon(context: Context, token: str, *, keep_files: bool) -> None:
+    """Note that a claim has come to nothing, so that what was copied for it can go, or stays."""
     note = read_note(context, token)
-    if note is not None:
+    if keep_files:
+        drop_note(context, token)
+    elif note is not None:
         note.is_abandoned = True
         write_note(context, note)
 

@@ -11,7 +11,7 @@ from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError, Sub
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.alt_dir import place
-from datalad_slurm.workflow.alt_notes import abandon, clean_up, drop_note
+from datalad_slurm.workflow.alt_notes import abandon, clean_up
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.endings import drop_notes_of_endings, have_endings_noted
 from datalad_slurm.workflow.inputs import note_inputs
@@ -112,12 +112,9 @@ def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[li
             raise
         # a job that sbatch was not seen to submit may need what was copied for it
         unseen = bool(claim.alt_dir and jobs_past_shim(context, claim))
-        if not unseen:
-            abandon(context, claim.token)
+        abandon(context, claim.token, keep_files=unseen)
         if not context.tracker.free(claim.id):
             raise  # its jobs are tracked, and the notes gone
-        if unseen:
-            drop_note(context, claim.token)
         drop_notes(context, claim.token)
         drop_notes_of_endings(context, claim.token)
         clean_up(context)

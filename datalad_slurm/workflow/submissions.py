@@ -12,7 +12,7 @@ from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch, scontrol, squeue
 from datalad_slurm.tracking.process import current_process, is_running
-from datalad_slurm.workflow.alt_notes import abandon, drop_note
+from datalad_slurm.workflow.alt_notes import abandon
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.lookup import find_by_token
 from datalad_slurm.workflow.observe import describe_submitted
@@ -109,12 +109,9 @@ def settle_claims(context: Context) -> None:
                     claim.cmd,
                     job_id,
                 )
-            if not unseen:  # else what was copied for it is needed yet
-                abandon(context, claim.token)
+            abandon(context, claim.token, keep_files=bool(unseen))
             if not context.tracker.free(claim.id):
                 continue  # its scheduler has noted a job and ended since we looked
-            if unseen:
-                drop_note(context, claim.token)
             drop_notes(context, claim.token)
             lgr.info("freed the outputs of %r, for which no job is known", claim.cmd)
 

@@ -20,7 +20,7 @@ from datalad_slurm.workflow import alt_dir as placing
 from datalad_slurm.workflow import alt_notes, bring_back
 from tests.conftest import DATALAD, Box, wait_until
 from tests.crash import Crasher
-from tests.slurm.test_crash import assert_sound, claims, held_jobs, jobs_in_history
+from tests.slurm.sweeps import assert_sound, claims, jobs_in_history
 from tests.slurm.test_reschedule import record_of, reschedule
 from tests.slurm.test_schedule import ODD_NAMES, finish, schedule
 
@@ -46,6 +46,11 @@ def either(request, alt):
     path.mkdir()
     yield path
     shutil.rmtree(path)
+
+
+def held_jobs(slurm):
+    lines = slurm.run("squeue", "-h", "-o", "%A|%Z").splitlines()
+    return [(int(line.partition("|")[0]), line.partition("|")[2]) for line in lines]
 
 
 def content(directory):
@@ -726,7 +731,7 @@ def assert_all_came_home(box, alt, jobs, where):
         assert (box.path / f"o{n}").read_text() == "1\n", where
         assert (box.path / f"d{n}/x").read_text() == "1\n", where
         assert (box.path / f"slurm-{jobs[n]}.out").read_text() == "1\n", where
-    assert_sound(box)
+    assert_sound(box, where)
     assert_clean(box, alt)
 
 
