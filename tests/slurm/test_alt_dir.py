@@ -17,7 +17,7 @@ from datalad.api import slurm_finish, slurm_reschedule, slurm_schedule
 
 from datalad_slurm.jobs.errors import TransferError
 from datalad_slurm.workflow import alt_dir as placing
-from datalad_slurm.workflow import alt_notes, bring_back
+from datalad_slurm.workflow import bring_back
 from tests.conftest import DATALAD, Box, wait_until
 from tests.crash import Crasher
 from tests.slurm.sweeps import assert_sound, claims, jobs_in_history
@@ -735,44 +735,31 @@ def assert_all_came_home(box, alt, jobs, where):
     assert_clean(box, alt)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_finish_killed_at_any_call_brings_everything_home_once(box, slurm, alt, tmp_path, when):
-    jobs = two_ended_jobs(box, slurm, alt)
-    crasher = Crasher.make(tmp_path / "crash")
-    fresh = both_fresh(box, alt, tmp_path)
-    at = 0
+def kill_at_each(crasher, fresh, function, first):
+    """Kill a function at every fourth step, and yield each step at which it was killed."""
+    at = first
     while True:
-        at += 1
         fresh()
-        crasher.run(partial(slurm_finish, dataset=box.path, **_QUIET), at, when)
-        if not crasher.hit:
-            break
-        results = finish(box)
-        assert {res["status"] for res in results} <= {"ok", "notneeded"}, (crasher.hit, results)
-        assert_all_came_home(box, alt, jobs, crasher.hit)
-    assert at > 10
+        ended = crasher.run(function, at)
+        if len(ended.steps) < at:
+            return
+        yield f"step {at}, {ended.steps[at - 1]}"
+        at += 4
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_finish_killed_at_any_copy_or_removal_brings_everything_home_once(
-    box, slurm, alt, tmp_path, when
-):
+@pytest.mark.parametrize("first", range(1, 5))
+def test_finish_killed_at_any_step_brings_everything_home_once(box, slurm, alt, tmp_path, first):
     jobs = two_ended_jobs(box, slurm, alt)
+    crasher = Crasher(tmp_path / "crash", tmp_path)
     fresh = both_fresh(box, alt, tmp_path)
-    killer = Killer(
-        (bring_back, "copy_file"), (bring_back, "write_note"), (alt_notes, "stamp"),
-        (alt_notes, "drop_note"), (alt_notes, "_remove_empty"),
-    )  # fmt: skip
-    at = 0
-    while True:
-        at += 1
-        fresh()
-        if not killer.run(partial(slurm_finish, dataset=box.path, **_QUIET), at, when):
-            break
+    run = partial(slurm_finish, dataset=box.path, **_QUIET)
+    points = 0
+    for where in kill_at_each(crasher, fresh, run, first):
         results = finish(box)
-        assert {res["status"] for res in results} <= {"ok", "notneeded"}, (at, results)
-        assert_all_came_home(box, alt, jobs, at)
-    assert at > 15
+        assert {res["status"] for res in results} <= {"ok", "notneeded"}, (where, results)
+        assert_all_came_home(box, alt, jobs, where)
+        points += 1
+    assert points > 10
 
 
 def test_schedule_killed_at_any_copy_leaves_nothing_half_and_can_be_repeated(
@@ -811,34 +798,28 @@ def test_schedule_killed_at_any_copy_leaves_nothing_half_and_can_be_repeated(
         assert at == 7
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_schedule_killed_at_any_call_leaves_no_job_untracked(box, slurm, alt, tmp_path, when):
+@pytest.mark.parametrize("first", range(1, 5))
+def test_schedule_killed_at_any_step_leaves_no_job_untracked(box, slurm, alt, tmp_path, first):
     (box.path / "in").write_text("1\n")
     box.cli("save", "-m", "input")
-    crasher = Crasher.make(tmp_path / "crash")
+    crasher = Crasher(tmp_path / "crash", tmp_path)
     fresh = both_fresh(box, alt, tmp_path)
-    at = 0
-    while True:
-        at += 1
-        fresh()
-        known = {job for job, where in held_jobs(slurm) if where == str(alt)}
-        crasher.run(
-            partial(
-                slurm_schedule, "sbatch --hold --wrap true", dataset=box.path, inputs=["in"],
-                outputs=["out"], alt_dir=str(alt), **_QUIET,
-            ),
-            at, when,
-        )  # fmt: skip
-        hit = crasher.hit
-        submitted = {job for job, where in held_jobs(slurm) if where == str(alt)} - known
-        assert set(box.tracked()) == submitted, (at, hit)
+    run = partial(
+        slurm_schedule, "sbatch --hold --wrap true", dataset=box.path, inputs=["in"],
+        outputs=["out"], alt_dir=str(alt), **_QUIET,
+    )  # fmt: skip
+    seen: set[int] = set()
+    points = 0
+    for where in kill_at_each(crasher, fresh, run, first):
+        submitted = {job for job, place in held_jobs(slurm) if place == str(alt)} - seen
+        seen |= submitted
+        assert set(box.tracked()) == submitted, where
         finish(box)
-        assert content(alt) == (["in"] if submitted else []), (at, hit)
+        assert content(alt) == (["in"] if submitted else []), where
         if submitted:
             slurm.run("scancel", *map(str, submitted))
-        if not hit:
-            break
-    assert at > 4
+        points += 1
+    assert points > 5
 
 
 def test_reschedule_killed_while_it_copies_can_be_repeated(box, slurm, alt):
