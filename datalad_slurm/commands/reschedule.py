@@ -19,6 +19,7 @@ from datalad_next.constraints import EnsureBool, EnsureChoice, EnsureStr
 
 from datalad_slurm.commands.constraints import EnsureParallelJobs, dataset_with_repository
 from datalad_slurm.commands.parameters import (
+    alt_dir_parameter,
     assume_ready_parameter,
     jobs_parameter,
     message_parameter,
@@ -66,6 +67,7 @@ class Reschedule(ValidatedInterface):
             "script": EnsureStr(min_len=1),
             "with_failed_jobs": EnsureBool(),
             "assume_ready": EnsureChoice("inputs", "outputs", "both"),
+            "alt_dir": EnsureStr(min_len=1),
             "jobs": EnsureParallelJobs(),
         },
         validate_defaults=("dataset",),
@@ -119,6 +121,7 @@ class Reschedule(ValidatedInterface):
             cancelled or have timed out. The job of a single commit is always submitted.""",
         ),
         "assume_ready": assume_ready_parameter,
+        "alt_dir": alt_dir_parameter,
         "jobs": jobs_parameter,
     }
 
@@ -158,6 +161,7 @@ class Reschedule(ValidatedInterface):
         script: str | None = None,
         with_failed_jobs: bool = False,
         assume_ready: str | None = None,
+        alt_dir: str | None = None,
         jobs: int | str | None = "auto",
     ) -> Iterator[dict[str, Any]]:
         from datalad_slurm.workflow import reschedule
@@ -172,7 +176,7 @@ class Reschedule(ValidatedInterface):
                 return reschedule.write_script(context, selection, script)
             if report:
                 return reschedule.report(context, selection)
-            options = Options(message or "", assume_ready or "", jobs)
+            options = Options(message or "", assume_ready or "", jobs, alt_dir or "")
             return reschedule.reschedule(context, selection, options)
 
         yield from run_flow("slurm-reschedule", dataset.ds, flow)

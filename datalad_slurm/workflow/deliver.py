@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from datalad_slurm.dataset.files import is_committed
 from datalad_slurm.dataset.git import Repo
@@ -10,9 +11,11 @@ from datalad_slurm.dataset.publish import read_head
 from datalad_slurm.dataset.sidecar import place_record
 from datalad_slurm.dataset.stage import Change, Form, Staging, stage
 from datalad_slurm.dataset.tree import TreeReader
+from datalad_slurm.jobs.errors import TransferError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.plan import Shape
 from datalad_slurm.jobs.record import render_message
+from datalad_slurm.workflow.bring_back import Brought, bring_back, inputs_in
 from datalad_slurm.workflow.changes import InputCheck
 from datalad_slurm.workflow.collect import Findings, await_outputs, collect, write_facts
 from datalad_slurm.workflow.context import Context, Outcome
@@ -56,10 +59,18 @@ def deliver(
         return
     await_outputs(context, jobs)
     check = InputCheck(context, [job for job, _ in jobs])
+    inputs = {
+        directory: inputs_in(context, directory) for directory in {job.alt_dir for job, _ in jobs}
+    }
     records: dict[int, tuple[Findings, str, tuple[str, ...]]] = {}
     for job, status in jobs:
         try:
+            brought = Brought()
+            if job.alt_dir:
+                brought = bring_back(context, job, status, others, inputs[job.alt_dir])
             findings = check.of(write_facts(context, collect(context, job, status, others)))
+            missing = dict.fromkeys((*findings.missing, *brought.missing))
+            findings = replace(findings, missing=tuple(missing))
             record, sidecar = place_record(
                 context.repo,
                 findings.record().to_json(),
@@ -69,6 +80,12 @@ def deliver(
         except OSError as exc:
             yield Outcome("finish", "error", _unreadable(job, exc), details=_details(job))
             continue
+        except TransferError as exc:
+            yield Outcome("finish", "error", _still_open(job, str(exc)), details=_details(job))
+            continue
+        for left in brought.left:
+            said = f"job {job.label} left {left}, which cannot be committed and stays there"
+            yield Outcome("finish", "impossible", said, details=_details(job))
         records[job.id] = (findings, record, tuple(dict.fromkeys((*findings.paths, *sidecar))))
     staging = _staged(context, [path for *_, paths in records.values() for path in paths])
     parcels = []
@@ -144,9 +161,13 @@ def _details(job: TrackedJob) -> dict[str, object]:
 
 
 def _unreadable(job: TrackedJob, exc: OSError) -> str:
+    return _still_open(job, f"{exc.strerror} ({exc.filename})")
+
+
+def _still_open(job: TrackedJob, reason: str) -> str:
     return (
-        f"Slurm job {job.label} was not committed and is still open: {exc.strerror} "
-        f"({exc.filename}); mend that and run `datalad slurm-finish` again"
+        f"Slurm job {job.label} was not committed and is still open: {reason}; mend that and run "
+        "`datalad slurm-finish` again"
     )
 
 

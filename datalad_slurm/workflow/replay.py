@@ -32,6 +32,7 @@ class Options:
     message: str = ""
     assume_ready: str = ""
     jobs: int | str | None = None
+    alt_dir: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,7 @@ def _run(context: Context, found: Recorded, changes: Iterable[Difference], optio
         ),
         assume_ready=options.assume_ready,
         jobs=options.jobs,
+        alt_dir=options.alt_dir,
     )
     if not cwd.is_dir():
         raise InvalidRequestError(

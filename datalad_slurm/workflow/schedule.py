@@ -15,12 +15,14 @@ from datalad_slurm.jobs.errors import (
 )
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch
+from datalad_slurm.workflow.alt_dir import place
+from datalad_slurm.workflow.alt_notes import abandon, clean_up
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.endings import drop_notes_of_endings, have_endings_noted
 from datalad_slurm.workflow.inputs import note_inputs
 from datalad_slurm.workflow.lookup import find_by_token
 from datalad_slurm.workflow.placeholders import Placeholders
-from datalad_slurm.workflow.preparing import logs_there, made_writable
+from datalad_slurm.workflow.preparing import calls_elsewhere, logs_there, made_writable
 from datalad_slurm.workflow.request import Request, claim_of
 from datalad_slurm.workflow.submissions import (
     adopt,
@@ -67,9 +69,13 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
                 yield from made_writable(context, request, claim, undoing)
             if claim.inputs or claim.extra_inputs:
                 claim = note_inputs(context, claim, logs_there(context, request))
+            text = command()
+            if claim.alt_dir:
+                inputs = (*placeholders.inputs, *request.extra_inputs)
+                yield from place(context, claim, inputs, calls_elsewhere(context, claim, text))
             notes.mkdir(parents=True)
             have_endings_noted(context, claim.token, notes)
-            submission = sbatch.submit(command(), request.cwd, claim.token, notes)
+            submission = sbatch.submit(text, context.run_directory(claim), claim.token, notes)
             jobs = _settled(context, claim, submission)
     message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
     if submission.exit_code:
@@ -109,10 +115,14 @@ def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[li
         jobs, in_doubt = sbatch.read_notes(notes_directory(context, claim.token))
         if jobs or (in_doubt and not isinstance(exc, SubmissionError)):
             raise
+        # a job that sbatch was not seen to submit may need what was copied for it
+        unseen = bool(claim.alt_dir and jobs_past_shim(context, claim))
+        abandon(context, claim.token, keep_files=unseen)
         if not context.tracker.free(claim.id):
             raise  # its jobs are tracked, and the notes gone
         drop_notes(context, claim.token)
         drop_notes_of_endings(context, claim.token)
+        clean_up(context)
         for each in prepared:
             undo(context.hierarchy, each)
         raise
@@ -146,6 +156,11 @@ def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> li
             ) from exc
     unseen = jobs_past_shim(context, claim)
     said = f": {done.said}" if done.said else ""
+    if claim.alt_dir:
+        said += (
+            f"; it ran in {context.run_directory(claim)}: what it reads there, besides the script "
+            "that sbatch is given, must be declared as input"
+        )
     if unseen:
         ids = ", ".join(map(str, unseen))
         raise SubmissionError(
@@ -173,6 +188,7 @@ def scheduled(claim: TrackedJob, jobs: Sequence[SlurmJob], message: str) -> Outc
             "cluster": jobs[0].cluster,
             "cmd": claim.cmd,
             "pwd": claim.pwd,
+            "alt_dir": claim.alt_dir or None,
             "outputs": list(claim.outputs),
             "inputs": list(claim.inputs),
         },
