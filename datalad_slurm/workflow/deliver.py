@@ -18,6 +18,7 @@ from datalad_slurm.workflow.collect import Findings, await_outputs, collect, wri
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.levels import Parcel
 from datalad_slurm.workflow.publishing import publish_parcels
+from datalad_slurm.workflow.verify import judged, note_untouched, verified
 
 __all__ = ["deliver"]
 
@@ -56,10 +57,18 @@ def deliver(
         return
     await_outputs(context, jobs)
     check = InputCheck(context, [job for job, _ in jobs])
-    records: dict[int, tuple[Findings, str, tuple[str, ...]]] = {}
+    found: list[Findings] = []
     for job, status in jobs:
         try:
             findings = check.of(write_facts(context, collect(context, job, status, others)))
+            found.append(note_untouched(context, findings))
+        except OSError as exc:
+            yield Outcome("finish", "error", _unreadable(job, exc), details=_details(job))
+    staging = _staged(context, [path for findings in found for path in findings.paths])
+    records: list[tuple[Findings, str, tuple[str, ...]]] = []
+    sidecars: list[str] = []
+    for findings in judged(context, found, staging):
+        try:
             record, sidecar = place_record(
                 context.repo,
                 findings.record().to_json(),
@@ -67,12 +76,17 @@ def deliver(
                 use_sidecar=context.settings.record_sidecar,
             )
         except OSError as exc:
-            yield Outcome("finish", "error", _unreadable(job, exc), details=_details(job))
+            yield Outcome(
+                "finish", "error", _unreadable(findings.job, exc), details=_details(findings.job)
+            )
             continue
-        records[job.id] = (findings, record, tuple(dict.fromkeys((*findings.paths, *sidecar))))
-    staging = _staged(context, [path for *_, paths in records.values() for path in paths])
+        sidecars += sidecar
+        records.append((findings, record, tuple(dict.fromkeys((*findings.paths, *sidecar)))))
+    late = _staged(context, sidecars)
+    staging.changes.update(late.changes)
+    staging.failures.update(late.failures)
     parcels = []
-    for findings, record, paths in records.values():
+    for findings, record, paths in records:
         failed = [path for path in paths if path in staging.failures]
         if failed:
             yield from _kept_open(findings, failed, staging)
@@ -183,6 +197,7 @@ def _delivered(parcel: Parcel, commit: str, branch: str) -> Iterator[Outcome]:
     said = [f"on branch {branch}"] if branch else []
     said += filter(None, [findings.inputs.message()])
     yield Outcome("save", "ok", "; ".join(said), type="dataset", details=details | state)
+    yield from verified(findings, details)
     problems = dict.fromkeys(
         findings.missing, f"job {label} declared this output, but there is nothing"
     ) | dict.fromkeys(

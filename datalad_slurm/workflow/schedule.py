@@ -26,6 +26,7 @@ from datalad_slurm.workflow.submissions import (
     notes_directory,
     settle_claims,
 )
+from datalad_slurm.workflow.verify import note_time
 
 __all__ = ["schedule", "scheduled"]
 
@@ -64,6 +65,7 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
                 claim = note_inputs(context, claim, logs_there(context, request))
             notes.mkdir(parents=True)
             have_endings_noted(context, claim.token, notes)
+            note_time(context, claim, notes)
             submission = sbatch.submit(command(), request.cwd, claim.token, notes)
             jobs = _settled(context, claim, submission)
     message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
