@@ -124,6 +124,18 @@ def test_an_interrupted_finish_does_not_make_it_look_written(box, slurm):
     assert told(results)[0] == [("error", "a")]
 
 
+def test_a_chain_in_a_record_that_is_no_list_of_commits_does_not_change_the_verdict(box, slurm):
+    box.script("test -e mark || { mkdir -p out; echo 1 > out/a; echo 2 > out/b; }; touch out/b")
+    first_run(box, slurm)
+    message = box.git("log", "-1", "--format=%B")
+    hostile = json.dumps(["HEAD^{tree}\nHEAD", "--all", "no-such-commit", "f" * 40])
+    box.git("commit", "-q", "--amend", "-m", message.replace('"chain": []', f'"chain": {hostile}'))
+    (box.path / "mark").touch()
+    results = verify(box, slurm)
+    assert told(results)[0] == [("error", "a")]
+    assert results[-1]["verified"]["identical"] == 1
+
+
 def test_what_others_keep_in_a_declared_directory_does_not_count(box, slurm):
     (box.path / "out").mkdir()
     (box.path / "out/earlier").write_text("1")
