@@ -19,6 +19,7 @@ from datalad_slurm.jobs.inputs import InputReport
 from datalad_slurm.jobs.logs import candidates, names_for
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.record import RunRecord
+from datalad_slurm.jobs.verify import Verdict
 from datalad_slurm.workflow.context import Context, lgr
 
 __all__ = [
@@ -54,6 +55,8 @@ class Findings:
     logs_of_others: Mapping[str, int]
     #: what is known of its inputs and scripts
     inputs: InputReport = field(default_factory=InputReport)
+    #: how its outputs compare with those of the commit it repeats, where that was asked for
+    verdict: Verdict | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -67,6 +70,8 @@ class Findings:
         if self.logs_elsewhere:
             slurm["logs_elsewhere"] = list(self.logs_elsewhere)
         slurm |= self.inputs.to_json()
+        if self.verdict is not None:
+            slurm["verified"] = self.verdict.to_json()
         return RunRecord(
             cmd=job.cmd,
             dsid=job.dsid,

@@ -33,6 +33,7 @@ from datalad_slurm.workflow.submissions import (
     notes_directory,
     settle_claims,
 )
+from datalad_slurm.workflow.verify import note_time
 
 __all__ = ["schedule", "scheduled"]
 
@@ -75,6 +76,7 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
                 yield from place(context, claim, inputs, calls_elsewhere(context, claim, text))
             notes.mkdir(parents=True)
             have_endings_noted(context, claim.token, notes)
+            note_time(context, claim, notes)
             submission = sbatch.submit(text, context.run_directory(claim), claim.token, notes)
             jobs = _settled(context, claim, submission)
     message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
