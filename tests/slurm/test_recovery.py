@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.slurm.test_crash import jobs_in_history
+from tests.slurm.sweeps import jobs_in_history
 from tests.slurm.test_schedule import finish, schedule
 
 
@@ -57,6 +57,26 @@ def test_outputs_lost_in_an_amend_after_a_crash_are_committed_again(box, ended, 
     assert {res["status"] for res in finish(box)} == {"ok"}
     assert box.git("ls-tree", "--name-only", "HEAD", "out") == "out"
     assert box.status() == ""
+
+
+def test_a_commit_that_is_gone_from_the_repository_is_made_again(box, ended, monkeypatch):
+    from datalad_slurm.workflow import publishing
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*args):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "publish", killed)
+        with pytest.raises(Killed):
+            finish(box)
+    for ref in box.git("for-each-ref", "--format=%(refname)", "refs/datalad-slurm/").split():
+        box.git("update-ref", "-d", ref)
+    box.git("gc", "-q", "--prune=now")
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert jobs_in_history(box) == [ended]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
