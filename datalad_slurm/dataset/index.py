@@ -59,7 +59,7 @@ class IndexUpdate:
                     raise PublicationError(
                         f"{self._lock} is there, so another git process is at work; run `datalad "
                         "slurm-finish` again when it has ended, or remove the file if no git "
-                        "runs; nothing was committed yet"
+                        "runs; all jobs are still open"
                     ) from None
             except OSError as exc:
                 raise DatasetError(f"{self._lock} cannot be made: {exc.strerror}") from exc
