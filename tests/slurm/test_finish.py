@@ -260,11 +260,11 @@ def test_the_list_tells_name_progress_time_and_outputs(box, slurm):
 
 
 def test_commits_of_others_meanwhile_are_not_lost(box, slurm, monkeypatch):
-    from datalad_slurm.workflow import publishing
+    from datalad_slurm.workflow import levels
 
     job = schedule(box, ["sbatch", "--wrap", "echo x > out"])
     slurm.wait(job)
-    build, moved = publishing.build, []
+    build, moved = levels.build, []
 
     def build_and_be_overtaken(*args):
         ids = build(*args)
@@ -273,7 +273,7 @@ def test_commits_of_others_meanwhile_are_not_lost(box, slurm, monkeypatch):
             moved.append(box.git("rev-parse", "HEAD"))
         return ids
 
-    monkeypatch.setattr(publishing, "build", build_and_be_overtaken)
+    monkeypatch.setattr(levels, "build", build_and_be_overtaken)
     assert {res["status"] for res in finish(box)} == {"ok"}
     subjects = box.subjects(3)
     assert subjects == [
