@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator
 from types import TracebackType
 
+from datalad_slurm.dataset.files import LINK_MODE
 from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.indexed import key_of
 from datalad_slurm.dataset.stage import Form
 from datalad_slurm.jobs.claims import is_below
 from datalad_slurm.jobs.errors import DatasetError
@@ -16,7 +18,6 @@ __all__ = ["TreeReader"]
 
 _DIRECTORY = "40000"
 _SUBDATASET = "160000"
-_LINK = "120000"
 
 
 def _is_file_mode(mode: str) -> bool:
@@ -73,9 +74,17 @@ class TreeReader:
         if entry is None or not _is_file_mode(entry[0]):
             return None
         _, content = self._read(entry[1], b"blob")
-        if entry[0] == _LINK:
+        if entry[0] == LINK_MODE:
             return Form.LOCKED if b"annex/objects/" in content else None
         return Form.UNLOCKED if content.startswith(b"/annex/objects/") else None
+
+    def locked_key(self, path: str) -> str:
+        """Return the key of the locked file at a path; nothing, if there is none."""
+        entry = self.lookup(path)
+        if entry is None or entry[0] != LINK_MODE:
+            return ""
+        _, target = self._read(entry[1], b"blob")
+        return key_of(os.fsdecode(target)) if b"annex/objects/" in target else ""
 
     def files_claimed(self, claim: str, above: str = "") -> Iterator[str]:
         """Yield the files and links that a claim stands for; subdatasets are left out.
