@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 
-from datalad_slurm.dataset.diff import differences
-from datalad_slurm.dataset.files import file_stat
+from datalad_slurm.dataset.diff import Difference, differences
+from datalad_slurm.dataset.files import LINK_MODE, file_stat
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
+from datalad_slurm.dataset.indexed import read_pointers
 from datalad_slurm.dataset.stage import Change
+from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.errors import DatasetError, PublicationError
 
 __all__ = ["IndexUpdate", "catch_up_index", "drop_own_lock", "not_checked_out"]
@@ -59,7 +61,7 @@ class IndexUpdate:
                     raise PublicationError(
                         f"{self._lock} is there, so another git process is at work; run `datalad "
                         "slurm-finish` again when it has ended, or remove the file if no git "
-                        "runs; nothing was committed yet"
+                        "runs; all jobs are still open"
                     ) from None
             except OSError as exc:
                 raise DatasetError(f"{self._lock} cannot be made: {exc.strerror}") from exc
@@ -160,7 +162,7 @@ def catch_up_index(repo: Repo, old: str, new: str) -> None:
     """Bring those entries of the index to commit `new` that are still as `old` has them.
 
     For a finisher that died after it moved the branch. What the user has
-    staged since stays.
+    staged since stays. That scheduling has unlocked a file is no change.
     """
     changed = differences(repo, old, new)
     present: dict[str, tuple[str, str]] = {}
@@ -170,15 +172,36 @@ def catch_up_index(repo: Repo, old: str, new: str) -> None:
             if path:
                 mode, blob, _ = meta.decode().split(" ")
                 present[os.fsdecode(path)] = (mode, blob)
+    unlocked = _unlocked(repo, old, changed, present)
     lagging = [
         Change(difference.path, *difference.new)
         for difference in changed
-        if present.get(difference.path, ("", "")) == difference.old
+        if difference.path in unlocked or present.get(difference.path, ("", "")) == difference.old
     ]
     if lagging:
         with IndexUpdate(repo) as update:
             update.prepare(lagging)
             update.install()
+
+
+def _unlocked(
+    repo: Repo,
+    old: str,
+    changed: Iterable[Difference],
+    present: Mapping[str, tuple[str, str]],
+) -> set[str]:
+    """Return the paths at which the index holds unlocked what commit `old` holds locked."""
+    entries = {
+        difference.path: (present[difference.path][1], 0)
+        for difference in changed
+        if difference.old[0] == LINK_MODE
+        and present.get(difference.path, (LINK_MODE,))[0] in ("100644", "100755")
+    }
+    pointers = read_pointers(repo, entries)
+    if not pointers:
+        return set()
+    with TreeReader(repo, old) as tree:
+        return {path for path, key in pointers.items() if tree.locked_key(path) == key}
 
 
 def not_checked_out(repo: Repo, paths: Iterable[str]) -> set[str]:

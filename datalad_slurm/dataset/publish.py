@@ -56,8 +56,8 @@ def read_head(repo: Repo) -> Head:
 
 
 def contains(repo: Repo, branch: str, commit: str) -> bool:
-    """Return whether a branch has a commit in its history."""
-    if not repo.has_commit(branch):
+    """Return whether a branch has a commit in its history; the commit may be gone."""
+    if not (repo.has_commit(branch) and repo.has_commit(commit)):
         return False
     return not repo.run("rev-list", "--max-count=1", commit, f"^{branch}").strip()
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from types import TracebackType
 
+from datalad_slurm.dataset.files import LINK_MODE
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.indexed import key_in, key_of
 from datalad_slurm.dataset.stage import Form
@@ -20,7 +21,6 @@ __all__ = ["SUBDATASET_MODE", "TreeReader"]
 _DIRECTORY = "40000"
 #: git's mode of a subdataset
 SUBDATASET_MODE = "160000"
-_LINK = "120000"
 
 
 def _is_file_mode(mode: str) -> bool:
@@ -87,18 +87,25 @@ class TreeReader:
         if entry is None or not _is_file_mode(entry[0]):
             return None
         _, content = self._read(entry[1], b"blob")
-        if entry[0] == _LINK:
+        if entry[0] == LINK_MODE:
             return Form.LOCKED if b"annex/objects/" in content else None
         return Form.UNLOCKED if content.startswith(b"/annex/objects/") else None
 
     def identity(self, mode: str, oid: str) -> Identity:
         """Return what stands for the content of a file or link; see `jobs.inputs`."""
         _, content = self._read(oid, b"blob")
-        if mode == _LINK:
+        if mode == LINK_MODE:
             target = os.fsdecode(content)
             return {"key": key_of(target)} if "annex/objects/" in target else {"link": target}
         key = key_in(content)
         return {"key": key} if key else {"blob": oid}
+
+    def locked_key(self, path: str) -> str:
+        """Return the key of the locked file at a path; nothing, if there is none."""
+        entry = self.lookup(path)
+        if entry is None or entry[0] != LINK_MODE:
+            return ""
+        return str(self.identity(*entry).get("key", ""))
 
     def files_claimed(self, claim: str, above: str = "") -> Iterator[str]:
         """Yield the files and links that a claim stands for; subdatasets are left out.

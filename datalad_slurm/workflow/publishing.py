@@ -70,6 +70,8 @@ def publish_parcels(context: Context, parcels: Sequence[Parcel], shape: Shape) -
         )
         steps = [_step(context, level, {} if level.name else branches) for level in levels]
         if publish(steps, reason):
+            if branches:  # before the jobs are forgotten, so that the next finish can go on
+                _put_back(context, top)
             publications.complete(database, (job.id for job in jobs))
             _tidy(context, levels, branches)
             ids = [top.ids[number] for number in range(len(parcels))]
@@ -108,12 +110,14 @@ def _tidy(context: Context, levels: Sequence[Level], branches: Mapping[str, str]
         if level.head.branch == "HEAD" and (level.name or not branches):
             where = f"subdataset '{level.name}'" if level.name else "dataset"
             lgr.warning("HEAD of the %s is detached: no branch holds the new commits", where)
-    if branches:
-        left = put_back(context.repo, levels[-1].head.commit, levels[-1].changes)
-        if left:
-            lgr.warning(
-                "%s file(s) are on their branches, but could not be taken out of the working "
-                "tree, such as '%s'",
-                len(left),
-                left[0],
-            )
+
+
+def _put_back(context: Context, top: Level) -> None:
+    left = put_back(context.repo, top.head.commit, top.changes)
+    if left:
+        lgr.warning(
+            "%s file(s) are on their branches, but could not be taken out of the working "
+            "tree, such as '%s'",
+            len(left),
+            left[0],
+        )

@@ -250,6 +250,24 @@ def test_an_index_catches_up_but_what_the_user_staged_since_stays(box, repo):
     assert box.git("show", ":b") == "the user's"
 
 
+def test_an_index_catches_up_where_scheduling_has_unlocked_a_file(box, repo):
+    old = {"changed": "1", "taken away": "2", "staged since": "3"}
+    publish(repo, [NewCommit("first\n", staged(box, repo, **old))])
+    head = read_head(repo)
+    box.git("annex", "unlock", "--quiet", *old)
+    new = {"changed": "4", "staged since": "5"}
+    for name in old:
+        (box.path / name).unlink()
+    changes = (*staged(box, repo, **new), Change("taken away"))
+    (tip,) = build(repo, "x", head.commit, [NewCommit("m\n", changes)])
+    box.git("update-ref", head.branch, tip)  # and dies
+    (box.path / "staged since").unlink()
+    (box.path / "staged since").write_text("6")
+    box.git("annex", "add", "--quiet", "staged since")
+    catch_up_index(repo, head.commit, tip)
+    assert box.git("diff", "--cached", "--name-only").splitlines() == ["staged since"]
+
+
 def test_git_needs_not_read_the_files_again_after_publication(box, repo):
     (box.path / ".gitattributes").write_text("* annex.largefiles=nothing\n")
     publish(repo, [NewCommit("m\n", staged(box, repo, a="four"))])

@@ -47,7 +47,7 @@ def assert_sound(box: Box, where: str) -> None:
     assert box.git("annex", "fsck", "--quiet") == "", where
     assert box.git("for-each-ref", "refs/datalad-slurm/") == "", where
     state = box.path / ".git/datalad-slurm"
-    left = [path for name in ("*.marks", "submissions/*", "staging.index*", "*-journal")
+    left = [path for name in ("*.marks", "submissions/*", "staging.index*", "*.sqlite-journal")
             for path in state.glob(name)]  # fmt: skip
     assert left == [], where
     assert list((box.path / ".git").glob("index.lock")) == [], where

@@ -124,3 +124,51 @@ def test_a_finish_that_died_after_it_made_the_branches_is_completed(box, slurm, 
     listed = box.git("branch", "--list", "--format=%(refname:short)", "slurm-job-branch-*")
     assert listed.split() == [f"slurm-job-branch-{job}" for job in jobs]
     assert box.status() == ""
+
+
+def test_an_index_that_is_held_leaves_the_files_of_the_working_tree(box, slurm, monkeypatch):
+    from datalad_slurm.dataset import index
+
+    (box.path / "d0").mkdir()
+    (box.path / "d0/a").write_text("old\n")
+    box.cli("save", "-m", "an output that is there")
+    (job,) = run_jobs(box, slurm, 1)
+    monkeypatch.setattr(index, "_LOCK_PATIENCE", 0.5)
+    (box.path / ".git/index.lock").touch()
+    (result,) = finish(box, branches=True)
+    assert "index.lock is there" in result["message"]
+    assert "all jobs are still open" in result["message"]
+    assert (box.path / "d0/a").read_text() == "0\n"
+    assert box.tracked() == [job]
+    (box.path / ".git/index.lock").unlink()
+    finish(box, branches=True)
+    assert (box.path / "d0/a").read_text() == "old\n"
+    assert box.status() == ""
+    assert box.tracked() == []
+    listed = box.git("branch", "--list", "--format=%(refname:short)", "slurm-job-branch-*")
+    assert listed == f"slurm-job-branch-{job}"
+
+
+def test_a_finish_that_died_while_it_put_files_back_is_completed(box, slurm, monkeypatch):
+    from datalad_slurm.dataset import worktree
+
+    (box.path / "d0").mkdir()
+    (box.path / "d0/a").write_text("old\n")
+    box.cli("save", "-m", "an output that is there")
+    run_jobs(box, slurm, 1)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*args):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worktree, "_remove_empty_directories", killed)
+        with pytest.raises(Killed):
+            finish(box, branches=True)
+    assert not (box.path / "d0/a").exists()
+    finish(box, branches=True)
+    assert (box.path / "d0/a").read_text() == "old\n"
+    assert box.status() == ""
+    assert box.tracked() == []

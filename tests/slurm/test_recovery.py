@@ -61,6 +61,26 @@ def test_outputs_lost_in_an_amend_after_a_crash_are_committed_again(box, ended, 
     assert box.status() == ""
 
 
+def test_a_commit_that_is_gone_from_the_repository_is_made_again(box, ended, monkeypatch):
+    from datalad_slurm.workflow import publishing
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*args):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "publish", killed)
+        with pytest.raises(Killed):
+            finish(box)
+    for ref in box.git("for-each-ref", "--format=%(refname)", "refs/datalad-slurm/").split():
+        box.git("update-ref", "-d", ref)
+    box.git("gc", "-q", "--prune=now")
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert jobs_in_history(box) == [ended]
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_nobody_can_commit_what_a_killed_finish_had_begun(box, ended, monkeypatch, when):
     from datalad_slurm.dataset import index, publish

@@ -14,12 +14,19 @@ _TEXT = (ROOT / "docs" / "faults.md").read_text()
 _ROWS = [line for line in _TEXT.splitlines() if line.startswith("| ")]
 #: modules in which every test is about a fault
 _FAULTS = [
+    "tests/slurm/test_concurrency.py",
+    "tests/slurm/test_crash_reschedule.py",
+    "tests/slurm/test_finish_interrupted.py",
+    "tests/slurm/test_finish_killed.py",
+    "tests/slurm/test_full_disk.py",
+    "tests/slurm/test_full_disk_at_finish.py",
     "tests/slurm/test_hostile.py",
     "tests/slurm/test_lives_of_jobs.py",
     "tests/slurm/test_outage.py",
     "tests/slurm/test_permissions.py",
     "tests/slurm/test_restarts.py",
     "tests/slurm/test_surroundings.py",
+    "tests/slurm/test_umask.py",
 ]
 
 
