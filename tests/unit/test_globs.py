@@ -81,7 +81,7 @@ def matches_name(pattern, name):
 NAMES = [
     name
     for length in range(1, 5)
-    for name in map("".join, itertools.product("ab.*][c", repeat=length))
+    for name in map("".join, itertools.product("ab.*][c?", repeat=length))
     if name not in (".", "..")
 ]
 
@@ -93,6 +93,7 @@ NAMES = [
 @example("[!a]*", "a*")
 @example(".?", "?.")
 @example(".[.]", ".*")
+@example("[?[ab]", "[?]")
 def test_two_patterns_of_one_name_collide_when_a_name_is_matched_by_both(one, other):
     shared = any(matches_name(one, name) and matches_name(other, name) for name in NAMES)
     assert collide(one, other) == shared
