@@ -94,7 +94,8 @@ class Finish(ValidatedInterface):
     and leaves its files as they are. A job array counts as one job: if one
     task has failed, it has failed.
 
-    The exit status is 0 only if every job was committed or closed.
+    The exit status is 0 only if every job was committed or closed, and, of those
+    submitted with `slurm-reschedule --verify`, gave the same outputs again.
     """
 
     result_renderer = "tailored"

@@ -9,6 +9,7 @@ from typing import Any
 from datalad_next.commands import Parameter
 
 __all__ = [
+    "alt_dir_parameter",
     "assume_ready_parameter",
     "jobs_parameter",
     "joined",
@@ -26,6 +27,16 @@ assume_ready_parameter = Parameter(
     metavar="WHAT",
     doc="""do not prepare 'inputs', 'outputs' or 'both': inputs are not retrieved, outputs
     not unlocked. Saves time where that is known to be unnecessary.""",
+)
+alt_dir_parameter = Parameter(
+    args=("-a", "--alt-dir"),
+    metavar="DIR",
+    doc="""let the job run below this directory, such as one on a parallel file system,
+    instead of in the dataset. Inputs, and a script of the dataset that sbatch is given, are
+    copied there to the same paths relative to the dataset's root, unless they are there
+    already; the command runs in the directory that corresponds to the working directory.
+    What else the job reads, or adds to, must be declared as input. `slurm-finish` brings
+    outputs and logs back and removes what was copied. Jobs of one dataset can share DIR.""",
 )
 jobs_parameter = Parameter(
     args=("-J", "--jobs"),

@@ -19,6 +19,7 @@ from datalad_next.constraints import EnsureBool, EnsureChoice, EnsureStr
 
 from datalad_slurm.commands.constraints import EnsureParallelJobs, dataset_with_repository
 from datalad_slurm.commands.parameters import (
+    alt_dir_parameter,
     assume_ready_parameter,
     jobs_parameter,
     message_parameter,
@@ -65,7 +66,9 @@ class Reschedule(ValidatedInterface):
             "report": EnsureBool(),
             "script": EnsureStr(min_len=1),
             "with_failed_jobs": EnsureBool(),
+            "verify": EnsureBool(),
             "assume_ready": EnsureChoice("inputs", "outputs", "both"),
+            "alt_dir": EnsureStr(min_len=1),
             "jobs": EnsureParallelJobs(),
         },
         validate_defaults=("dataset",),
@@ -118,7 +121,17 @@ class Reschedule(ValidatedInterface):
             doc="""of a range, also submit jobs whose commits say that they have failed, were
             cancelled or have timed out. The job of a single commit is always submitted.""",
         ),
+        "verify": Parameter(
+            args=("--verify",),
+            action="store_true",
+            doc="""when the new job is finished, compare its outputs with those in the commit
+            it repeats. `slurm-finish` names each that is different, missing or new, notes it in
+            the record, and fails unless all are identical; the job is committed in any case.
+            Outputs are identical when their content is; an output that the job has left as it
+            was is missing. Not with --report or --script.""",
+        ),
         "assume_ready": assume_ready_parameter,
+        "alt_dir": alt_dir_parameter,
         "jobs": jobs_parameter,
     }
 
@@ -143,6 +156,11 @@ class Reschedule(ValidatedInterface):
             "code_py": "slurm_reschedule(since='HEAD~5')",
             "code_cmd": "datalad slurm-reschedule --since=HEAD~5",
         },
+        {
+            "text": "See whether the job of the last commit gives the same outputs again",
+            "code_py": "slurm_reschedule(verify=True)",
+            "code_cmd": "datalad slurm-reschedule --verify",
+        },
     ]
 
     @staticmethod
@@ -157,9 +175,12 @@ class Reschedule(ValidatedInterface):
         report: bool = False,
         script: str | None = None,
         with_failed_jobs: bool = False,
+        verify: bool = False,
         assume_ready: str | None = None,
+        alt_dir: str | None = None,
         jobs: int | str | None = "auto",
     ) -> Iterator[dict[str, Any]]:
+        from datalad_slurm.jobs.errors import InvalidRequestError
         from datalad_slurm.workflow import reschedule
         from datalad_slurm.workflow.context import Context, Outcome
         from datalad_slurm.workflow.history import Selection
@@ -168,11 +189,15 @@ class Reschedule(ValidatedInterface):
         selection = Selection(revision or "HEAD", since, with_failed_jobs)
 
         def flow(context: Context) -> Iterator[Outcome]:
+            if verify and (script or report):
+                raise InvalidRequestError(
+                    "--verify is of no use with --report or --script, which submit nothing"
+                )
             if script:
                 return reschedule.write_script(context, selection, script)
             if report:
                 return reschedule.report(context, selection)
-            options = Options(message or "", assume_ready or "", jobs)
+            options = Options(message or "", assume_ready or "", jobs, alt_dir or "", verify=verify)
             return reschedule.reschedule(context, selection, options)
 
         yield from run_flow("slurm-reschedule", dataset.ds, flow)

@@ -25,6 +25,7 @@ from datalad_slurm.commands.constraints import (
     dataset_with_repository,
 )
 from datalad_slurm.commands.parameters import (
+    alt_dir_parameter,
     assume_ready_parameter,
     jobs_parameter,
     joined,
@@ -86,6 +87,7 @@ class Schedule(ValidatedInterface):
             "message": EnsureStr(),
             "expand": EnsureChoice("inputs", "outputs", "both"),
             "assume_ready": EnsureChoice("inputs", "outputs", "both"),
+            "alt_dir": EnsureStr(min_len=1),
             "check_outputs": EnsureBool(),
             "dry_run": EnsureChoice("basic", "command"),
             "jobs": EnsureParallelJobs(),
@@ -139,6 +141,7 @@ class Schedule(ValidatedInterface):
             instead of the globs: those in inputs when the job is submitted.""",
         ),
         "assume_ready": assume_ready_parameter,
+        "alt_dir": alt_dir_parameter,
         "check_outputs": Parameter(
             args=("--check-outputs",),
             metavar="BOOL",
@@ -195,6 +198,16 @@ class Schedule(ValidatedInterface):
             "code_cmd": "datalad slurm-schedule -o host sbatch --wrap 'hostname > host'",
         },
         {
+            "text": "Run a job on a parallel file system, while the dataset lies elsewhere",
+            "code_py": (
+                "slurm_schedule('sbatch job.sh', inputs=['data.csv'], outputs=['out'], "
+                "alt_dir='/scratch/me/run')"
+            ),
+            "code_cmd": (
+                "datalad slurm-schedule -a /scratch/me/run -i data.csv -o out sbatch job.sh"
+            ),
+        },
+        {
             "text": "See what would be submitted",
             "code_py": (
                 "slurm_schedule('sbatch job.sh {inputs}', inputs=['*.csv'], outputs=['out'], "
@@ -218,6 +231,7 @@ class Schedule(ValidatedInterface):
         message: str | None = None,
         expand: str | None = None,
         assume_ready: str | None = None,
+        alt_dir: str | None = None,
         check_outputs: bool = True,
         dry_run: str | None = None,
         jobs: int | str | None = "auto",
@@ -238,6 +252,7 @@ class Schedule(ValidatedInterface):
             inputs=tuple(inputs or ()),
             message=message or "",
             assume_ready=assume_ready or "",
+            alt_dir=alt_dir or "",
             check_outputs=check_outputs,
             expand=expand or "",
             jobs=jobs,

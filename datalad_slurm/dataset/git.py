@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["STATE_DIR", "Repo", "in_argument_chunks"]
+__all__ = ["STATE_DIR", "Repo", "in_argument_chunks", "inherited", "without_call_stack"]
 
 #: Name of our directory inside a repository's git directory.
 STATE_DIR = "datalad-slurm"
@@ -29,6 +31,21 @@ _REDIRECTING = frozenset(
         "GIT_NAMESPACE",
     }
 )
+
+
+_CALL_STACK = re.compile(r"CallStack \(from HasCallStack\):\n?(?:\s.*\n?)*")
+#: Descriptors that every git process keeps open.
+_inherited: list[int] = []
+
+
+@contextmanager
+def inherited(descriptor: int) -> Iterator[None]:
+    """Let all git processes that are started meanwhile have a file open."""
+    _inherited.append(descriptor)
+    try:
+        yield
+    finally:
+        _inherited.remove(descriptor)
 
 
 @dataclass(frozen=True)
@@ -136,6 +153,7 @@ class Repo:
                 stdin=subprocess.DEVNULL if input is None else None,
                 capture_output=True,
                 env=_environment(env),
+                pass_fds=tuple(_inherited),
                 check=False,
             )
         except OSError as exc:
@@ -160,6 +178,7 @@ class Repo:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env=_environment(None),
+                pass_fds=tuple(_inherited),
             )
         except OSError as exc:
             raise DatasetError(f"git could not be started: {exc.strerror}") from exc
@@ -185,8 +204,14 @@ def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _first_words(stderr: bytes, code: int) -> str:
-    lines = [line for line in os.fsdecode(stderr).splitlines() if line.strip()]
+    said = without_call_stack(os.fsdecode(stderr))
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     return " / ".join(lines[:3]) if lines else f"exit code {code}"
+
+
+def without_call_stack(text: str) -> str:
+    """Return what git-annex said, without the place in its code where it has failed."""
+    return _CALL_STACK.sub("", text)
 
 
 def in_argument_chunks(paths: Iterable[str]) -> Iterator[list[str]]:

@@ -11,7 +11,6 @@ from types import TracebackType
 from datalad_slurm.dataset.diff import Difference, differences
 from datalad_slurm.dataset.files import LINK_MODE, file_stat
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
-from datalad_slurm.dataset.indexed import read_pointers
 from datalad_slurm.dataset.stage import Change
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.errors import DatasetError, PublicationError
@@ -87,7 +86,7 @@ class IndexUpdate:
         changes = list(changes)
         try:
             if self._index.exists():
-                shutil.copy(self._index, self._next)
+                shutil.copyfile(self._index, self._next)
             else:
                 self._next.unlink(missing_ok=True)
             self._next.with_name("next.index.lock").unlink(missing_ok=True)  # of a killed git
@@ -191,17 +190,21 @@ def _unlocked(
     present: Mapping[str, tuple[str, str]],
 ) -> set[str]:
     """Return the paths at which the index holds unlocked what commit `old` holds locked."""
-    entries = {
-        difference.path: (present[difference.path][1], 0)
+    pairs = {
+        difference.path: (difference.old, held)
         for difference in changed
         if difference.old[0] == LINK_MODE
-        and present.get(difference.path, (LINK_MODE,))[0] in ("100644", "100755")
+        and (held := present.get(difference.path)) is not None
+        and held[0] in ("100644", "100755")
     }
-    pointers = read_pointers(repo, entries)
-    if not pointers:
+    if not pairs:
         return set()
     with TreeReader(repo, old) as tree:
-        return {path for path, key in pointers.items() if tree.locked_key(path) == key}
+        return {
+            path
+            for path, (before, held) in pairs.items()
+            if tree.identity(*before) == tree.identity(*held)
+        }
 
 
 def not_checked_out(repo: Repo, paths: Iterable[str]) -> set[str]:

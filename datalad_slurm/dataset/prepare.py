@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from datalad_slurm.dataset.git import Repo, in_argument_chunks
+from datalad_slurm.dataset.git import Repo, in_argument_chunks, without_call_stack
 from datalad_slurm.dataset.paths import inside, matches, walk
 from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.jobs.errors import DatasetError
@@ -82,8 +82,10 @@ def _unlock(repo: Repo, paths: list[str]) -> None:
         for line in said.splitlines():
             answer = json.loads(line)
             if not answer.get("success"):
-                words = " ".join(answer.get("error-messages") or [])
-                raise DatasetError(f"cannot unlock '{answer.get('file')}': {words}")
+                words = without_call_stack("\n".join(answer.get("error-messages") or []))
+                raise DatasetError(
+                    f"cannot unlock '{answer.get('file')}': {' '.join(words.split())}"
+                )
     still_locked = next((path for path in paths if (repo.root / path).is_symlink()), None)
     if still_locked is not None:
         raise DatasetError(f"git-annex left '{still_locked}' locked; is it committed?")

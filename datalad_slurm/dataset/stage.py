@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from datalad_slurm.dataset.files import LINK_MODE, file_stat, stat_of
-from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.git import Repo, without_call_stack
 from datalad_slurm.jobs.errors import DatasetError
 
 __all__ = ["Change", "Form", "Staging", "drop_staging_index", "stage"]
@@ -234,8 +234,8 @@ def _annex_add_batch(
         if answer.get("input", [path]) != [path] and path.isprintable():
             raise DatasetError(f"git-annex answered about {answer['input']}, not '{path}'")
         if not answer.get("success"):
-            words = " ".join(answer.get("error-messages") or ["git-annex could not add it"])
-            failures[path] = " ".join(words.split())
+            words = "\n".join(answer.get("error-messages") or ["git-annex could not add it"])
+            failures[path] = " ".join(without_call_stack(words).split())
         elif answer.get("key"):
             keys[path] = answer["key"]
 

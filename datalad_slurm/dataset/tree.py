@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator
 from types import TracebackType
 
-from datalad_slurm.dataset.files import LINK_MODE
 from datalad_slurm.dataset.git import Repo
-from datalad_slurm.dataset.indexed import key_of
+from datalad_slurm.dataset.indexed import key_in, key_of
 from datalad_slurm.dataset.stage import Form
 from datalad_slurm.jobs.claims import is_below
 from datalad_slurm.jobs.errors import DatasetError
 from datalad_slurm.jobs.globs import Glob, parse_glob
+from datalad_slurm.jobs.inputs import Identity
 
-__all__ = ["TreeReader"]
+__all__ = ["SUBDATASET_MODE", "TreeReader"]
 
 _DIRECTORY = "40000"
-_SUBDATASET = "160000"
+#: git's mode of a subdataset
+SUBDATASET_MODE = "160000"
+_LINK = "120000"
 
 
 def _is_file_mode(mode: str) -> bool:
     """Return whether a mode is that of a file or a link."""
-    return mode not in (_DIRECTORY, _SUBDATASET)
+    return mode not in (_DIRECTORY, SUBDATASET_MODE)
 
 
 class TreeReader:
@@ -54,6 +57,16 @@ class TreeReader:
     ) -> None:
         self._process.communicate()
 
+    def at(self, commit: str) -> TreeReader:
+        """Return a reader of another commit that shares this one's process and ends with it."""
+        other = copy.copy(self)
+        other._commit = commit
+        return other
+
+    def is_here(self) -> bool:
+        """Return whether the repository has the commit; no content at all is always here."""
+        return not self._commit or self._ask(f"{self._commit}^{{tree}}", b"tree") is not None
+
     def lookup(self, path: str) -> tuple[str, str] | None:
         """Return mode and object id at a path, or None when there is nothing."""
         if not self._commit:
@@ -74,17 +87,18 @@ class TreeReader:
         if entry is None or not _is_file_mode(entry[0]):
             return None
         _, content = self._read(entry[1], b"blob")
-        if entry[0] == LINK_MODE:
+        if entry[0] == _LINK:
             return Form.LOCKED if b"annex/objects/" in content else None
         return Form.UNLOCKED if content.startswith(b"/annex/objects/") else None
 
-    def locked_key(self, path: str) -> str:
-        """Return the key of the locked file at a path; nothing, if there is none."""
-        entry = self.lookup(path)
-        if entry is None or entry[0] != LINK_MODE:
-            return ""
-        _, target = self._read(entry[1], b"blob")
-        return key_of(os.fsdecode(target)) if b"annex/objects/" in target else ""
+    def identity(self, mode: str, oid: str) -> Identity:
+        """Return what stands for the content of a file or link; see `jobs.inputs`."""
+        _, content = self._read(oid, b"blob")
+        if mode == _LINK:
+            target = os.fsdecode(content)
+            return {"key": key_of(target)} if "annex/objects/" in target else {"link": target}
+        key = key_in(content)
+        return {"key": key} if key else {"blob": oid}
 
     def files_claimed(self, claim: str, above: str = "") -> Iterator[str]:
         """Yield the files and links that a claim stands for; subdatasets are left out.
@@ -130,7 +144,7 @@ class TreeReader:
     def _at_and_below(self, path: str, mode: str, oid: str) -> Iterator[str]:
         if mode == _DIRECTORY:
             yield from self._walk(path, oid)
-        elif mode != _SUBDATASET:
+        elif mode != SUBDATASET_MODE:
             yield path
 
     def _walk(self, directory: str, oid: str) -> Iterator[str]:
@@ -143,6 +157,13 @@ class TreeReader:
         return self._trees[oid]
 
     def _read(self, oid: str, kind: bytes) -> tuple[str, bytes]:
+        found = self._ask(oid, kind)
+        if found is None:
+            raise DatasetError(f"git has no {kind.decode()} {oid}; is the repository damaged?")
+        return found
+
+    def _ask(self, oid: str, kind: bytes) -> tuple[str, bytes] | None:
+        """Return id and content of an object, or None when git does not have it."""
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise DatasetError("git cat-file has no pipes")
@@ -152,6 +173,8 @@ class TreeReader:
             header = stdout.readline().split()
         except BrokenPipeError as exc:
             raise DatasetError("git cat-file ended early") from exc
+        if header[1:] == [b"missing"]:
+            return None
         if len(header) != 3 or header[1] != kind:
             raise DatasetError(f"git has no {kind.decode()} {oid}; is the repository damaged?")
         content = stdout.read(int(header[2]))

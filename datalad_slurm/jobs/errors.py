@@ -15,6 +15,7 @@ __all__ = [
     "QueryFailedError",
     "RecordError",
     "SubmissionError",
+    "TransferError",
 ]
 
 
@@ -68,3 +69,7 @@ class DatasetError(DataladSlurmError):
 
 class PublicationError(DatasetError):
     """Commits were built, but the branch could not be moved onto them."""
+
+
+class TransferError(DataladSlurmError):
+    """A file could not be copied whole between the dataset and an alternative directory."""

@@ -269,6 +269,11 @@ class TrackedJob:
         return bool(self.slurm_jobs)
 
     @property
+    def alt_dir(self) -> str:
+        """Absolute path of the directory that stands for the dataset's root; empty for none."""
+        return str(self.extra.get("alt_dir") or "")
+
+    @property
     def job_id(self) -> int:
         """Id of the first job of the command; it names the tracked job."""
         return self.slurm_jobs[0].job_id

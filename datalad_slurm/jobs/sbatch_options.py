@@ -20,6 +20,7 @@ __all__ = [
     "clusters",
     "directives",
     "has_wrap",
+    "log_directories",
     "log_names",
     "read_call",
     "sbatch_calls",
@@ -237,6 +238,16 @@ def log_names(options: Iterable[str]) -> Iterator[str]:
         for value in _values(words, short, name):
             if value and not _UNIQUE.search(value):
                 yield value
+
+
+def log_directories(options: Iterable[str]) -> Iterator[str]:
+    """Yield the directories in which options put logs, but none that is new for each job."""
+    words = list(options)
+    for short, name in (("o", "output"), ("e", "error")):
+        for value in _values(words, short, name):
+            directory = value.rpartition("/")[0]
+            if directory and "%" not in directory:
+                yield directory
 
 
 def clusters(options: Iterable[str]) -> Iterator[str]:

@@ -46,6 +46,7 @@ def create(path: Path) -> None:
 
 def _fill(part: Path) -> None:
     connection = sqlite3.connect(part, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = OFF")  # nobody else knows this file
     engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
     try:
         with engine.begin() as begun:

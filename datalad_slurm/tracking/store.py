@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,15 @@ class Tracker:
         """Return the tokens of all claims and jobs."""
         with self.database.transaction() as session:
             return set(session.scalars(select(JobRow.token)))
+
+    @contextmanager
+    def held(self) -> Iterator[list[TrackedJob]]:
+        """Enter a time in which nobody else claims or forgets; yields all jobs and claims.
+
+        Inside of it nothing else can be asked of the database.
+        """
+        with self.database.transaction() as session:
+            yield load(session)
 
     def claims_without_job(self) -> list[TrackedJob]:
         """Return claims for which no job id was noted: being submitted, or left by a crash."""

@@ -20,6 +20,8 @@ from datalad_slurm.jobs.model import SlurmJob
 from datalad_slurm.jobs.names import JobName
 from datalad_slurm.node.runner import submitted_as
 from datalad_slurm.slurm import clusters, sacct, scontrol, squeue
+from datalad_slurm.workflow.alt_dir import register
+from datalad_slurm.workflow.alt_notes import INPUTS
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.endings import has_notes
 from datalad_slurm.workflow.placeholders import literal
@@ -69,13 +71,16 @@ def adopt_job(context: Context, name: JobName, request: Request) -> Iterator[Out
     if job is None:
         job = _as_accounted(name, timeout)
     work_dir = job.work_dir or work_dir
-    pwd = inside(context.repo, os.path.realpath(work_dir) + "/.")
-    if pwd is None:
-        raise InvalidRequestError(
-            f"job {name} was submitted in {work_dir}, which is outside the dataset "
-            f"{context.repo.root}"
-        )
     claim, _ = claim_of(context, replace(request, cmd=literal(command)))
+    place = context.place_of(claim)
+    pwd = inside(place, os.path.realpath(work_dir) + "/.")
+    if pwd is None:
+        where = "alternative directory" if claim.alt_dir else "dataset"
+        hint = "" if claim.alt_dir else "; if it runs in an alternative directory, name that (-a)"
+        raise InvalidRequestError(
+            f"job {name} was submitted in {work_dir}, which is outside the {where} "
+            f"{place.root}{hint}"
+        )
     base = glob.escape(pwd) or "."
     outputs = tuple(
         os.path.relpath(output or ".", base) + "/" * output.endswith("/")
@@ -85,7 +90,11 @@ def adopt_job(context: Context, name: JobName, request: Request) -> Iterator[Out
     token = squeue.find_comments(name.cluster, timeout).get(name.job_id, "")
     if has_notes(context, token):
         claim = replace(claim, token=token)  # lost with the database, but not its notes
+    if claim.alt_dir:
+        claim = replace(claim, extra={**claim.extra, INPUTS: []})  # nothing was copied there
     claim = context.tracker.adopt(claim, job, own_cluster, check=request.check_outputs)
+    if claim.alt_dir:
+        register(context, claim)
     yield scheduled(claim, [job], f"Slurm job {name} is tracked now{caveat}")
 
 

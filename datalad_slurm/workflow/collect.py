@@ -19,9 +19,18 @@ from datalad_slurm.jobs.inputs import InputReport
 from datalad_slurm.jobs.logs import candidates, names_for
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.record import RunRecord
+from datalad_slurm.jobs.verify import Verdict
 from datalad_slurm.workflow.context import Context, lgr
 
-__all__ = ["Findings", "await_outputs", "collect", "logs_of", "write_facts"]
+__all__ = [
+    "Findings",
+    "await_outputs",
+    "collect",
+    "find_logs",
+    "leads_elsewhere",
+    "logs_of",
+    "write_facts",
+]
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,8 @@ class Findings:
     logs_of_others: Mapping[str, int]
     #: what is known of its inputs and scripts
     inputs: InputReport = field(default_factory=InputReport)
+    #: how its outputs compare with those of the commit it repeats, where that was asked for
+    verdict: Verdict | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -59,6 +70,8 @@ class Findings:
         if self.logs_elsewhere:
             slurm["logs_elsewhere"] = list(self.logs_elsewhere)
         slurm |= self.inputs.to_json()
+        if self.verdict is not None:
+            slurm["verified"] = self.verdict.to_json()
         return RunRecord(
             cmd=job.cmd,
             dsid=job.dsid,
@@ -85,21 +98,21 @@ def await_outputs(context: Context, jobs: Sequence[tuple[TrackedJob, JobStatus]]
     patience = context.settings.latency_wait
     recently = time.time() - 60
     waited_for = [
-        output
+        (context.place_of(job), output)
         for job, status in jobs
         if any(not task.facts or (task.facts.ended or 0) > recently for task in status.tasks)
         for output in job.outputs
     ]
     deadline = time.monotonic() + patience
-    while waited_for := [output for output in waited_for if not _is_there(context, output)]:
+    while waited_for := [each for each in waited_for if not _is_there(context, *each)]:
         if time.monotonic() >= deadline:
             break
         time.sleep(0.25)
 
 
-def _is_there(context: Context, output: str) -> bool:
+def _is_there(context: Context, place: Repo, output: str) -> bool:
     try:
-        return any(True for _ in matches(context.repo, output, context.hierarchy.is_subdataset))
+        return any(True for _ in matches(place, output, context.hierarchy.is_subdataset))
     except OSError:
         return True  # whatever there is, it is looked at when it is collected
 
@@ -129,7 +142,7 @@ def collect(
         top = top_of(output)
         if not is_glob(output):
             outputs[top] = None
-        if _leads_elsewhere(repo, output):
+        if leads_elsewhere(repo, output):
             odd[top] = None
             continue
         tops = sorted(matches(repo, output, context.hierarchy.is_subdataset))
@@ -140,7 +153,7 @@ def collect(
             missing.append(output if is_glob(output) else top)
         for path, is_committable in below:
             (files if is_committable else odd)[path] = None
-    logs, elsewhere = _find_logs(context, job, status)
+    logs, elsewhere = find_logs(context, job, status)
     foreign = {path: others[path] for path in (*files, *logs) if path in others}
     return Findings(
         job,
@@ -155,7 +168,7 @@ def collect(
     )
 
 
-def _leads_elsewhere(repo: Repo, output: str) -> bool:
+def leads_elsewhere(repo: Repo, output: str) -> bool:
     """Return whether a directory above what was declared has become a link."""
     top = top_of(output)
     where = repo.root / top
@@ -171,7 +184,7 @@ def logs_of(
     found: dict[str, int] = {}
     for job, status in jobs:
         for path in _log_paths(job, status):
-            relative = inside(context.repo, path)
+            relative = inside(context.place_of(job), path)
             if relative:
                 found[relative] = job.job_id
     return found
@@ -186,8 +199,8 @@ def _log_paths(job: TrackedJob, status: JobStatus | None) -> Iterator[str]:
                 yield from candidates(name, task, known.raw_id if known else None, "")
 
 
-def _find_logs(context: Context, job: TrackedJob, status: JobStatus) -> tuple[list[str], list[str]]:
-    """Return logs in the dataset, relative to its root, and logs elsewhere, absolute."""
+def find_logs(context: Context, job: TrackedJob, status: JobStatus) -> tuple[list[str], list[str]]:
+    """Return logs where the job ran, relative to the root, and logs elsewhere, absolute."""
     within: dict[str, None] = {}
     elsewhere: dict[str, None] = {}
     for slurm_job in job.slurm_jobs:
@@ -203,7 +216,7 @@ def _find_logs(context: Context, job: TrackedJob, status: JobStatus) -> tuple[li
                     if known and known.started:
                         lgr.warning("the log %s of job %s is not there", paths[0], task.task)
                     continue
-                relative = inside(context.repo, path)
+                relative = inside(context.place_of(job), path)
                 if relative and _is_ours(context.hierarchy, relative):
                     within[relative] = None
                 else:

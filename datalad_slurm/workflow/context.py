@@ -138,6 +138,14 @@ class Context:
         """The dataset with its subdatasets."""
         return Hierarchy(self.repo)
 
+    def place_of(self, job: TrackedJob) -> Repo:
+        """Return where a job runs: in the dataset, or in a directory that stands for its root."""
+        return Repo(Path(job.alt_dir)) if job.alt_dir else self.repo
+
+    def run_directory(self, job: TrackedJob) -> Path:
+        """Return the directory in which a job's command runs."""
+        return self.place_of(job).root / job.pwd
+
     @property
     def temporary_directories(self) -> Path:
         """Where each job may have a temporary directory, named by its token.

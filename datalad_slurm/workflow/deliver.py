@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from datalad_slurm.dataset.files import is_committed
 from datalad_slurm.dataset.git import Repo
@@ -10,14 +11,17 @@ from datalad_slurm.dataset.publish import read_head
 from datalad_slurm.dataset.sidecar import place_record
 from datalad_slurm.dataset.stage import Change, Form, Staging, stage
 from datalad_slurm.dataset.tree import TreeReader
+from datalad_slurm.jobs.errors import TransferError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.plan import Shape
 from datalad_slurm.jobs.record import render_message
+from datalad_slurm.workflow.bring_back import Brought, bring_back, inputs_in
 from datalad_slurm.workflow.changes import InputCheck
 from datalad_slurm.workflow.collect import Findings, await_outputs, collect, write_facts
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.levels import Parcel
 from datalad_slurm.workflow.publishing import publish_parcels
+from datalad_slurm.workflow.verify import judged, note_untouched, verified
 
 __all__ = ["deliver"]
 
@@ -55,32 +59,11 @@ def deliver(
     if not jobs:
         return
     await_outputs(context, jobs)
-    check = InputCheck(context, [job for job, _ in jobs])
-    records: dict[int, tuple[Findings, str, tuple[str, ...]]] = {}
-    for job, status in jobs:
-        try:
-            findings = check.of(write_facts(context, collect(context, job, status, others)))
-            record, sidecar = place_record(
-                context.repo,
-                findings.record().to_json(),
-                context.settings.record_directory,
-                use_sidecar=context.settings.record_sidecar,
-            )
-        except OSError as exc:
-            yield Outcome("finish", "error", _unreadable(job, exc), details=_details(job))
-            continue
-        records[job.id] = (findings, record, tuple(dict.fromkeys((*findings.paths, *sidecar))))
-    staging = _staged(context, [path for *_, paths in records.values() for path in paths])
-    parcels = []
-    for findings, record, paths in records.values():
-        failed = [path for path in paths if path in staging.failures]
-        if failed:
-            yield from _kept_open(findings, failed, staging)
-            continue
-        text = render_message(
-            findings.job.job_id, findings.status.word, [findings.job.message, message], record
-        )
-        parcels.append(Parcel(findings, text, _changes(context, paths, staging)))
+    found: list[Findings] = []
+    yield from _found(context, jobs, others, found)
+    staging = _staged(context, [path for findings in found for path in findings.paths])
+    parcels: list[Parcel] = []
+    yield from _packed(context, judged(context, found, staging), staging, message, parcels)
     if not parcels:
         return
     published = publish_parcels(context, parcels, shape)
@@ -95,6 +78,73 @@ def deliver(
             type="dataset",
             details={"commit": published.merges[-1], "merges": list(published.merges)},
         )
+
+
+def _found(
+    context: Context,
+    jobs: Sequence[tuple[TrackedJob, JobStatus]],
+    others: Mapping[str, int],
+    found: list[Findings],
+) -> Iterator[Outcome]:
+    """Look for what each job has left, and add it to `found`; tell of jobs that stay open."""
+    check = InputCheck(context, [job for job, _ in jobs])
+    inputs = {
+        directory: inputs_in(context, directory) for directory in {job.alt_dir for job, _ in jobs}
+    }
+    for job, status in jobs:
+        try:
+            brought = Brought()
+            if job.alt_dir:
+                brought = bring_back(context, job, status, others, inputs[job.alt_dir])
+            findings = check.of(write_facts(context, collect(context, job, status, others)))
+            missing = dict.fromkeys((*findings.missing, *brought.missing))
+            found.append(note_untouched(context, replace(findings, missing=tuple(missing))))
+        except OSError as exc:
+            yield Outcome("finish", "error", _unreadable(job, exc), details=_details(job))
+            continue
+        except TransferError as exc:
+            yield Outcome("finish", "error", _still_open(job, str(exc)), details=_details(job))
+            continue
+        for left in brought.left:
+            said = f"job {job.label} left {left}, which cannot be committed and stays there"
+            yield Outcome("finish", "impossible", said, details=_details(job))
+
+
+def _packed(
+    context: Context,
+    found: Iterable[Findings],
+    staging: Staging,
+    message: str,
+    parcels: list[Parcel],
+) -> Iterator[Outcome]:
+    """Write the records, and add to `parcels` what is whole; tell of jobs that stay open."""
+    records: list[tuple[Findings, str, tuple[str, ...]]] = []
+    sidecars: list[str] = []
+    for findings in found:
+        job = findings.job
+        try:
+            record, sidecar = place_record(
+                context.repo,
+                findings.record().to_json(),
+                context.settings.record_directory,
+                use_sidecar=context.settings.record_sidecar,
+            )
+        except OSError as exc:
+            yield Outcome("finish", "error", _unreadable(job, exc), details=_details(job))
+            continue
+        sidecars += sidecar
+        records.append((findings, record, tuple(dict.fromkeys((*findings.paths, *sidecar)))))
+    late = _staged(context, sidecars)
+    staging.changes.update(late.changes)
+    staging.failures.update(late.failures)
+    for findings, record, paths in records:
+        failed = [path for path in paths if path in staging.failures]
+        if failed:
+            yield from _kept_open(findings, failed, staging)
+            continue
+        job = findings.job
+        text = render_message(job.job_id, findings.status.word, [job.message, message], record)
+        parcels.append(Parcel(findings, text, _changes(context, paths, staging)))
 
 
 def _staged(context: Context, paths: Sequence[str]) -> Staging:
@@ -144,9 +194,13 @@ def _details(job: TrackedJob) -> dict[str, object]:
 
 
 def _unreadable(job: TrackedJob, exc: OSError) -> str:
+    return _still_open(job, f"{exc.strerror} ({exc.filename})")
+
+
+def _still_open(job: TrackedJob, reason: str) -> str:
     return (
-        f"Slurm job {job.label} was not committed and is still open: {exc.strerror} "
-        f"({exc.filename}); mend that and run `datalad slurm-finish` again"
+        f"Slurm job {job.label} was not committed and is still open: {reason}; mend that and run "
+        "`datalad slurm-finish` again"
     )
 
 
@@ -183,6 +237,7 @@ def _delivered(parcel: Parcel, commit: str, branch: str) -> Iterator[Outcome]:
     said = [f"on branch {branch}"] if branch else []
     said += filter(None, [findings.inputs.message()])
     yield Outcome("save", "ok", "; ".join(said), type="dataset", details=details | state)
+    yield from verified(findings, details)
     problems = dict.fromkeys(
         findings.missing, f"job {label} declared this output, but there is nothing"
     ) | dict.fromkeys(

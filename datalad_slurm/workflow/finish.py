@@ -7,10 +7,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from datalad_slurm.dataset.commits import check_identity
+from datalad_slurm.dataset.orphans import no_orphans
 from datalad_slurm.jobs.model import JobStatus, TaskStatus, TrackedJob
 from datalad_slurm.jobs.names import JobName
 from datalad_slurm.jobs.plan import Action, FailedJobs, Shape, decide
 from datalad_slurm.tracking.finisher import only_finisher
+from datalad_slurm.workflow.alt_notes import clean_up
+from datalad_slurm.workflow.bring_back import leave
 from datalad_slurm.workflow.collect import logs_of
 from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
 from datalad_slurm.workflow.deliver import deliver
@@ -60,14 +63,18 @@ def finish(
     """
     check_identity(context.repo)
     settings = context.settings
-    with only_finisher(
-        context.tracker.database,
-        settings.finish_timeout,
-        lgr.warning,
-        take_over=settings.take_over,
+    with (
+        only_finisher(
+            context.tracker.database,
+            settings.finish_timeout,
+            lgr.warning,
+            take_over=settings.take_over,
+        ),
+        no_orphans(context.repo, settings.finish_timeout),
     ):
         settle_publications(context)
         settle_claims(context)
+        clean_up(context)
         tidy_endings(context)
         jobs = _described(context, open_jobs(context, names))
         if not jobs:
@@ -85,7 +92,10 @@ def finish(
             if plan.get(job.id) is not Action.COMMIT
         ]
         yield from deliver(context, ended, logs_of(context, staying), message, shape)
-        context.tracker.forget(job.id for job in jobs if plan[job.id] is Action.CLOSE)
+        closed = [job for job in jobs if plan[job.id] is Action.CLOSE]
+        leave(context, closed)
+        context.tracker.forget(job.id for job in closed)
+        clean_up(context)
         tidy_endings(context)
         for job in jobs:
             if plan[job.id] is not Action.COMMIT:
@@ -119,11 +129,14 @@ def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
     details = {"slurm_job_id": job.job_id, "slurm_state": status.word}
     states = f"Statuses: {status.describe()}"
     if action is Action.CLOSE and status.is_unknown:
-        said = f"Closing a job that Slurm does not know. {states}"
+        said = f"Closing a job that Slurm does not know. {states}{_stays(job)}"
         return Outcome("finish", "ok", said, details=details)
     if action is Action.CLOSE:
         return Outcome(
-            "finish", "ok", f"Closing failed / cancelled jobs. {states}", details=details
+            "finish",
+            "ok",
+            f"Closing failed / cancelled jobs. {states}{_stays(job)}",
+            details=details,
         )
     message = f"Slurm job(s) for job {job.label} are not complete. {states}"
     message += "".join(map(_unexplained, status.tasks))
@@ -134,7 +147,7 @@ def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
         message += (
             f". To commit what it left: {finish_it} --accept-failed-jobs; to drop it: "
             f"{finish_it} --close-failed-jobs; to run it again: drop it, then in '{job.pwd}' "
-            f"datalad slurm-schedule {outputs} {job.cmd}"
+            f"datalad slurm-schedule {_alt_option(job)}{outputs} {job.cmd}"
         )
     elif action is Action.ASK_AGAIN:
         why = f" ({status.failure})" if status.failure else ""
@@ -145,3 +158,11 @@ def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
                 "--close-unknown-jobs"
             )
     return Outcome("finish", "impossible", message, details=details)
+
+
+def _stays(job: TrackedJob) -> str:
+    return f"; what it has in {job.alt_dir} stays there" if job.alt_dir else ""
+
+
+def _alt_option(job: TrackedJob) -> str:
+    return f"-a {shlex.quote(job.alt_dir)} " if job.alt_dir else ""

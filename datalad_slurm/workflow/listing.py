@@ -61,6 +61,7 @@ def _entry(job: TrackedJob, status: JobStatus) -> Outcome:
             "submitted": datetime.fromtimestamp(submitted, UTC).isoformat(),
             "cmd": job.cmd,
             "pwd": job.pwd,
+            "alt_dir": job.alt_dir or None,
             "outputs": [path or "." for path in job.outputs],
         },
     )

@@ -33,11 +33,13 @@ class Placeholders:
     dataset : datalad.distribution.dataset.Dataset
         Holds ``datalad.run.substitutions``.
     cwd : Path
-        Directory the command runs in.
+        Directory the command is for, in the dataset.
     inputs, outputs : sequence of str
         As typed, relative to `cwd`.
     tmpdir : Path
         What ``{tmpdir}`` stands for.
+    top : Path, optional
+        What stands for the dataset's root where the command runs, if not that itself.
 
     Raises
     ------
@@ -52,10 +54,16 @@ class Placeholders:
         inputs: Sequence[str],
         outputs: Sequence[str],
         tmpdir: Path,
+        *,
+        top: Path | None = None,
     ) -> None:
         self._dataset = dataset
         self._cwd = cwd
         self._tmpdir = tmpdir
+        self._dspath, self._pwd = str(dataset.path), str(cwd)
+        if top is not None:
+            self._dspath = str(top)
+            self._pwd = str(top / cwd.relative_to(Path(dataset.path).resolve()))
         self._unformatted = {"inputs": list(inputs), "outputs": list(outputs)}
         self.inputs = self._formatted(inputs)
         self.outputs = self._formatted(outputs)
@@ -138,8 +146,8 @@ class Placeholders:
             expanded = format_command(
                 self._dataset,
                 cmd,
-                pwd=str(self._cwd),
-                dspath=self._dataset.path,
+                pwd=self._pwd,
+                dspath=self._dspath,
                 tmpdir=str(tmpdir),
                 **globbed,
             )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from datalad.support.exceptions import IncompleteResultsError
 
@@ -25,7 +26,7 @@ from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.request import Request
 from datalad_slurm.workflow.scripts import script_text
 
-__all__ = ["logs_there", "made_writable"]
+__all__ = ["calls_elsewhere", "logs_there", "made_writable"]
 
 
 def made_writable(
@@ -45,6 +46,8 @@ def made_writable(
         What was done is added to it.
     """
     yield from _installed(context, claim.outputs)
+    if claim.alt_dir:
+        return  # what is in the dataset is replaced when the job is finished
     logs = [path for path in logs_there(context, request) if is_annex_link(context.repo, path)]
     prepared = make_writable(context.hierarchy, claim.outputs, (*request.overwrites, *logs))
     undoing.append(prepared)
@@ -80,8 +83,7 @@ def logs_there(context: Context, request: Request) -> Iterator[str]:
     job would fail before its first line. slurmctld tells the names of logs,
     but only when the job may have started already.
     """
-    for options, script in sbatch_calls(split_words(request.cmd)):
-        words = [*options, *directives(script_text(request.cwd / script))] if script else options
+    for words, _ in _with_directives(split_words(request.cmd), request.cwd):
         directory = request.cwd / (chdir(words) or ".")
         for name in log_names(words):
             # what only the node knows may be anything, but stays in its directory
@@ -90,3 +92,22 @@ def logs_there(context: Context, request: Request) -> Iterator[str]:
                 path = inside(context.repo, found)
                 if path:
                     yield path
+
+
+def calls_elsewhere(
+    context: Context, claim: TrackedJob, command: str
+) -> list[tuple[list[str], str]]:
+    """Return options and script of each sbatch in a command that runs elsewhere.
+
+    The scripts are not there yet.
+    """
+    root = str(context.repo.root)
+    words = [word.replace(claim.alt_dir, root) for word in split_words(command)]
+    return list(_with_directives(words, context.repo.root / claim.pwd))
+
+
+def _with_directives(words: Sequence[str], cwd: Path) -> Iterator[tuple[list[str], str]]:
+    """Yield options, with those in the script, and script of each sbatch in a command."""
+    for options, script in sbatch_calls(words):
+        found = directives(script_text(cwd / script)) if script else []
+        yield [*options, *found], script

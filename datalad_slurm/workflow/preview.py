@@ -55,7 +55,7 @@ def dry_run(context: Context, request: Request) -> Iterator[Outcome]:
             },
             "dry_run_info": {
                 "cmd_expanded": shown["cmd"],
-                "pwd_full": str(request.cwd),
+                "pwd_full": str(context.run_directory(claim)),
                 "inputs": shown["inputs"],
                 "outputs": shown["outputs"],
             },

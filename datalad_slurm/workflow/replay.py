@@ -20,6 +20,7 @@ from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.history import Recorded, Selection, read_history
 from datalad_slurm.workflow.placeholders import Placeholders, literal
 from datalad_slurm.workflow.request import Request, claim_of
+from datalad_slurm.workflow.verify import to_verify
 
 __all__ = ["Options", "Run", "Skip", "naming", "plan"]
 
@@ -32,6 +33,9 @@ class Options:
     message: str = ""
     assume_ready: str = ""
     jobs: int | str | None = None
+    alt_dir: str = ""
+    #: whether what they write is compared with what their commits hold
+    verify: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,8 @@ def _run(context: Context, found: Recorded, changes: Iterable[Difference], optio
         ),
         assume_ready=options.assume_ready,
         jobs=options.jobs,
+        alt_dir=options.alt_dir,
+        extra=to_verify(commit, record) if options.verify else {},
     )
     if not cwd.is_dir():
         raise InvalidRequestError(

@@ -11,6 +11,7 @@ from typing import Any
 from datalad_slurm.dataset.paths import normalise_output
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.workflow.alt_dir import checked_alt_dir
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.placeholders import Placeholders
 
@@ -41,6 +42,8 @@ class Request:
     expand: str = ""
     #: how many downloads of inputs may run at a time; None is git-annex's own default
     jobs: int | str | None = None
+    #: directory to run in instead of the dataset, as typed
+    alt_dir: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -72,7 +75,15 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         raise InvalidRequestError("an input cannot hold a null character")
     token = f"datalad-slurm-{uuid.uuid4().hex}"
     tmpdir = context.temporary_directories / token
-    placeholders = Placeholders(context.dataset, cwd, request.inputs, request.outputs, tmpdir)
+    alt_dir = checked_alt_dir(context, request.alt_dir) if request.alt_dir else ""
+    placeholders = Placeholders(
+        context.dataset,
+        cwd,
+        request.inputs,
+        request.outputs,
+        tmpdir,
+        top=Path(alt_dir) if alt_dir else None,
+    )
     outputs = [normalise_output(context.repo, out, cwd) for out in placeholders.outputs]
     claim = TrackedJob(
         id=0,
@@ -87,6 +98,6 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         message=request.message,
         chain=request.chain,
         commit_at_submission=context.repo.ask("rev-parse", "-q", "--verify", "HEAD") or "",
-        extra=request.extra,
+        extra={**request.extra, "alt_dir": alt_dir} if alt_dir else request.extra,
     )
     return claim, placeholders

@@ -7,15 +7,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from datalad_slurm.dataset.prepare import Prepared, undo
-from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError, SubmissionError
+from datalad_slurm.jobs.errors import (
+    DatabaseError,
+    InvalidRequestError,
+    QueryFailedError,
+    SubmissionError,
+)
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch
+from datalad_slurm.workflow.alt_dir import place
+from datalad_slurm.workflow.alt_notes import abandon, clean_up
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.endings import drop_notes_of_endings, have_endings_noted
 from datalad_slurm.workflow.inputs import note_inputs
 from datalad_slurm.workflow.lookup import find_by_token
 from datalad_slurm.workflow.placeholders import Placeholders
-from datalad_slurm.workflow.preparing import logs_there, made_writable
+from datalad_slurm.workflow.preparing import calls_elsewhere, logs_there, made_writable
 from datalad_slurm.workflow.request import Request, claim_of
 from datalad_slurm.workflow.submissions import (
     adopt,
@@ -26,6 +33,7 @@ from datalad_slurm.workflow.submissions import (
     notes_directory,
     settle_claims,
 )
+from datalad_slurm.workflow.verify import note_time
 
 __all__ = ["schedule", "scheduled"]
 
@@ -62,9 +70,14 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
                 yield from made_writable(context, request, claim, undoing)
             if claim.inputs or claim.extra_inputs:
                 claim = note_inputs(context, claim, logs_there(context, request))
+            text = command()
+            if claim.alt_dir:
+                inputs = (*placeholders.inputs, *request.extra_inputs)
+                yield from place(context, claim, inputs, calls_elsewhere(context, claim, text))
             notes.mkdir(parents=True)
             have_endings_noted(context, claim.token, notes)
-            submission = sbatch.submit(command(), request.cwd, claim.token, notes)
+            note_time(context, claim, notes)
+            submission = sbatch.submit(text, context.run_directory(claim), claim.token, notes)
             jobs = _settled(context, claim, submission)
     message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
     if submission.exit_code:
@@ -104,10 +117,14 @@ def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[li
         jobs, in_doubt = sbatch.read_notes(notes_directory(context, claim.token))
         if jobs or (in_doubt and not isinstance(exc, SubmissionError)):
             raise
+        # a job that sbatch was not seen to submit may need what was copied for it
+        unseen = bool(claim.alt_dir and jobs_past_shim(context, claim))
+        abandon(context, claim.token, keep_files=unseen)
         if not context.tracker.free(claim.id):
             raise  # its jobs are tracked, and the notes gone
         drop_notes(context, claim.token)
         drop_notes_of_endings(context, claim.token)
+        clean_up(context)
         for each in prepared:
             undo(context.hierarchy, each)
         raise
@@ -131,9 +148,21 @@ def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> li
                 f"until Slurm answers the next command; the command said: {done.said}"
             ) from exc
     if jobs:
-        return adopt(context, claim, jobs)
+        try:
+            return adopt(context, claim, jobs)
+        except DatabaseError as exc:
+            ids = ", ".join(str(job.job_id) for job in jobs)
+            raise DatabaseError(
+                f"Slurm job {ids} was submitted, but that could not be noted in the tracking "
+                f"database; when that is mended, the next command tracks it: {exc}"
+            ) from exc
     unseen = jobs_past_shim(context, claim)
     said = f": {done.said}" if done.said else ""
+    if claim.alt_dir:
+        said += (
+            f"; it ran in {context.run_directory(claim)}: what it reads there, besides the script "
+            "that sbatch is given, must be declared as input"
+        )
     if unseen:
         ids = ", ".join(map(str, unseen))
         raise SubmissionError(
@@ -161,6 +190,7 @@ def scheduled(claim: TrackedJob, jobs: Sequence[SlurmJob], message: str) -> Outc
             "cluster": jobs[0].cluster,
             "cmd": claim.cmd,
             "pwd": claim.pwd,
+            "alt_dir": claim.alt_dir or None,
             "outputs": list(claim.outputs),
             "inputs": list(claim.inputs),
         },

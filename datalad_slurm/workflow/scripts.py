@@ -49,7 +49,7 @@ def note_scripts(
         The jobs; used where the notes do not tell.
     """
     calls = [call for call in read_calls(notes) if call.jobs]
-    entries = [_entry(context, call) for call in calls or _as_typed(context, claim, found)]
+    entries = [_entry(context, claim, call) for call in calls or _as_typed(context, claim, found)]
     distinct = {json.dumps(entry, sort_keys=True): entry for entry in entries}
     if distinct:
         note_identities(context, claim, {"scripts": list(distinct.values())})
@@ -60,13 +60,13 @@ def _as_typed(
 ) -> Iterator[NotedCall]:
     """Yield the call that a plain command is by itself."""
     words = split_words(claim.cmd)
-    cwd = context.repo.root / claim.pwd
+    cwd = context.run_directory(claim)
     if len(found) == 1 and words and words[0].rpartition("/")[2] == "sbatch":
         jobs = (Submitted(found[0].job_id, found[0].cluster),)
         yield NotedCall(str(cwd), tuple(words[1:]), jobs, claim.claimed_at * 10**9)
 
 
-def _entry(context: Context, call: NotedCall) -> dict[str, Any]:
+def _entry(context: Context, claim: TrackedJob, call: NotedCall) -> dict[str, Any]:
     options, name = next(sbatch_calls(["sbatch", *call.args]))
     if not name:
         if has_wrap(options):
@@ -77,7 +77,7 @@ def _entry(context: Context, call: NotedCall) -> dict[str, Any]:
     content = _read_before(found, call.noted_at)
     if content is None:
         content = _held_by_slurm(context, call)
-    path = inside(context.repo, found)
+    path = inside(context.place_of(claim), found)
     where = os.path.normpath(found) if path is None else path
     return {"path": where} | _checksums(context.repo, content)
 

@@ -12,6 +12,7 @@ from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch, scontrol, squeue
 from datalad_slurm.tracking.process import current_process, is_running
+from datalad_slurm.workflow.alt_notes import abandon
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.lookup import find_by_token
 from datalad_slurm.workflow.observe import describe_submitted
@@ -99,7 +100,8 @@ def settle_claims(context: Context) -> None:
             )
         else:
             was_started = (notes / "alive").exists()
-            for job_id in jobs_past_shim(context, claim) if was_started else ():
+            unseen = jobs_past_shim(context, claim) if was_started else []
+            for job_id in unseen:
                 lgr.warning(
                     "job %s may be that of %r, whose scheduling was interrupted; if so, track it "
                     "with `datalad slurm-schedule --job-id %s` and its outputs",
@@ -107,6 +109,7 @@ def settle_claims(context: Context) -> None:
                     claim.cmd,
                     job_id,
                 )
+            abandon(context, claim.token, keep_files=bool(unseen))
             if not context.tracker.free(claim.id):
                 continue  # its scheduler has noted a job and ended since we looked
             drop_notes(context, claim.token)
@@ -153,7 +156,7 @@ def jobs_past_shim(context: Context, claim: TrackedJob) -> list[int]:
     A command can call sbatch by its full path, or reset PATH, and hide what it
     prints.
     """
-    directory = str(context.repo.root / claim.pwd)
+    directory = str(context.run_directory(claim))
     since = claim.claimed_at - _CLOCK_SLACK
     try:
         found = squeue.find_submitted_in(

@@ -211,7 +211,8 @@ def test_a_report_holds_the_whole_record_and_what_would_be_run(history):
     (result,) = history.report()
     assert not [name for name in set(os.listdir("/tmp")) - before if name.startswith("datalad-run")]
     assert result["commit"] == commit
-    assert result["cmd"].startswith("sbatch job.sh '{in} 1.txt' /tmp/datalad-run-")
+    tmpdir = history.box.path / ".git/datalad-slurm/tmp"
+    assert result["cmd"].startswith(f"sbatch job.sh '{{in}} 1.txt' {tmpdir}/")
     assert result["cmd"].endswith(" {}")
     assert (result["pwd"], result["inputs"], result["outputs"]) == ("sub", ["{in} 1.txt"], ["out"])
     assert result["run_message"] == "why\n\nreally"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
+from datalad.api import slurm_schedule
+
+from datalad_slurm.jobs.errors import DatabaseError
 from tests.conftest import wait_until
 from tests.slurm.test_schedule import finish, schedule
 
@@ -132,3 +136,26 @@ def test_no_command_compares_the_index_with_the_working_tree(box, slurm, stand_i
         "commit -",
     ):
         assert not any(f" {costly}" in f" {line}" for line in said.splitlines()), costly
+
+
+def test_a_job_that_cannot_be_noted_is_named_and_tracked_by_the_next_command(
+    box, slurm, monkeypatch
+):
+    from datalad_slurm.tracking.store import Tracker
+
+    def full(*args):
+        raise DatabaseError("the tracking database cannot be used: disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "note_submission", full)
+        (result,) = slurm_schedule(
+            ["sbatch", "--wrap", "echo x > out"], dataset=box.path, outputs=["out"],
+            result_renderer="disabled", on_failure="ignore",
+        )  # fmt: skip
+    assert result["status"] == "error"
+    said = re.match(
+        r"Slurm job (\d+) was submitted, but that could not be noted", result["message"]
+    )
+    assert said, result["message"]
+    assert "disk is full" in result["message"]
+    assert box.tracked() == [int(said[1])]

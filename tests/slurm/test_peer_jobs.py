@@ -14,8 +14,10 @@ import subprocess
 import pytest
 from datalad.api import Dataset
 
+from tests.conftest import wait_until
 from tests.dataset.test_peer_jobs import DUMP
 from tests.slurm.test_reschedule import record_of
+from tests.slurm.test_reschedule_range import reschedule, submitted
 from tests.slurm.test_schedule import finish
 
 EARLIER = os.environ.get("DATALAD_SLURM_EARLIER")
@@ -105,3 +107,55 @@ def test_what_the_earlier_version_schedules_is_finished_here_and_not_there(box, 
     assert "sub/out/a" in box.files_in_last_commit("HEAD~1")
     assert box.status() == ""
     assert box.tracked() == []
+
+
+@pytest.mark.skipif(not EARLIER, reason="DATALAD_SLURM_EARLIER names no earlier datalad-slurm")
+def test_a_history_made_there_is_run_again_here_and_the_other_way_round(box, slurm):
+    (box.path / "data").write_text("input\n")
+    box.cli("save", "-m", "input")
+    box.script("cat ../data > out; date +%N >> out", "sub/job.sh")
+    array = "sbatch --array=1-2 --wrap 'mkdir -p arr; date +%N > arr/$SLURM_ARRAY_TASK_ID'"
+    fails = "sbatch --wrap 'date +%N > part; [ -e may-end ]'"
+
+    def wait_and_finish(*jobs, **fate):
+        slurm.wait(*jobs)
+        assert {res["status"] for res in finish(box, **fate)} == {"ok"}
+
+    def wait_and_finish_there(*options):
+        with sqlite3.connect(earlier_database(box)) as database:
+            jobs = [job for (job,) in database.execute("select slurm_job_id from open_jobs")]
+        slurm.wait(*jobs)
+        # that version asks the accounting only, and fails when this does not know a job yet
+        told = ["sacct", "-nXP", "-o", "State", "-j"]
+        ended = {"COMPLETED", "FAILED"}
+        wait_until(lambda: all(set(slurm.run(*told, str(j)).split() or "?") <= ended for j in jobs))
+        earlier(box, "slurm-finish", *options)
+        assert "slurm-job-id" not in earlier(box, "slurm-finish", "--list-open-jobs")
+
+    earlier(box, "slurm-schedule", "-i", "../data", "-o", "out", "sbatch", "job.sh", cwd="sub")
+    earlier(box, "slurm-schedule", "-m", "said", "-o", "arr", array)
+    earlier(box, "slurm-schedule", "-o", "part", fails)
+    wait_and_finish_there("--commit-failed-jobs")
+    there = box.git("log", "-3", "--format=%H", "--reverse").split()
+
+    *jobs, left_out = reschedule(box, since="")
+    assert "did not complete (Failed)" in left_out["message"]
+    wait_and_finish(*submitted(jobs))
+    wait_and_finish(*submitted(reschedule(box, there[2])), accept_failed_jobs=True)
+    here = box.git("log", "-3", "--format=%H", "--reverse").split()
+    assert [record_of(box, commit)["chain"] for commit in here] == [[it] for it in there]
+    assert {"sub/out", "arr/2", "part"} < set.union(*map(box.files_in_last_commit, here))
+    assert "\n\nsaid\n\n===" in box.git("log", "-1", "--format=%B", here[1])
+
+    earlier(box, "slurm-reschedule", f"--since={there[2]}")
+    earlier(box, "slurm-reschedule", "--with-failed-jobs", here[2])
+    (box.path / "may-end").touch()
+    wait_and_finish_there("--commit-failed-jobs")
+    again = box.git("log", "-3", "--format=%H", "--reverse").split()
+    pairs = zip(there, here, strict=True)
+    assert [record_of(box, commit)["chain"] for commit in again] == [list(pair) for pair in pairs]
+    assert {"sub/out", "arr/2", "part"} < set.union(*map(box.files_in_last_commit, again))
+
+    wait_and_finish(*submitted(reschedule(box, since=here[2], with_failed_jobs=True)))
+    assert record_of(box)["chain"] == [there[2], here[2], again[2]]
+    assert box.git("annex", "fsck", "--quiet") == ""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+import time
 
 import pytest
 
+from tests.conftest import DATALAD, wait_until
 from tests.slurm.sweeps import jobs_in_history
 from tests.slurm.test_schedule import finish, schedule
 
@@ -109,4 +111,29 @@ def test_nobody_can_commit_what_a_killed_finish_had_begun(box, ended, monkeypatc
     assert box.subjects(2) == ["patient", f"[DATALAD SLURM RUN] Slurm job {ended}: Completed"]
     assert "out" in box.files_in_last_commit("HEAD~1")
     assert box.files_in_last_commit() == {"mine"}
+    assert box.status() == ""
+
+
+@pytest.mark.parametrize("call", ["annex add", "update-ref -m"])
+def test_git_of_a_finish_that_was_killed_is_waited_for(box, ended, stand_in, tmp_path, call):
+    stand_in(
+        "git",
+        f'case " $* " in *" {call} "*) touch {tmp_path}/there; sleep 4;; esac; exec $real "$@"',
+    )
+    finisher = subprocess.Popen(
+        [DATALAD, "slurm-finish"],
+        cwd=box.path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until((tmp_path / "there").exists)
+    finisher.kill()
+    finisher.wait()
+    stand_in("git", 'exec $real "$@"')
+    began = time.monotonic()
+    assert {res["status"] for res in finish(box)} <= {"ok", "notneeded"}
+    assert time.monotonic() - began > 2
+    time.sleep(1)
+    assert jobs_in_history(box) == [ended]
+    assert box.tracked() == []
     assert box.status() == ""

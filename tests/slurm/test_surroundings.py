@@ -114,19 +114,6 @@ def test_jobs_of_two_clusters_with_one_id_are_two_jobs(box, slurm, stand_in):
     assert "b" in box.files_in_last_commit()
 
 
-def test_an_id_of_two_clusters_names_both_jobs(box, slurm, stand_in):
-    here = schedule(box, ["sbatch", "--wrap", "echo x > a"], ["a"])
-    slurm.wait(here)
-    stand_in("sbatch", f'echo "Submitted batch job {here} on cluster other"')
-    for program in ("scontrol", "squeue", "sacct"):
-        stand_in(program, '[[ " $* " == *--clusters=other* ]] || exec $real "$@"; exit 1')
-    schedule(box, ["sbatch", "-M", "other", "--wrap", "x"], ["b"])
-    results = finish(box, here)
-    assert "a" in box.files_in_last_commit()
-    assert [res["status"] for res in results if res["action"] == "finish"] == ["impossible"]
-    assert box.tracked() == [here]
-
-
 def test_a_job_that_ran_out_of_memory_has_failed_by_that_name(box, slurm, stand_in):
     # jobs of the testbed are in no cgroup, so nothing there ends like this
     job = schedule(box, ["sbatch", "--wrap", "echo x > out; exit 1"])

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-_NAMED = re.compile(r"`(tests/\w+/\w+\.py)::(\w+)`")
+NAMED = re.compile(r"`(tests/\w+/\w+\.py)::(\w+)`")
 _TEXT = (ROOT / "docs" / "faults.md").read_text()
 _ROWS = [line for line in _TEXT.splitlines() if line.startswith("| ")]
 #: modules in which every test is about a fault
@@ -38,7 +38,7 @@ def names_in(path):
 
 
 def test_every_test_that_is_named_exists():
-    named = _NAMED.findall(_TEXT)
+    named = NAMED.findall(_TEXT)
     assert len(named) > 60
     assert [f"{path}::{name}" for path, name in named if name not in names_in(path)] == []
 
@@ -51,11 +51,11 @@ def test_every_row_names_a_test_and_what_the_user_does():
         assert fault.strip()
         assert happens.strip()
         assert does.strip()
-        assert _NAMED.sub("", tests).strip() == "", row
-        assert _NAMED.search(tests), row
+        assert NAMED.sub("", tests).strip() == "", row
+        assert NAMED.search(tests), row
 
 
 @pytest.mark.parametrize("path", _FAULTS)
 def test_no_test_of_a_fault_is_left_out(path):
-    named = {name for where, name in _NAMED.findall(_TEXT) if where == path}
+    named = {name for where, name in NAMED.findall(_TEXT) if where == path}
     assert names_in(path) - named == set()

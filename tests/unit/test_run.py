@@ -123,3 +123,14 @@ def test_that_there_is_no_accounting_is_told_from_a_failure(program):
     argv = program("echo 'Slurm accounting storage is disabled' >&2; exit 1", "sacct")
     with pytest.raises(AccountingDisabledError):
         query(argv)
+
+
+def test_where_git_annex_failed_in_its_own_code_is_left_out():
+    from datalad_slurm.dataset.git import without_call_stack
+
+    said = (
+        "git-annex: not enough free space\nCallStack (from HasCallStack):\n"
+        "  error, called at ./Annex/X.hs:1:2 in main\n  foo, called at y\nadd: 1 failed"
+    )
+    assert without_call_stack(said) == "git-annex: not enough free space\nadd: 1 failed"
+    assert without_call_stack("nothing of the kind") == "nothing of the kind"

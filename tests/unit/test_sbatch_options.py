@@ -8,6 +8,7 @@ from datalad_slurm.jobs.sbatch_options import (
     clusters,
     directives,
     has_wrap,
+    log_directories,
     log_names,
     sbatch_calls,
     script_paths,
@@ -76,3 +77,18 @@ def test_where_sbatch_looks_for_a_script(options, name, paths):
 def test_the_clusters_of_a_submission_are_found(options):
     assert list(clusters(split_words(options))) == ["a", "b"]
     assert list(clusters(["--comment=x", "job.sh"])) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        ("sbatch -o logs/%j.out -e err/x job.sh", ["logs", "err"]),
+        ("sbatch -o log job.sh -o for/script", []),
+        ("sbatch --output=/abs/%A_%a x", ["/abs"]),
+        ("sbatch -o %x/log x", []),
+        ("sbatch -o a/b/c x", ["a/b"]),
+    ],
+)
+def test_directories_of_logs_are_those_that_must_be_there(command, names):
+    ((options, _),) = sbatch_calls(split_words(command))
+    assert list(log_directories(options)) == names
