@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import traceback
@@ -134,6 +135,8 @@ class Crasher:
             silence = os.open(self._directory / "output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(silence, 1)
             os.dup2(silence, 2)
+            # a shell has what it runs in the background ignore it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             (self._directory / "pid").write_text(f"{os.getpid()}\n")
             os.environ["PATH"] = f"{self._directory / 'bin'}:{os.environ['PATH']}"
             _watch(self.root, _Steps(self._directory / "steps", at, action))

@@ -11,7 +11,6 @@ from types import TracebackType
 from datalad_slurm.dataset.diff import Difference, differences
 from datalad_slurm.dataset.files import LINK_MODE, file_stat
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
-from datalad_slurm.dataset.indexed import read_pointers
 from datalad_slurm.dataset.stage import Change
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.errors import DatasetError, PublicationError
@@ -96,7 +95,7 @@ class IndexUpdate:
         env = {"GIT_INDEX_FILE": str(self._next)}
         self._repo.run(
             "update-index", "--add", "--replace", "-z", "--index-info",
-            input=_index_info(changes), env=env,
+            input=_index_info(self._repo, changes), env=env,
         )  # fmt: skip
         _note_file_times(self._repo, changes, env)
 
@@ -110,9 +109,10 @@ class IndexUpdate:
         self._lock.unlink(missing_ok=True)
 
 
-def _index_info(changes: Iterable[Change]) -> bytes:
+def _index_info(repo: Repo, changes: Iterable[Change]) -> bytes:
     changes = sorted(changes, key=lambda change: not change.is_deletion)
-    null = "0" * len(next((change.blob for change in changes if change.blob), "0" * 40))
+    known = next((change.blob for change in changes if change.blob), "")
+    null = "0" * len(known or repo.run("hash-object", "--stdin", input=b"").strip())
     return b"".join(
         f"{change.mode or 0} {change.blob or null}\t".encode() + os.fsencode(change.path) + b"\0"
         for change in changes
@@ -191,17 +191,21 @@ def _unlocked(
     present: Mapping[str, tuple[str, str]],
 ) -> set[str]:
     """Return the paths at which the index holds unlocked what commit `old` holds locked."""
-    entries = {
-        difference.path: (present[difference.path][1], 0)
+    pairs = {
+        difference.path: (difference.old, held)
         for difference in changed
         if difference.old[0] == LINK_MODE
-        and present.get(difference.path, (LINK_MODE,))[0] in ("100644", "100755")
+        and (held := present.get(difference.path)) is not None
+        and held[0] in ("100644", "100755")
     }
-    pointers = read_pointers(repo, entries)
-    if not pointers:
+    if not pairs:
         return set()
     with TreeReader(repo, old) as tree:
-        return {path for path, key in pointers.items() if tree.locked_key(path) == key}
+        return {
+            path
+            for path, (before, held) in pairs.items()
+            if tree.identity(*before) == tree.identity(*held)
+        }
 
 
 def not_checked_out(repo: Repo, paths: Iterable[str]) -> set[str]:

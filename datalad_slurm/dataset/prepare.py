@@ -12,22 +12,22 @@ from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.jobs.errors import DatasetError
 from datalad_slurm.jobs.globs import parse_glob
 
-__all__ = ["Prepared", "is_annex_link", "make_writable", "undo"]
+__all__ = ["Prepared", "find_locked", "is_annex_link", "make_writable", "undo"]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was done to make room, so that it can be undone."""
+    """What is done to make room, so that it can be undone."""
 
     unlocked: tuple[str, ...] = ()
     #: path and target of links whose content is not here
     removed: tuple[tuple[str, str], ...] = ()
 
 
-def make_writable(
+def find_locked(
     hierarchy: Hierarchy, outputs: Iterable[str], paths: Iterable[str] = ()
 ) -> Prepared:
-    """Unlock annexed files at and below outputs; remove outputs without content.
+    """Return which annexed files at and below outputs must make way for a job.
 
     As `datalad run` does, a link without content is removed when it is an
     output itself, or matched by one, but left alone when it only lies in a
@@ -47,7 +47,7 @@ def make_writable(
     Raises
     ------
     DatasetError
-        When git-annex cannot unlock a file, or a directory cannot be read.
+        When a directory cannot be read.
     """
     repo, is_subdataset = hierarchy.top, hierarchy.is_subdataset
     outputs, paths = set(outputs), list(paths)
@@ -66,12 +66,22 @@ def make_writable(
         for path in set(links).difference(present)
         if path in paths or any(parse_glob(output).matches(path) for output in outputs)
     )
-    for name, members in hierarchy.by_holder(present).items():
-        _unlock(hierarchy.repo(name), [hierarchy.within(name, path) for path in members])
     removed = tuple((path, str((repo.root / path).readlink())) for path in absent)
-    for path in absent:
-        (repo.root / path).unlink()
     return Prepared(tuple(present), removed)
+
+
+def make_writable(hierarchy: Hierarchy, prepared: Prepared) -> None:
+    """Unlock files, and remove links without content.
+
+    Raises
+    ------
+    DatasetError
+        When git-annex cannot unlock a file.
+    """
+    for name, members in hierarchy.by_holder(prepared.unlocked).items():
+        _unlock(hierarchy.repo(name), [hierarchy.within(name, path) for path in members])
+    for path, _ in prepared.removed:
+        (hierarchy.top.root / path).unlink()
 
 
 def _unlock(repo: Repo, paths: list[str]) -> None:
@@ -95,7 +105,7 @@ def undo(hierarchy: Hierarchy, prepared: Prepared) -> None:
     """Lock again what was unlocked, and put back the links that were removed."""
     for path, target in prepared.removed:
         link = hierarchy.top.root / path
-        if not link.exists():
+        if not (link.is_symlink() or link.exists()):
             link.symlink_to(target)
     for name, members in hierarchy.by_holder(prepared.unlocked).items():
         for chunk in in_argument_chunks(hierarchy.within(name, path) for path in members):

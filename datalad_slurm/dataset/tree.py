@@ -100,13 +100,6 @@ class TreeReader:
         key = key_in(content)
         return {"key": key} if key else {"blob": oid}
 
-    def locked_key(self, path: str) -> str:
-        """Return the key of the locked file at a path; nothing, if there is none."""
-        entry = self.lookup(path)
-        if entry is None or entry[0] != LINK_MODE:
-            return ""
-        return str(self.identity(*entry).get("key", ""))
-
     def files_claimed(self, claim: str, above: str = "") -> Iterator[str]:
         """Yield the files and links that a claim stands for; subdatasets are left out.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from datalad_slurm.tracking.migrations import migrate
 from datalad_slurm.tracking.schema import SCHEMA_VERSION
 
 __all__ = ["ATTACHED", "DEFAULT_BUSY_TIMEOUT", "Database"]
+
+lgr = logging.getLogger("datalad.slurm")
 
 #: Seconds to wait for another process's transaction.
 DEFAULT_BUSY_TIMEOUT = 60.0
@@ -63,6 +66,7 @@ class Database:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise DatabaseError(f"cannot make {path.parent}: {exc.strerror}") from exc
+        is_lost = _is_lost(path)
         try:
             _ensure_there(path)
         except OSError as exc:
@@ -73,6 +77,12 @@ class Database:
             raise DatabaseError(f"cannot make the tracking database {path}: {exc}") from exc
         with self.transaction() as session:
             self._bring_up_to_date(session.connection())
+        if is_lost:
+            lgr.warning(
+                "the tracking database %s was gone, and a new one was made; jobs that were open "
+                "are not known any more: track them again with `datalad slurm-schedule --job-id`",
+                path,
+            )
 
     @contextmanager
     def transaction(
@@ -150,6 +160,13 @@ class Database:
                     f"`chmod u+{modes}` gives it, unless the file system is read-only"
                 )
         return ""
+
+
+def _is_lost(path: Path) -> bool:
+    """Return whether there is no database where one has been in use."""
+    if path.exists():
+        return False
+    return any((path.parent / name).exists() for name in ("submissions", "finish.alive"))
 
 
 def _ensure_there(path: Path) -> None:

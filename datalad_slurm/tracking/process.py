@@ -25,7 +25,8 @@ def is_running(process: Process) -> bool | None:
     if process.host != socket.gethostname():
         return None
     if process.boot_id != _boot_id():
-        return False
+        # many machines go by this name
+        return None if process.host.partition(".")[0] == "localhost" else False
     return _start_ticks(process.pid) == process.start_ticks
 
 

@@ -242,9 +242,11 @@ def _refuse_conflicts(session: Session, outputs: Iterable[str]) -> None:
             if holder.is_submitted
             else f"a job that {holder.claimed_by} is submitting"
         )
+        ways_on = "wait for that"
+        if holder.is_submitted:
+            ways_on = f"finish or close that job first (datalad slurm-finish {holder.job_id})"
         wanted = output or "."
         covers = "" if path == output else f", which claims '{path or '.'}'"
         raise OutputConflictError(
-            f"output '{wanted}' conflicts with {who}{covers}; finish or close that job first, "
-            "or choose another output"
+            f"output '{wanted}' conflicts with {who}{covers}; {ways_on}, or choose another output"
         )

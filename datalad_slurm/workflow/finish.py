@@ -143,11 +143,12 @@ def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
     name = JobName(job.job_id, job.slurm_jobs[0].cluster)
     finish_it = f"datalad slurm-finish {shlex.quote(str(name))}"
     if action is Action.REFUSE:
-        outputs = " ".join(f"-o {shlex.quote(path)}" for path in job.declared_outputs)
+        declared = [f"-i {shlex.quote(path)}" for path in job.inputs]
+        declared += [f"-o {shlex.quote(path)}" for path in job.declared_outputs]
         message += (
             f". To commit what it left: {finish_it} --accept-failed-jobs; to drop it: "
             f"{finish_it} --close-failed-jobs; to run it again: drop it, then in '{job.pwd}' "
-            f"datalad slurm-schedule {_alt_option(job)}{outputs} {job.cmd}"
+            f"datalad slurm-schedule {_alt_option(job)}{' '.join(declared)} {job.cmd}"
         )
     elif action is Action.ASK_AGAIN:
         why = f" ({status.failure})" if status.failure else ""

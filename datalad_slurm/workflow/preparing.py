@@ -7,11 +7,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from datalad.support.exceptions import IncompleteResultsError
 
 from datalad_slurm.dataset.paths import inside
-from datalad_slurm.dataset.prepare import Prepared, is_annex_link, make_writable
+from datalad_slurm.dataset.prepare import Prepared, find_locked, is_annex_link, make_writable
 from datalad_slurm.jobs.claims import top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
@@ -25,13 +26,12 @@ from datalad_slurm.jobs.sbatch_options import (
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.request import Request
 from datalad_slurm.workflow.scripts import script_text
+from datalad_slurm.workflow.submissions import note_prepared
 
 __all__ = ["calls_elsewhere", "logs_there", "made_writable"]
 
 
-def made_writable(
-    context: Context, request: Request, claim: TrackedJob, undoing: list[Prepared]
-) -> Iterator[Outcome]:
+def made_writable(context: Context, request: Request, claim: TrackedJob) -> Iterator[Outcome]:
     """Unlock what the job will overwrite, and install the subdatasets that it writes into.
 
     Parameters
@@ -42,15 +42,16 @@ def made_writable(
         What is to be run.
     claim : TrackedJob
         What it claims, in the tracking database.
-    undoing : list of Prepared
-        What was done is added to it.
     """
     yield from _installed(context, claim.outputs)
     if claim.alt_dir:
         return  # what is in the dataset is replaced when the job is finished
     logs = [path for path in logs_there(context, request) if is_annex_link(context.repo, path)]
-    prepared = make_writable(context.hierarchy, claim.outputs, (*request.overwrites, *logs))
-    undoing.append(prepared)
+    prepared = find_locked(context.hierarchy, claim.outputs, (*request.overwrites, *logs))
+    if prepared == Prepared():
+        return
+    note_prepared(context, claim.token, prepared)
+    make_writable(context.hierarchy, prepared)
     removed = [path for path, _ in prepared.removed]
     if removed:
         context.tracker.note_extra(claim.id, {"removed_outputs": removed})
@@ -71,9 +72,17 @@ def _installed(context: Context, outputs: Iterable[str]) -> Iterator[Outcome]:
             except IncompleteResultsError as exc:
                 raise InvalidRequestError(
                     f"output '{output}' is in the subdataset '{name}', which cannot be installed: "
-                    f"{exc}"
+                    f"{_first_reason(exc)}"
                 ) from exc
             yield Outcome("install", "ok", path=name, type="dataset")
+
+
+def _first_reason(exc: IncompleteResultsError) -> str:
+    """Return in one line why datalad could not do something."""
+    failed: dict[str, Any] = next(iter(exc.failed or ()), {})
+    message = failed.get("message") or "datalad does not say why"
+    text = message[0] % message[1:] if isinstance(message, tuple) else str(message)
+    return " ".join(text.split())
 
 
 def logs_there(context: Context, request: Request) -> Iterator[str]:

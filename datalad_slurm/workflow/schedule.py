@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from datalad_slurm.dataset.prepare import Prepared, undo
 from datalad_slurm.jobs.errors import (
     DatabaseError,
     InvalidRequestError,
@@ -32,6 +31,7 @@ from datalad_slurm.workflow.submissions import (
     jobs_past_shim,
     notes_directory,
     settle_claims,
+    undo_prepared,
 )
 from datalad_slurm.workflow.verify import note_time
 
@@ -61,20 +61,20 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
     with in_flight(claim.token):
         claim = context.tracker.claim(claim, check=request.check_outputs)
         notes = notes_directory(context, claim.token)
-        with _undone_unless_submitted(context, claim) as undoing:
+        with _undone_unless_submitted(context, claim):
+            notes.mkdir(parents=True)
             if request.assume_ready not in ("inputs", "both"):
                 yield from placeholders.fetch_inputs(request.extra_inputs, request.jobs)
             if request.expand in ("inputs", "both"):
                 context.tracker.note_extra(claim.id, _expanded_inputs(request, placeholders))
             if request.assume_ready not in ("outputs", "both"):
-                yield from made_writable(context, request, claim, undoing)
+                yield from made_writable(context, request, claim)
             if claim.inputs or claim.extra_inputs:
                 claim = note_inputs(context, claim, logs_there(context, request))
             text = command()
             if claim.alt_dir:
                 inputs = (*placeholders.inputs, *request.extra_inputs)
                 yield from place(context, claim, inputs, calls_elsewhere(context, claim, text))
-            notes.mkdir(parents=True)
             have_endings_noted(context, claim.token, notes)
             note_time(context, claim, notes)
             submission = sbatch.submit(text, context.run_directory(claim), claim.token, notes)
@@ -106,11 +106,10 @@ def _expanded_inputs(request: Request, placeholders: Placeholders) -> dict[str, 
 
 
 @contextmanager
-def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[list[Prepared]]:
+def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[None]:
     """Free the claim, and undo what was prepared, unless a job was or may have been submitted."""
-    prepared: list[Prepared] = []
     try:
-        yield prepared
+        yield
     except QueryFailedError:
         raise  # a job may have been submitted
     except BaseException as exc:
@@ -122,11 +121,10 @@ def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[li
         abandon(context, claim.token, keep_files=unseen)
         if not context.tracker.free(claim.id):
             raise  # its jobs are tracked, and the notes gone
+        undo_prepared(context, claim.token)
         drop_notes(context, claim.token)
         drop_notes_of_endings(context, claim.token)
         clean_up(context)
-        for each in prepared:
-            undo(context.hierarchy, each)
         raise
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from datalad_slurm.dataset.prepare import Prepared, undo
 from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch, scontrol, squeue
@@ -25,10 +28,14 @@ __all__ = [
     "in_flight",
     "is_confirmed",
     "jobs_past_shim",
+    "note_prepared",
     "notes_directory",
     "settle_claims",
+    "undo_prepared",
 ]
 
+#: Name of the note of what was done in the dataset before the submission.
+_PREPARED = "prepared.json"
 #: Login node and controller may have different clocks (seconds).
 _CLOCK_SLACK = 5
 #: Tokens of claims that this process is submitting.
@@ -57,6 +64,24 @@ def drop_temporary_directories(context: Context) -> None:
         shutil.rmtree(context.temporary_directories / token, ignore_errors=True)
 
 
+def note_prepared(context: Context, token: str, prepared: Prepared) -> None:
+    """Note what is about to be done to make room for a job, so that anybody can undo it."""
+    path = notes_directory(context, token) / _PREPARED
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(dataclasses.asdict(prepared)))
+    part.replace(path)
+
+
+def undo_prepared(context: Context, token: str) -> None:
+    """Undo what was done to make room for a job that was not submitted after all."""
+    try:
+        noted = json.loads((notes_directory(context, token) / _PREPARED).read_text())
+    except FileNotFoundError:
+        return
+    removed = tuple((path, target) for path, target in noted["removed"])
+    undo(context.hierarchy, Prepared(tuple(noted["unlocked"]), removed))
+
+
 def settle_claims(context: Context) -> None:
     """Settle the claims of schedulers that died between claim and note.
 
@@ -68,6 +93,8 @@ def settle_claims(context: Context) -> None:
     noted = [notes.name for notes in _all_notes(context).glob("*")]
     claims = context.tracker.claims_without_job()
     for token in set(noted) - {claim.token for claim in claims}:
+        if token not in context.tracker.tokens():
+            undo_prepared(context, token)
         drop_notes(context, token)
     for claim in claims:
         if _is_being_submitted(claim):
@@ -112,6 +139,7 @@ def settle_claims(context: Context) -> None:
             abandon(context, claim.token, keep_files=bool(unseen))
             if not context.tracker.free(claim.id):
                 continue  # its scheduler has noted a job and ended since we looked
+            undo_prepared(context, claim.token)
             drop_notes(context, claim.token)
             lgr.info("freed the outputs of %r, for which no job is known", claim.cmd)
 

@@ -283,3 +283,15 @@ def test_a_file_that_has_changed_since_it_was_staged_is_not_staged_again(box, re
         update.prepare(changes)
         update.install()
     assert box.git("show", ":a") == "as it was"
+
+
+def test_a_deletion_alone_leaves_the_index_of_a_sha256_repository(tmp_path):
+    from tests.conftest import Box
+
+    box = Box(tmp_path)
+    box.git("init", "-q", "--object-format=sha256")
+    repo = Repo(tmp_path)
+    publish(repo, [NewCommit("root\n", staged(box, repo, a="1"))])
+    (tmp_path / "a").unlink()
+    publish(repo, [NewCommit("gone\n", (Change("a"),))])
+    assert box.status() == ""

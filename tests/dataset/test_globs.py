@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.paths import matches, normalise_output, walk
-from datalad_slurm.dataset.prepare import make_writable, undo
+from datalad_slurm.dataset.prepare import find_locked, make_writable, undo
 from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.claims import is_glob
@@ -201,14 +201,15 @@ def test_files_that_a_glob_matches_are_made_writable(box):
     box.git("commit", "-qm", "files")
     box.git("annex", "drop", "--force", "-q", "o/gone.csv", "o/d/gone")
     repo = Repo(box.path)
-    prepared = make_writable(Hierarchy(repo), ["o/*.csv", "o/d*"])
+    prepared = find_locked(Hierarchy(repo), ["o/*.csv", "o/d*"])
+    make_writable(Hierarchy(repo), prepared)
     assert sorted(prepared.unlocked) == ["o/a.csv", "o/d/here"]
     assert [path for path, _ in prepared.removed] == ["o/gone.csv"]
     assert (box.path / "o/b.txt").is_symlink()
     assert (box.path / "o/d/gone").is_symlink()
     undo(Hierarchy(repo), prepared)
     assert box.status() == ""
-    prepared = make_writable(Hierarchy(repo), ["o/d/**"])  # which matches the files, too
+    prepared = find_locked(Hierarchy(repo), ["o/d/**"])  # which matches the files, too
     assert [path for path, _ in prepared.removed] == ["o/d/gone"]
 
 
@@ -223,7 +224,7 @@ def test_a_directory_that_cannot_be_read_is_named_when_scheduling(box, monkeypat
 
     monkeypatch.setattr(os, "scandir", refusing)
     with pytest.raises(DatasetError, match=r"Permission denied \(.*closed\)"):
-        make_writable(Hierarchy(Repo(box.path)), ["*/x"])
+        find_locked(Hierarchy(Repo(box.path)), ["*/x"])
 
 
 def test_a_claim_reaches_into_the_tree_of_a_subdataset(box):

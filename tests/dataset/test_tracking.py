@@ -252,3 +252,12 @@ def test_a_process_is_known_by_more_than_its_pid():
     child = subprocess.Popen(["true"])
     child.wait()
     assert is_running(replace(me, pid=child.pid)) is False
+
+
+def test_of_a_machine_with_a_name_that_many_have_nothing_is_guessed(monkeypatch):
+    me = current_process()
+    other = replace(me, boot_id="another")
+    assert is_running(other) is False
+    monkeypatch.setattr("socket.gethostname", lambda: "localhost.localdomain")
+    assert is_running(replace(other, host="localhost.localdomain")) is None
+    assert is_running(replace(me, host="localhost.localdomain")) is True

@@ -83,3 +83,15 @@ def test_a_job_that_two_adopt_at_once_is_tracked_once(box, slurm):
     assert sum(f"job {job} is tracked already" in text for text in said) == 1
     assert box.tracked() == [job]
     slurm.run("scancel", str(job))
+
+
+def test_a_database_that_is_gone_is_said(box, slurm):
+    done = box.cli("slurm-finish", "-l")
+    assert "was gone" not in done.stderr
+    job = schedule(box, ["sbatch", "--hold", "--wrap", "true"])
+    (box.path / ".git/datalad-slurm/tracking.sqlite").unlink()
+    done = box.cli("slurm-finish", "-l")
+    assert "tracking.sqlite was gone" in done.stderr
+    assert "slurm-schedule --job-id" in done.stderr
+    assert "was gone" not in box.cli("slurm-finish", "-l").stderr
+    slurm.run("scancel", str(job))

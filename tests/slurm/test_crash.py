@@ -54,7 +54,9 @@ def test_an_orphaned_sbatch_that_still_runs_keeps_its_claim(box, slurm, tmp_path
     bin_dir = tmp_path / "slow"
     bin_dir.mkdir()
     real = shutil.which("sbatch")
-    (bin_dir / "sbatch").write_text(f'#!/bin/sh\nsleep 3\nexec {real} "$@"\n')
+    go = tmp_path / "go"
+    waiting = f"while [ ! -e {go} ]; do sleep 0.1; done"
+    (bin_dir / "sbatch").write_text(f'#!/bin/sh\n{waiting}\nexec {real} "$@"\n')
     (bin_dir / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", str(bin_dir), prepend=":")
     command = ["slurm-schedule", "-o", "out", "sbatch", "--hold", "--wrap", "true"]
@@ -65,6 +67,7 @@ def test_an_orphaned_sbatch_that_still_runs_keeps_its_claim(box, slurm, tmp_path
     scheduler.wait()
     done = box.cli(*command, code=1)
     assert "conflicts with a job that process" in done.stdout
+    go.touch()
     wait_until(lambda: not list(notes.glob("*/*.begun")) or list(notes.glob("*/*.printed")))
     (job,) = box.tracked()
     assert claims(box) == ["out"]

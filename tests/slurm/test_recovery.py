@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 
 import pytest
@@ -136,4 +137,26 @@ def test_git_of_a_finish_that_was_killed_is_waited_for(box, ended, stand_in, tmp
     time.sleep(1)
     assert jobs_in_history(box) == [ended]
     assert box.tracked() == []
+    assert box.status() == ""
+
+
+def test_what_a_killed_schedule_did_in_the_dataset_is_undone(box, slurm, monkeypatch):
+    for name in ("here", "absent"):
+        (box.path / name).write_text(name)
+    box.cli("save", "-m", "outputs")
+    box.git("annex", "drop", "--force", "-q", "absent")
+    body = """
+import os
+from datalad.api import slurm_schedule
+from datalad_slurm.slurm import sbatch
+sbatch.submit = lambda *args: os._exit(9)
+slurm_schedule("sbatch --wrap true", outputs=["here", "absent"])
+"""
+    done = subprocess.run([sys.executable, "-c", body], cwd=box.path, check=False)
+    assert done.returncode == 9
+    assert not (box.path / "here").is_symlink()
+    assert not (box.path / "absent").is_symlink()
+    assert box.tracked() == []
+    assert (box.path / "here").is_symlink()
+    assert (box.path / "absent").is_symlink()
     assert box.status() == ""
