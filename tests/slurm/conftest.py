@@ -13,10 +13,33 @@ from tests.slurm.disk import mounted
 _HERE = Path(__file__).parent
 
 
+#: Modules that take minutes; what begins last decides how long the whole takes.
+_LONG = (
+    "test_no_accounting",
+    "test_alt_dir",
+    "test_full_disk",
+    "test_full_disk_at_finish",
+    "test_finish_killed",
+    "test_finish_interrupted",
+    "test_crash",
+    "test_crash_reschedule",
+    "test_lives_of_jobs",
+    "test_restarts",
+    "test_concurrency",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.slurm)
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.path.stem in _LONG:
+        return _LONG.index(item.path.stem)
+    return len(_LONG) + (_HERE not in item.path.parents)
 
 
 @pytest.fixture(autouse=True)
