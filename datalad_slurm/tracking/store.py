@@ -117,15 +117,27 @@ class Tracker:
             note_slurm_jobs(session, tracked_id, slurm_jobs)
 
     def note_extra(self, tracked_id: int, extra: Mapping[str, Any]) -> None:
-        """Note more about a job, beside what was noted before."""
+        """Note more about a job, beside what was noted before.
+
+        Raises
+        ------
+        JobNotTrackedError
+            When the job is tracked no more.
+        """
         with self.database.transaction() as session:
-            row = session.get_one(JobRow, tracked_id)
+            row = _tracked(session, tracked_id)
             row.extra = {**row.extra, **extra}
 
     def note_identities(self, tracked_id: int, identities: Mapping[str, Any]) -> None:
-        """Note what inputs and script were at submission, in place of what was noted before."""
+        """Note what inputs and script were at submission, in place of what was noted before.
+
+        Raises
+        ------
+        JobNotTrackedError
+            When the job is tracked no more.
+        """
         with self.database.transaction() as session:
-            session.get_one(JobRow, tracked_id).identities = dict(identities)
+            _tracked(session, tracked_id).identities = dict(identities)
 
     def forget(self, tracked_ids: Iterable[int]) -> None:
         """Drop jobs with their claims."""
@@ -211,6 +223,13 @@ def _claim(session: Session, job: TrackedJob, *, check: bool) -> TrackedJob:
     session.add(row)
     session.flush()
     return load(session, JobRow.id == row.id)[0]
+
+
+def _tracked(session: Session, tracked_id: int) -> JobRow:
+    row = session.get(JobRow, tracked_id)
+    if row is None:
+        raise JobNotTrackedError("a job has been finished, or its claim freed, by another process")
+    return row
 
 
 def forget_rows(session: Session, tracked_ids: Iterable[int]) -> None:

@@ -7,11 +7,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from datalad_slurm.dataset.prepare import Prepared, undo
-from datalad_slurm.jobs.errors import QueryFailedError
+from datalad_slurm.jobs.errors import JobNotTrackedError, QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch, scontrol, squeue
 from datalad_slurm.tracking.process import current_process, is_running
@@ -200,6 +200,7 @@ def adopt(context: Context, claim: TrackedJob, found: list[SlurmJob]) -> list[Sl
     """Track the jobs that a claim turned out to have."""
     context.tracker.note_submission(claim.id, found)  # before anything else can fail
     described = describe_submitted(context, claim.id, found)
-    note_scripts(context, claim, notes_directory(context, claim.token), found)
+    with suppress(JobNotTrackedError):  # a short job may have been finished already
+        note_scripts(context, claim, notes_directory(context, claim.token), found)
     drop_notes(context, claim.token)
     return described

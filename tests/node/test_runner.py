@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,9 @@ def start(endings, tmp_path):
         path.chmod(0o700)
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
         env = {**os.environ, **JOB, "TMPDIR": str(tmp_path), **dict(env)}
-        return subprocess.Popen([path, *args], env=env, start_new_session=True, **pipes)
+        # bash cannot trap what was ignored before, as in the background of a shell
+        command = ["env", "--default-signal", path, *args]
+        return subprocess.Popen(command, env=env, start_new_session=True, **pipes)
 
     return start
 
@@ -169,9 +172,8 @@ def tree(pid):
     """Return the processes that descend from one, as proctrack/linuxproc finds them."""
     pids = [pid]
     for each in pids:
-        for task in (f"/proc/{each}/task/{each}/children",):
-            with open(task) as children:
-                pids += map(int, children.read().split())
+        with suppress(FileNotFoundError):  # it has ended
+            pids += map(int, Path(f"/proc/{each}/task/{each}/children").read_text().split())
     return pids
 
 
@@ -181,7 +183,8 @@ def test_a_signal_to_the_whole_job_reaches_the_script_once(start, name):
     ready(job)
     for _ in range(2 if name == "USR1" else 1):
         for pid in tree(job.pid):
-            os.kill(pid, getattr(signal, f"SIG{name}"))
+            with suppress(ProcessLookupError):
+                os.kill(pid, getattr(signal, f"SIG{name}"))
         assert job.stdout.readline() == f"{name}\n".encode()
         time.sleep(1)
     if name == "USR1":

@@ -13,6 +13,7 @@ from datalad.api import Dataset, slurm_finish, slurm_schedule
 from datalad.support.exceptions import IncompleteResultsError
 
 from datalad_slurm.jobs.model import SlurmJob
+from datalad_slurm.jobs.names import JobName
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.tracking.store import Tracker
 from datalad_slurm.workflow import submissions
@@ -163,5 +164,5 @@ def test_a_claim_that_gets_its_job_while_another_command_settles_it_is_kept(
 
     monkeypatch.setattr(submissions, "_is_being_submitted", has_just_ended)
     submissions.settle_claims(context)
-    assert [open_job.id for open_job in context.tracker.open_jobs([job])] == [claim.id]
+    assert [open_job.id for open_job in context.tracker.open_jobs([JobName(job)])] == [claim.id]
     slurm.run("scancel", str(job))
