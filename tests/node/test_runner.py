@@ -17,6 +17,8 @@ from tests.conftest import wait_until
 
 JOB = {"SLURM_JOB_ID": "12", "SLURMD_NODENAME": "n1", "SLURM_CLUSTER_NAME": "c1"}
 
+pytestmark = pytest.mark.timeout(90)
+
 
 @pytest.fixture
 def endings(tmp_path):
@@ -147,7 +149,14 @@ while :; do sleep 0.05; done
 
 def ready(job):
     assert job.stdout.readline() == b"ready\n"
-    time.sleep(0.3)  # the runner sets its traps when the script has started
+    # the runner sets its traps when the script has started, and then starts its sentinel
+    wait_until(lambda: any("2147483647" in _command(pid) for pid in tree(job.pid)), 20)
+
+
+def _command(pid):
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    return ""
 
 
 def test_a_signal_to_the_batch_shell_reaches_the_script_at_once(start, endings):
