@@ -164,9 +164,11 @@ class Database:
 
 def _is_lost(path: Path) -> bool:
     """Return whether there is no database where one has been in use."""
-    if path.exists():
-        return False
-    return any((path.parent / name).exists() for name in ("submissions", "finish.alive"))
+    try:
+        is_used = any((path.parent / name).exists() for name in ("submissions", "finish.alive"))
+        return is_used and not path.exists()
+    except OSError:
+        return False  # what may not be looked at is named when it is opened
 
 
 def _ensure_there(path: Path) -> None:

@@ -34,7 +34,7 @@ def to_verify(commit: str, record: RunRecord) -> dict[str, Any]:
     return {VERIFY: {"commit": commit, "logs": list(record.slurm_outputs)}}
 
 
-def note_time(context: Context, claim: TrackedJob, made_now: Path) -> None:
+def note_time(context: Context, claim: TrackedJob, notes: Path) -> None:
     """Note when a job is submitted, by the clock of the dataset's file system.
 
     What was not changed later, the job has not written. Of a job that is not
@@ -46,12 +46,14 @@ def note_time(context: Context, claim: TrackedJob, made_now: Path) -> None:
         The dataset.
     claim : TrackedJob
         The job, in the tracking database, with room made for its outputs.
-    made_now : Path
-        What was made on that file system just now.
+    notes : Path
+        Directory of the submission's notes, on that file system.
     """
     noted = claim.extra.get(VERIFY)
     if noted:
-        since = {"since": made_now.stat().st_ctime_ns}
+        moment = notes / "time"
+        moment.touch()
+        since = {"since": moment.stat().st_ctime_ns}
         context.tracker.note_extra(claim.id, {VERIFY: {**noted, **since}})
 
 
