@@ -257,8 +257,9 @@ def clusters(options: Iterable[str]) -> Iterator[str]:
 
 
 def chdir(options: Iterable[str]) -> str:
-    """Return the directory that options let the job run in, or nothing."""
-    return next(_values(list(options), "D", "chdir"), "")
+    """Return the directory that options let the job run in, or nothing; the last one counts."""
+    found = list(_values(list(options), "D", "chdir"))
+    return found[-1] if found else ""
 
 
 def has_wrap(options: Iterable[str]) -> bool:
@@ -267,17 +268,28 @@ def has_wrap(options: Iterable[str]) -> bool:
 
 
 def script_paths(
-    options: Iterable[str], name: str, cwd: str, search_path: str = ""
+    name: str, directory: str = "", cwd: str = "", search_path: str = ""
 ) -> Iterator[str]:
     """Yield the paths at which sbatch looks for a script, in its order.
 
     Seen with Slurm 22.05: a name that begins with a dot or slash is that of a
-    file. Any other is looked for in the directory that ``--chdir`` gives, or
-    else the current one, and then along PATH.
+    file, whatever ``--chdir`` says. Any other is looked for in the directory
+    that ``--chdir`` gives, along PATH, and last in the current directory;
+    without ``--chdir``, there first.
+
+    Parameters
+    ----------
+    name : str
+        As sbatch was given it.
+    directory : str
+        What ``--chdir`` gives; empty where it is not used.
+    cwd : str
+        Where sbatch is called; empty for this process's own directory.
+    search_path : str
+        The value of PATH.
     """
     if name.startswith(("/", ".")):
         yield os.path.join(cwd, name)  # noqa: PTH118 - "./" is to stay
         return
-    directory = os.path.join(cwd, chdir(options))  # noqa: PTH118
-    for entry in (directory, *filter(None, search_path.split(os.pathsep))):
+    for entry in dict.fromkeys((directory, *filter(None, search_path.split(os.pathsep)), "")):
         yield os.path.join(cwd, entry, name)  # noqa: PTH118

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from datalad_slurm.jobs.sbatch_options import Call, read_call
+from datalad_slurm.jobs.sbatch_options import Call, read_call, script_paths
 from datalad_slurm.node.runner import IN_CONTAINER, build, cannot_be_wrapped
 
 __all__ = ["main", "place"]
@@ -84,7 +84,7 @@ def _script(call: Call) -> tuple[str, bytes | None, bool]:
         return "wrap", os.fsencode(text), False
     if not call.script:
         return "sbatch", sys.stdin.buffer.read(), True
-    path = _resolved(call.script, call.directory or ".")
+    path = _found(call)
     try:
         is_gone = not stat.S_ISREG(path.stat().st_mode)
         return path.name, path.read_bytes(), is_gone
@@ -92,16 +92,11 @@ def _script(call: Call) -> tuple[str, bytes | None, bool]:
         return path.name, None, False
 
 
-def _resolved(script: str, directory: str) -> Path:
-    """Return the path of a script, as sbatch(1) looks for it."""
-    here = Path(directory, script)
-    if script.startswith(("/", ".")) or here.exists():
-        return here
-    for entry in os.environ.get("PATH", os.defpath).split(":"):
-        candidate = Path(entry, script)
-        if candidate.is_file() and os.access(candidate, os.R_OK):
-            return candidate
-    return here
+def _found(call: Call) -> Path:
+    """Return the file that sbatch will read; where there is none, the first that it tries."""
+    search_path = os.environ.get("PATH", os.defpath)
+    paths = [*map(Path, script_paths(call.script, call.directory, search_path=search_path))]
+    return next((p for p in paths if os.access(p, os.R_OK) and not p.is_dir()), paths[0])
 
 
 def _say(why: str) -> None:

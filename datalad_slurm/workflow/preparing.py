@@ -119,4 +119,4 @@ def _with_directives(words: Sequence[str], cwd: Path) -> Iterator[tuple[list[str
     """Yield options, with those in the script, and script of each sbatch in a command."""
     for options, script in sbatch_calls(words):
         found = directives(script_text(cwd / script)) if script else []
-        yield [*options, *found], script
+        yield [*found, *options], script  # of an option given twice the last one counts

@@ -18,6 +18,7 @@ from datalad_slurm.jobs.inputs import MISSING, Identity
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.sbatch_options import (
     LARGEST_SCRIPT,
+    chdir,
     has_wrap,
     sbatch_calls,
     script_paths,
@@ -72,14 +73,20 @@ def _entry(context: Context, claim: TrackedJob, call: NotedCall) -> dict[str, An
         if has_wrap(options):
             return {"wrap": True}
         return {"stdin": True} | _checksums(context.repo, _held_by_slurm(context, call))
-    paths = list(script_paths(options, name, call.cwd, os.environ.get("PATH", "")))
-    found = next((path for path in paths if Path(path).is_file()), paths[0])
+    found = _script_path(options, name, call.cwd)
     content = _read_before(found, call.noted_at)
     if content is None:
         content = _held_by_slurm(context, call)
     path = inside(context.place_of(claim), found)
     where = os.path.normpath(found) if path is None else path
     return {"path": where} | _checksums(context.repo, content)
+
+
+def _script_path(options: Sequence[str], name: str, cwd: str) -> str:
+    """Return the file that sbatch takes as script; where there is none, the first that it tries."""
+    paths = list(script_paths(name, chdir(options), cwd, os.environ.get("PATH", "")))
+    # a word of a command need not be a name that a file can have: this tells no errors
+    return next((path for path in paths if os.path.isfile(path)), paths[0])  # noqa: PTH113
 
 
 def _read_before(path: str, moment: int) -> bytes | None:

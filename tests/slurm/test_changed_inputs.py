@@ -213,6 +213,26 @@ def test_the_script_of_a_wrapper_is_that_which_sbatch_was_given(box, slurm):
     }
 
 
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        ("job.sh", "job.sh"),
+        ("-D d job.sh", "d/job.sh"),
+        ("-D d ./job.sh", "job.sh"),
+        ("-D d ./d/job.sh", "d/job.sh"),
+        ("-D d -D e job.sh", "job.sh"),
+        ("-D d run/job.sh", "run/job.sh"),
+    ],
+)
+def test_with_chdir_the_script_is_that_which_sbatch_reads(box, slurm, words, path):
+    for each in ("job.sh", "d/job.sh", "run/job.sh"):
+        box.script(f"echo {each} > {box.path}/out", each)
+    (box.path / "e").mkdir()
+    run_on(box, slurm, schedule(box, f"sbatch --hold {words}"))
+    assert (box.path / "out").read_text() == f"{path}\n"
+    assert record(box).slurm["script"]["path"] == path
+
+
 def test_each_version_of_a_script_that_one_command_submits_is_recorded(box, slurm):
     command = (
         'for i in 1 2; do printf "#!/bin/sh\\necho $i > o$i\\n" > job.sh; '

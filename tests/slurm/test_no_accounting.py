@@ -178,6 +178,8 @@ SHOWN = ("JobName", "WorkDir", "StdOut", "StdErr", "TimeLimit", "NumNodes", "Dep
     [
         "sbatch sub/job.sh 'two  words' ''",
         "sbatch -D sub job.sh x",
+        "sbatch -D sub ./sub/job.sh x",
+        "mkdir -p new; sbatch -D new sub/job.sh x",
         "cd sub && sbatch --job-name='a b' -o %x.%j.log -- job.sh",
         "PATH=$PWD/sub:$PATH sbatch -Ht1 job.sh",
         "sbatch < sub/job.sh",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datalad_slurm.jobs.sbatch_options import (
+    chdir,
     clusters,
     directives,
     has_wrap,
@@ -63,14 +64,15 @@ def test_the_script_of_a_call(command, script, wraps):
     [
         ([], "job.sh", ["/c/job.sh", "/p/job.sh", "/q/job.sh"]),
         ([], "d/job.sh", ["/c/d/job.sh", "/p/d/job.sh", "/q/d/job.sh"]),
-        (["-D", "d"], "job.sh", ["/c/d/job.sh", "/p/job.sh", "/q/job.sh"]),
-        (["--chdir=/d"], "job.sh", ["/d/job.sh", "/p/job.sh", "/q/job.sh"]),
+        (["-D", "d"], "job.sh", ["/c/d/job.sh", "/p/job.sh", "/q/job.sh", "/c/job.sh"]),
+        (["--chdir=/d"], "job.sh", ["/d/job.sh", "/p/job.sh", "/q/job.sh", "/c/job.sh"]),
+        (["-Da", "-D", "d"], "job.sh", ["/c/d/job.sh", "/p/job.sh", "/q/job.sh", "/c/job.sh"]),
         (["-D", "d"], "./job.sh", ["/c/./job.sh"]),
         (["-D", "d"], "/e/job.sh", ["/e/job.sh"]),
     ],
 )
 def test_where_sbatch_looks_for_a_script(options, name, paths):
-    assert list(script_paths(options, name, "/c", "/p::/q")) == paths
+    assert list(script_paths(name, chdir(options), "/c", "/p::/q")) == paths
 
 
 @pytest.mark.parametrize("options", ["-M a,b", "-Ma,b", "--clusters=a,b", "--clusters a,b"])
