@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from datalad_slurm.dataset.prepare import Prepared, undo
-from datalad_slurm.jobs.errors import JobNotTrackedError, QueryFailedError
+from datalad_slurm.jobs.errors import DatasetError, JobNotTrackedError, QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch, scontrol, squeue
 from datalad_slurm.tracking.process import current_process, is_running
@@ -36,6 +36,8 @@ __all__ = [
 
 #: Name of the note of what was done in the dataset before the submission.
 _PREPARED = "prepared.json"
+#: How many outputs a message names.
+_MOST_NAMED = 3
 #: Login node and controller may have different clocks (seconds).
 _CLOCK_SLACK = 5
 #: Tokens of claims that this process is submitting.
@@ -73,13 +75,38 @@ def note_prepared(context: Context, token: str, prepared: Prepared) -> None:
 
 
 def undo_prepared(context: Context, token: str) -> None:
-    """Undo what was done to make room for a job that was not submitted after all."""
+    """Undo what was done to make room for a job that was not submitted after all.
+
+    What cannot be undone is left to the user: no content is lost by it, and
+    other jobs must not wait for it.
+    """
+    path = notes_directory(context, token) / _PREPARED
     try:
-        noted = json.loads((notes_directory(context, token) / _PREPARED).read_text())
+        noted = json.loads(path.read_text())
+        removed = tuple((path, target) for path, target in noted["removed"])
+        prepared = Prepared(tuple(noted["unlocked"]), removed)
     except FileNotFoundError:
         return
-    removed = tuple((path, target) for path, target in noted["removed"])
-    undo(context.hierarchy, Prepared(tuple(noted["unlocked"]), removed))
+    except (OSError, ValueError, KeyError) as exc:
+        _warn_of_outputs(f"in {context.repo.root}", f"{path} cannot be read: {exc!r}")
+        return
+    try:
+        undo(context.hierarchy, prepared)
+    except (OSError, DatasetError) as exc:
+        outputs = (*(path for path, _ in prepared.removed), *prepared.unlocked)
+        where = ", ".join(f"'{output}'" for output in outputs[:_MOST_NAMED])
+        more = f" and {len(outputs) - _MOST_NAMED} more" if len(outputs) > _MOST_NAMED else ""
+        _warn_of_outputs(f"{where}{more} in {context.repo.root}", str(exc))
+
+
+def _warn_of_outputs(where: str, reason: str) -> None:
+    lgr.warning(
+        "outputs %s were unlocked or removed for a job that was not submitted, and may be so "
+        "still (%s); see `git status`: `git annex lock PATH` locks a file again, "
+        "`git checkout -- PATH` brings back a link",
+        where,
+        reason,
+    )
 
 
 def settle_claims(context: Context) -> None:
@@ -92,8 +119,10 @@ def settle_claims(context: Context) -> None:
     # Notes are made after their claim: what is listed first can be judged by the claims.
     noted = [notes.name for notes in _all_notes(context).glob("*")]
     claims = context.tracker.claims_without_job()
-    for token in set(noted) - {claim.token for claim in claims}:
-        if token not in context.tracker.tokens():
+    over = set(noted) - {claim.token for claim in claims}
+    tracked = context.tracker.tokens() if over else set()
+    for token in over:
+        if token not in tracked:
             undo_prepared(context, token)
         drop_notes(context, token)
     for claim in claims:

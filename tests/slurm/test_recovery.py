@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -140,23 +141,57 @@ def test_git_of_a_finish_that_was_killed_is_waited_for(box, ended, stand_in, tmp
     assert box.status() == ""
 
 
-def test_what_a_killed_schedule_did_in_the_dataset_is_undone(box, slurm, monkeypatch):
-    for name in ("here", "absent"):
+@pytest.fixture
+def killed_schedule(box):
+    """A schedule that was killed right before sbatch; one of its outputs is not here."""
+    (box.path / "d").mkdir()
+    for name in ("here", "d/absent"):
         (box.path / name).write_text(name)
     box.cli("save", "-m", "outputs")
-    box.git("annex", "drop", "--force", "-q", "absent")
+    box.git("annex", "drop", "--force", "-q", "d/absent")
     body = """
 import os
 from datalad.api import slurm_schedule
 from datalad_slurm.slurm import sbatch
 sbatch.submit = lambda *args: os._exit(9)
-slurm_schedule("sbatch --wrap true", outputs=["here", "absent"])
+slurm_schedule("sbatch --wrap true", outputs=["here", "d/absent"])
 """
     done = subprocess.run([sys.executable, "-c", body], cwd=box.path, check=False)
     assert done.returncode == 9
     assert not (box.path / "here").is_symlink()
-    assert not (box.path / "absent").is_symlink()
+    assert not (box.path / "d/absent").is_symlink()
+
+
+def test_what_a_killed_schedule_did_in_the_dataset_is_undone(box, killed_schedule):
     assert box.tracked() == []
     assert (box.path / "here").is_symlink()
-    assert (box.path / "absent").is_symlink()
+    assert (box.path / "d/absent").is_symlink()
     assert box.status() == ""
+
+
+@pytest.mark.parametrize("fault", ["empty", "incomplete", "unreadable", "no directory", "git"])
+def test_what_cannot_be_undone_after_a_killed_schedule_is_said_once(
+    box, killed_schedule, stand_in, fault
+):
+    (note,) = box.path.glob(".git/datalad-slurm/submissions/*/prepared.json")
+    said = f"{note} cannot be read"
+    if fault == "empty":
+        note.write_text("")
+    elif fault == "incomplete":
+        note.write_text("{}")
+    elif fault == "unreadable":
+        note.unlink()
+        note.mkdir()
+    elif fault == "no directory":
+        shutil.rmtree(box.path / "d")
+        (box.path / "d").touch()
+        said = f"outputs 'd/absent', 'here' in {box.path} were unlocked or removed"
+    else:
+        stand_in("git", 'case " $* " in *" annex lock "*) exit 3;; esac; exec $real "$@"')
+        said = f"outputs 'd/absent', 'here' in {box.path} were unlocked or removed"
+    done = box.cli("slurm-schedule", "-o", "out", "sbatch --hold --wrap true")
+    assert said in done.stderr
+    assert "`git annex lock PATH`" in done.stderr
+    (job,) = box.tracked()
+    assert "unlocked or removed" not in box.cli("slurm-finish", "-l").stderr
+    subprocess.run(["scancel", str(job)], check=True)
