@@ -43,9 +43,7 @@ def _tokens(context: Context) -> set[str]:
 
 def has_notes(context: Context, token: str) -> bool:
     """Return whether there are notes of a command that is not tracked any more."""
-    tracker = context.tracker
-    jobs = (*tracker.open_jobs(), *tracker.claims_without_job())
-    return token in _tokens(context) and all(job.token != token for job in jobs)
+    return token in _tokens(context) and token not in context.tracker.tokens()
 
 
 def have_endings_noted(context: Context, token: str, notes: Path) -> None:
@@ -147,7 +145,5 @@ def tidy_endings(context: Context) -> None:
     # What is listed first was claimed before: its claim is found, unless it is gone.
     tokens = _tokens(context)
     if tokens:
-        tracker = context.tracker
-        tracked = {job.token for job in (*tracker.open_jobs(), *tracker.claims_without_job())}
-        for token in tokens - tracked:
+        for token in tokens - context.tracker.tokens():
             drop_notes_of_endings(context, token)
