@@ -25,7 +25,7 @@ from datalad_slurm.workflow.alt_notes import INPUTS
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.endings import has_notes
 from datalad_slurm.workflow.placeholders import literal
-from datalad_slurm.workflow.request import Request, claim_of
+from datalad_slurm.workflow.request import Request, at_head, claim_of
 from datalad_slurm.workflow.schedule import scheduled
 from datalad_slurm.workflow.submissions import settle_claims
 
@@ -86,7 +86,7 @@ def adopt_job(context: Context, name: JobName, request: Request) -> Iterator[Out
         os.path.relpath(output or ".", base) + "/" * output.endswith("/")
         for output in claim.outputs
     )
-    claim = replace(claim, pwd=pwd or ".", declared_outputs=outputs)
+    claim = replace(at_head(context, claim), pwd=pwd or ".", declared_outputs=outputs)
     token = squeue.find_comments(name.cluster, timeout).get(name.job_id, "")
     if has_notes(context, token):
         claim = replace(claim, token=token)  # lost with the database, but not its notes

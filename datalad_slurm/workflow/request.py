@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from datalad_slurm.workflow.alt_dir import checked_alt_dir
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.placeholders import Placeholders
 
-__all__ = ["Request", "claim_of"]
+__all__ = ["Request", "at_head", "claim_of"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Request:
 
 def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholders]:
     """Return what a request claims, not yet in the database, and its placeholders.
+
+    Which commit is checked out is not asked here; see `at_head`.
 
     Raises
     ------
@@ -97,7 +99,12 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         extra_inputs=request.extra_inputs,
         message=request.message,
         chain=request.chain,
-        commit_at_submission=context.repo.ask("rev-parse", "-q", "--verify", "HEAD") or "",
         extra={**request.extra, "alt_dir": alt_dir} if alt_dir else request.extra,
     )
     return claim, placeholders
+
+
+def at_head(context: Context, claim: TrackedJob) -> TrackedJob:
+    """Return a claim that is about to be made, with the commit that is checked out."""
+    head = context.repo.ask("rev-parse", "-q", "--verify", "HEAD")
+    return replace(claim, commit_at_submission=head or "")

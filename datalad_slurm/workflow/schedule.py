@@ -22,7 +22,7 @@ from datalad_slurm.workflow.inputs import note_inputs
 from datalad_slurm.workflow.lookup import find_by_token
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.preparing import calls_elsewhere, logs_there, made_writable
-from datalad_slurm.workflow.request import Request, claim_of
+from datalad_slurm.workflow.request import Request, at_head, claim_of
 from datalad_slurm.workflow.submissions import (
     adopt,
     drop_notes,
@@ -94,7 +94,8 @@ def _validated(
             "for Slurm"
         )
     claim, placeholders = claim_of(context, request)
-    return claim, placeholders.check_command(request.cmd), placeholders
+    command = placeholders.check_command(request.cmd)
+    return at_head(context, claim), command, placeholders
 
 
 def _expanded_inputs(request: Request, placeholders: Placeholders) -> dict[str, list[str]]:

@@ -29,6 +29,7 @@ def test_a_job_of_plain_sbatch_is_tracked_and_finished(box, slurm):
     job = sbatch(box, "job.sh", "two words; {x}", cwd="sub")
     slurm.wait(job)
     wait_until(lambda: slurm.state(job))
+    head = box.git("rev-parse", "HEAD")
     (result,) = adopt(box, job, "sub/out")
     assert "without quotes" in result["message"]
     assert box.tracked() == [job]
@@ -39,6 +40,7 @@ def test_a_job_of_plain_sbatch_is_tracked_and_finished(box, slurm):
     assert record["pwd"] == "sub"
     assert record["outputs"][0] == "sub/out"
     assert record["cmd"] == "sbatch --parsable job.sh two words; {{x}}"
+    assert record["slurm"]["commit"] == head
 
 
 def test_jobs_lost_with_the_database_are_tracked_again(box, slurm):

@@ -250,6 +250,23 @@ def test_a_script_submits_the_jobs(study, slurm, tmp_path):
     assert study.tracked() == []
 
 
+def test_a_report_calls_git_no_more_often_for_more_records(study, slurm, stand_in, tmp_path):
+    before = study.git("rev-parse", "HEAD")
+    history(study, slurm, "sbatch job.sh a", "sbatch job.sh b", "sbatch job.sh c")
+    log = tmp_path / "git.log"
+    stand_in("git", f'echo "$*" >> {log}; exec $real "$@"')
+    counts = []
+    for since in ("HEAD~1", before):
+        log.write_text("")
+        reported = slurm_reschedule(
+            since=since, report=True, dataset=study.path, result_renderer="disabled"
+        )
+        counts.append((len(reported), len(log.read_text().splitlines())))
+    (one, calls), (three, more_calls) = counts
+    assert (one, three) == (1, 3)
+    assert calls == more_calls
+
+
 def test_the_command_line_says_what_it_does(study, slurm):
     one, _ = history(study, slurm, "sbatch job.sh a", "sbatch job.sh f 3")
     done = study.cli("slurm-reschedule", "--since=", "-m", "x", "-J", "2")
