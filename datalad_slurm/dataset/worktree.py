@@ -10,11 +10,9 @@ from datalad_slurm.dataset.files import is_committed
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
 from datalad_slurm.dataset.index import IndexUpdate
 from datalad_slurm.dataset.stage import Change
-from datalad_slurm.dataset.tree import TreeReader
+from datalad_slurm.dataset.tree import SUBDATASET_MODE, TreeReader
 
 __all__ = ["put_back"]
-
-_SUBDATASET_MODE = "160000"
 
 
 def put_back(repo: Repo, base: str, changes: Iterable[Change]) -> list[str]:
@@ -50,7 +48,7 @@ def _take_away(repo: Repo, base: str, changes: Iterable[Change]) -> tuple[list[C
     left: list[str] = []
     with TreeReader(repo, base) as tree:
         for change in changes:
-            if change.mode == _SUBDATASET_MODE:
+            if change.mode == SUBDATASET_MODE:
                 continue
             target = repo.root / change.path
             # one that is not there was taken away by a finish that has died since

@@ -10,7 +10,7 @@ from datalad_slurm.dataset.commits import NewCommit, build
 from datalad_slurm.dataset.index import not_checked_out
 from datalad_slurm.dataset.publish import Head, read_head
 from datalad_slurm.dataset.stage import Change
-from datalad_slurm.dataset.tree import TreeReader
+from datalad_slurm.dataset.tree import SUBDATASET_MODE, TreeReader
 from datalad_slurm.jobs.claims import top_of
 from datalad_slurm.jobs.plan import Shape
 from datalad_slurm.workflow.collect import Findings
@@ -18,7 +18,6 @@ from datalad_slurm.workflow.context import Context
 
 __all__ = ["COMMITTED_IN", "Level", "Parcel", "build_levels"]
 
-_SUBDATASET_MODE = "160000"
 #: Key of what an interrupted finish has committed in subdatasets, in a job's extra notes.
 COMMITTED_IN = "committed_in"
 #: git's own tools make no commit of more than 16 parents (git-fast-import(1), "merge").
@@ -138,7 +137,7 @@ def _links(
             for position, commit in child.ids.items():
                 if position not in child.commits and parcels[position].committed_in(name):
                     continue  # an interrupted finish has noted it there as well
-                links[position].append(Change(path, _SUBDATASET_MODE, commit))
+                links[position].append(Change(path, SUBDATASET_MODE, commit))
     return links
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from datalad_slurm.dataset.diff import Difference, changes_of_commits, differences
 from datalad_slurm.dataset.subdatasets import Hierarchy
+from datalad_slurm.dataset.tree import SUBDATASET_MODE
 from datalad_slurm.jobs.claims import ancestors
 from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError, RecordError
 from datalad_slurm.jobs.model import TrackedJob
@@ -205,7 +206,7 @@ def _paths_written(
     for change in changes:
         path = f"{name}/{change.path}" if name else change.path
         mode, commit = change.new
-        if mode == "160000" and hierarchy.is_here(path):
+        if mode == SUBDATASET_MODE and hierarchy.is_here(path):
             repo = hierarchy.repo(path)
             before = change.old[1]
             if all(repo.has_commit(each) for each in (before, commit) if each):
