@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from datalad_slurm.jobs.names import JobName
+
 __all__ = [
     "NotedCall",
     "Submission",
-    "Submitted",
     "parse_printed",
     "read_calls",
     "sbatch_path",
@@ -31,21 +32,13 @@ _VERBOSE = re.compile(r"Submitted batch job (\d{1,18})(?!\d)(?: on cluster (\S+)
 _PARSABLE = re.compile(r"(\d{1,18})(?:;(\S+))?", re.ASCII)
 
 
-@dataclass(frozen=True, order=True)
-class Submitted:
-    """A job as sbatch announced it."""
-
-    job_id: int
-    cluster: str = ""
-
-
 @dataclass(frozen=True)
 class NotedCall:
     """One call of sbatch, as our own noted it."""
 
     cwd: str
     args: tuple[str, ...]
-    jobs: tuple[Submitted, ...]
+    jobs: tuple[JobName, ...]
     #: when sbatch had not read its script yet (ns since the epoch)
     noted_at: int
 
@@ -54,7 +47,7 @@ class NotedCall:
 class Submission:
     """What came of running a command."""
 
-    jobs: tuple[Submitted, ...]
+    jobs: tuple[JobName, ...]
     exit_code: int
     #: the command's last words on stderr, or else on stdout
     said: str
@@ -69,17 +62,17 @@ def sbatch_path() -> str | None:
     return shutil.which("sbatch")
 
 
-def parse_printed(text: str) -> list[Submitted]:
+def parse_printed(text: str) -> list[JobName]:
     """Return the jobs that are announced in what sbatch, or a wrapper, printed.
 
     A bare number counts only where no line is sbatch's own, and only when
     there is one such line: wrappers print all sorts of numbers.
     """
-    found = [Submitted(int(m[1]), m[2] or "") for m in _VERBOSE.finditer(text)]
+    found = [JobName(int(m[1]), m[2] or "") for m in _VERBOSE.finditer(text)]
     if found:
         return list(dict.fromkeys(found))
     bare = [m for line in text.splitlines() if (m := _PARSABLE.fullmatch(line.strip()))]
-    return [Submitted(int(bare[0][1]), bare[0][2] or "")] if len(bare) == 1 else []
+    return [JobName(int(bare[0][1]), bare[0][2] or "")] if len(bare) == 1 else []
 
 
 def submit(command: str, cwd: Path, token: str, notes: Path) -> Submission:
@@ -130,17 +123,16 @@ def submit(command: str, cwd: Path, token: str, notes: Path) -> Submission:
     return Submission(tuple(jobs), child.returncode, words, is_in_doubt, is_noted)
 
 
-def read_notes(notes: Path) -> tuple[list[Submitted], bool]:
+def read_notes(notes: Path) -> tuple[list[JobName], bool]:
     """Return the jobs noted so far, and whether a call of sbatch is unaccounted for.
 
     A call is unaccounted for when it began, but left no announcement: it may
     have been killed, or have failed after the controller took the job.
     """
-    jobs: list[Submitted] = []
+    jobs: list[JobName] = []
     is_in_doubt = False
     for begun in sorted(notes.glob("*.begun"), key=lambda path: path.stat().st_mtime_ns):
-        printed = begun.with_suffix(".printed")
-        found = parse_printed(printed.read_text(errors="replace")) if printed.exists() else []
+        found = _announced(begun)
         jobs += [job for job in found if job not in jobs]
         is_in_doubt = is_in_doubt or not found
     return jobs, is_in_doubt
@@ -151,10 +143,15 @@ def read_calls(notes: Path) -> list[NotedCall]:
     calls = []
     for noted in sorted(notes.glob("*.args"), key=lambda path: path.stat().st_mtime_ns):
         cwd, *args = os.fsdecode(noted.read_bytes()).removesuffix("\0").split("\0")
-        printed = noted.with_suffix(".printed")
-        jobs = parse_printed(printed.read_text(errors="replace")) if printed.exists() else []
-        calls.append(NotedCall(cwd, tuple(args), tuple(jobs), noted.stat().st_mtime_ns))
+        jobs = tuple(_announced(noted))
+        calls.append(NotedCall(cwd, tuple(args), jobs, noted.stat().st_mtime_ns))
     return calls
+
+
+def _announced(note: Path) -> list[JobName]:
+    """Return the jobs that the call of sbatch with this note announced so far."""
+    printed = note.with_suffix(".printed")
+    return parse_printed(printed.read_text(errors="replace")) if printed.exists() else []
 
 
 def is_alive(notes: Path) -> bool:

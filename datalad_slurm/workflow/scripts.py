@@ -16,6 +16,7 @@ from datalad_slurm.dataset.paths import inside
 from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.inputs import MISSING, Identity
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
+from datalad_slurm.jobs.names import JobName
 from datalad_slurm.jobs.sbatch_options import (
     LARGEST_SCRIPT,
     chdir,
@@ -26,7 +27,7 @@ from datalad_slurm.jobs.sbatch_options import (
 )
 from datalad_slurm.node.runner import script_in
 from datalad_slurm.slurm import scontrol
-from datalad_slurm.slurm.sbatch import NotedCall, Submitted, read_calls
+from datalad_slurm.slurm.sbatch import NotedCall, read_calls
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.inputs import note_identities
 
@@ -63,7 +64,7 @@ def _as_typed(
     words = split_words(claim.cmd)
     cwd = context.run_directory(claim)
     if len(found) == 1 and words and words[0].rpartition("/")[2] == "sbatch":
-        jobs = (Submitted(found[0].job_id, found[0].cluster),)
+        jobs = (JobName(found[0].job_id, found[0].cluster),)
         yield NotedCall(str(cwd), tuple(words[1:]), jobs, claim.claimed_at * 10**9)
 
 

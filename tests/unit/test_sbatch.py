@@ -4,7 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from datalad_slurm.slurm.sbatch import Submitted, parse_printed
+from datalad_slurm.jobs.names import JobName
+from datalad_slurm.slurm.sbatch import parse_printed
 from tests.unit.captures import VERSIONS, capture, garbage
 
 
@@ -33,24 +34,24 @@ def test_a_refusal_announces_no_job(version):
 @pytest.mark.parametrize(
     ("text", "jobs"),
     [
-        pytest.param("12\n", [Submitted(12)], id="number"),
-        pytest.param("12;c1\n", [Submitted(12, "c1")], id="number-and-cluster"),
-        pytest.param("checking\n  12  \ndone\n", [Submitted(12)], id="number-in-a-line-of-its-own"),
+        pytest.param("12\n", [JobName(12)], id="number"),
+        pytest.param("12;c1\n", [JobName(12, "c1")], id="number-and-cluster"),
+        pytest.param("checking\n  12  \ndone\n", [JobName(12)], id="number-in-a-line-of-its-own"),
         pytest.param("12\n13\n", [], id="two-numbers-may-be-anything"),
         pytest.param("job 12\n", [], id="number-in-a-sentence"),
         pytest.param("12;c1;x y\n", [], id="no-cluster"),
         pytest.param(
-            "42\nSubmitted batch job 12\n7\n", [Submitted(12)], id="numbers-beside-an-announcement"
+            "42\nSubmitted batch job 12\n7\n", [JobName(12)], id="numbers-beside-an-announcement"
         ),
         pytest.param(
             "Submitted batch job 12\nSubmitted batch job 13 on cluster c1\n",
-            [Submitted(12), Submitted(13, "c1")],
+            [JobName(12), JobName(13, "c1")],
             id="several-jobs",
         ),
-        pytest.param("==> Submitted batch job 12.", [Submitted(12)], id="inside-a-line"),
+        pytest.param("==> Submitted batch job 12.", [JobName(12)], id="inside-a-line"),
         pytest.param(
             "Submitted batch job 12\nSubmitted batch job 12\n",
-            [Submitted(12)],
+            [JobName(12)],
             id="one-job-announced-twice",
         ),
         pytest.param("", [], id="nothing"),
