@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, query
+from datalad_slurm.slurm.scontrol import configuration
 
 __all__ = ["known_clusters", "own_cluster"]
-
-_CLUSTER_NAME = re.compile(r"^ClusterName\s*=\s*(\S+)", re.MULTILINE)
 
 
 def own_cluster(timeout: float = DEFAULT_TIMEOUT) -> str:
@@ -20,10 +17,10 @@ def own_cluster(timeout: float = DEFAULT_TIMEOUT) -> str:
     QueryFailedError
         When slurmctld does not answer.
     """
-    match = _CLUSTER_NAME.search(query(["scontrol", "show", "config"], timeout))
-    if match is None:
+    name = configuration(timeout).get("ClusterName")
+    if not name:
         raise QueryFailedError("scontrol does not tell the name of this cluster")
-    return match[1]
+    return name
 
 
 def known_clusters(timeout: float = DEFAULT_TIMEOUT) -> list[str]:

@@ -19,10 +19,10 @@ from datalad_slurm.jobs.errors import (
 from datalad_slurm.jobs.model import SlurmJob
 from datalad_slurm.jobs.names import JobName
 from datalad_slurm.node.runner import submitted_as
-from datalad_slurm.slurm import clusters, sacct, scontrol, squeue
+from datalad_slurm.slurm import sacct, scontrol, squeue
 from datalad_slurm.workflow.alt_dir import register
 from datalad_slurm.workflow.alt_notes import INPUTS
-from datalad_slurm.workflow.context import Context, Outcome
+from datalad_slurm.workflow.context import Context, Outcome, default_cluster
 from datalad_slurm.workflow.endings import has_notes
 from datalad_slurm.workflow.placeholders import literal
 from datalad_slurm.workflow.request import Request, at_head, claim_of
@@ -63,7 +63,7 @@ def adopt_job(context: Context, name: JobName, request: Request) -> Iterator[Out
     """
     settle_claims(context)
     timeout = context.settings.query_timeout
-    own_cluster = _own_cluster(timeout)
+    own_cluster = default_cluster(context)  # if not told, the accounting may know the job still
     if name.cluster == own_cluster:
         name = JobName(name.job_id)  # as sbatch names it without --clusters
     job = _as_slurmctld_knows_it(name, timeout)
@@ -96,13 +96,6 @@ def adopt_job(context: Context, name: JobName, request: Request) -> Iterator[Out
     if claim.alt_dir:
         register(context, claim)
     yield scheduled(claim, [job], f"Slurm job {name} is tracked now{caveat}")
-
-
-def _own_cluster(timeout: float) -> str:
-    try:
-        return clusters.own_cluster(timeout)
-    except QueryFailedError:
-        return ""  # the accounting may know the job nevertheless
 
 
 def _as_slurmctld_knows_it(name: JobName, timeout: float) -> SlurmJob | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.subdatasets import Hierarchy
-from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.names import JobName
 from datalad_slurm.jobs.record import is_inside
@@ -19,7 +19,7 @@ from datalad_slurm.slurm.clusters import own_cluster
 from datalad_slurm.tracking.earlier import database_name
 from datalad_slurm.tracking.store import Tracker
 
-__all__ = ["Context", "Outcome", "Settings", "open_context", "open_jobs"]
+__all__ = ["Context", "Outcome", "Settings", "default_cluster", "open_context", "open_jobs"]
 
 lgr = logging.getLogger("datalad.slurm")
 
@@ -168,8 +168,17 @@ def open_jobs(context: Context, names: Iterable[JobName] | None = None) -> list[
     QueryFailedError
         When Slurm does not tell the name of its cluster, and it matters.
     """
-    own = cache(partial(own_cluster, context.settings.query_timeout))
+    own = partial(own_cluster, context.settings.query_timeout)
     return context.tracker.open_jobs(names, own)
+
+
+def default_cluster(context: Context) -> str:
+    """Return the name of the cluster that jobs go to by default; nothing when it is not told."""
+    try:
+        return own_cluster(context.settings.query_timeout)
+    except QueryFailedError as exc:
+        lgr.info("the name of this cluster is not known: %s", exc)
+        return ""
 
 
 def open_context(dataset: Any) -> Context:

@@ -14,7 +14,7 @@ from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.node.endings import read_endings
 from datalad_slurm.node.wrap import place
 from datalad_slurm.slurm import sacct, scontrol
-from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.context import Context, default_cluster, lgr
 
 __all__ = [
     "drop_notes_of_endings",
@@ -96,7 +96,7 @@ def noted_endings(
     """
     tokens = _tokens(context)
     found: dict[int, dict[TaskId, Ending]] = {}
-    default_cluster = None
+    own_cluster = None
     for job in jobs:
         if job.token not in tokens:
             continue
@@ -106,25 +106,17 @@ def noted_endings(
             if slurm_job.tasks is None or not all(task in held for task in slurm_job.tasks)
         ]
         endings = read_endings(_root(context) / job.token) if wanted else {}
-        if endings and default_cluster is None:
-            default_cluster = _default_cluster(context)
+        if endings and own_cluster is None:
+            own_cluster = default_cluster(context)
         for slurm_job in wanted:
             found[slurm_job.job_id] = {
                 task: _with_limit(slurm_job, ending)
                 for task, ending in endings.items()
                 # of a job on another cluster, this slurmctld knows nothing anyway
                 if task.job_id == slurm_job.job_id
-                and ending.cluster == (slurm_job.cluster or default_cluster)
+                and ending.cluster == (slurm_job.cluster or own_cluster)
             }
     return found
-
-
-def _default_cluster(context: Context) -> str:
-    try:
-        return scontrol.configuration(context.settings.query_timeout).get("ClusterName", "")
-    except QueryFailedError as exc:
-        lgr.info("which cluster has answered is not known: %s", exc)
-        return ""
 
 
 def _with_limit(job: SlurmJob, ending: Ending) -> Ending:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from datalad_slurm.slurm import scontrol
 from tests.slurm.disk import mounted
 
 _HERE = Path(__file__).parent
@@ -45,6 +46,8 @@ def _turn(item: pytest.Item) -> int:
 @pytest.fixture(autouse=True)
 def _on_real_slurm(slurm) -> None:
     """Give every test here the testbed, whether it names it or not."""
+    # what is kept for a process must not outlive a test with a stand-in
+    scontrol._configuration.cache_clear()
 
 
 @pytest.fixture
