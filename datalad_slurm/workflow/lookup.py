@@ -9,11 +9,11 @@ from pathlib import Path
 
 from datalad_slurm.jobs.errors import AccountingDisabledError, QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
-from datalad_slurm.jobs.sbatch_options import clusters, directives, sbatch_calls
+from datalad_slurm.jobs.sbatch_options import clusters
 from datalad_slurm.slurm import sacct, squeue
 from datalad_slurm.slurm.clusters import known_clusters, own_cluster
 from datalad_slurm.workflow.context import Context
-from datalad_slurm.workflow.scripts import script_text
+from datalad_slurm.workflow.scripts import with_directives
 
 __all__ = ["find_by_token"]
 
@@ -99,7 +99,5 @@ def _named_clusters(words: list[str], cwd: Path) -> Iterator[str]:
     """Yield the clusters that one call of sbatch named, in one of the ways of sbatch(1)."""
     for variable in ("SBATCH_CLUSTERS", "SLURM_CLUSTERS"):
         yield from filter(None, os.environ.get(variable, "").split(","))
-    for options, script in sbatch_calls(["sbatch", *words]):
+    for options, _ in with_directives(["sbatch", *words], cwd):
         yield from clusters(options)
-        if script:
-            yield from clusters(directives(script_text(cwd / script)))

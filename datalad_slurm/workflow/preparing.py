@@ -5,8 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from datalad.support.exceptions import IncompleteResultsError
@@ -16,16 +15,10 @@ from datalad_slurm.dataset.prepare import Prepared, find_locked, is_annex_link, 
 from datalad_slurm.jobs.claims import top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
-from datalad_slurm.jobs.sbatch_options import (
-    chdir,
-    directives,
-    log_names,
-    sbatch_calls,
-    split_words,
-)
+from datalad_slurm.jobs.sbatch_options import chdir, log_names, split_words
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.request import Request
-from datalad_slurm.workflow.scripts import script_text
+from datalad_slurm.workflow.scripts import with_directives
 from datalad_slurm.workflow.submissions import note_prepared
 
 __all__ = ["calls_elsewhere", "logs_there", "made_writable"]
@@ -92,7 +85,7 @@ def logs_there(context: Context, request: Request) -> Iterator[str]:
     job would fail before its first line. slurmctld tells the names of logs,
     but only when the job may have started already.
     """
-    for words, _ in _with_directives(split_words(request.cmd), request.cwd):
+    for words, _ in with_directives(split_words(request.cmd), request.cwd):
         directory = request.cwd / (chdir(words) or ".")
         for name in log_names(words):
             # what only the node knows may be anything, but stays in its directory
@@ -108,15 +101,8 @@ def calls_elsewhere(
 ) -> list[tuple[list[str], str]]:
     """Return options and script of each sbatch in a command that runs elsewhere.
 
-    The scripts are not there yet.
+    The scripts are not there yet, so they are those of the dataset.
     """
     root = str(context.repo.root)
     words = [word.replace(claim.alt_dir, root) for word in split_words(command)]
-    return list(_with_directives(words, context.repo.root / claim.pwd))
-
-
-def _with_directives(words: Sequence[str], cwd: Path) -> Iterator[tuple[list[str], str]]:
-    """Yield options, with those in the script, and script of each sbatch in a command."""
-    for options, script in sbatch_calls(words):
-        found = directives(script_text(cwd / script)) if script else []
-        yield [*found, *options], script  # of an option given twice the last one counts
+    return list(with_directives(words, context.repo.root / claim.pwd))

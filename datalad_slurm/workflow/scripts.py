@@ -20,6 +20,7 @@ from datalad_slurm.jobs.names import JobName
 from datalad_slurm.jobs.sbatch_options import (
     LARGEST_SCRIPT,
     chdir,
+    directives,
     has_wrap,
     sbatch_calls,
     script_paths,
@@ -31,7 +32,7 @@ from datalad_slurm.slurm.sbatch import NotedCall, read_calls
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.inputs import note_identities
 
-__all__ = ["identify_script", "note_scripts", "script_text"]
+__all__ = ["identify_script", "note_scripts", "with_directives"]
 
 
 def note_scripts(
@@ -86,7 +87,6 @@ def _entry(context: Context, claim: TrackedJob, call: NotedCall) -> dict[str, An
 def _script_path(options: Sequence[str], name: str, cwd: str) -> str:
     """Return the file that sbatch takes as script; where there is none, the first that it tries."""
     paths = list(script_paths(name, chdir(options), cwd, os.environ.get("PATH", "")))
-    # a word of a command need not be a name that a file can have: this tells no errors
     return next((path for path in paths if os.path.isfile(path)), paths[0])  # noqa: PTH113
 
 
@@ -105,8 +105,8 @@ def _read(path: str) -> bytes | None:
         found = Path(path).stat()
         if stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST_SCRIPT:
             return Path(path).read_bytes()
-    except OSError:
-        pass
+    except (OSError, ValueError):
+        pass  # a word of a command need not be a name that a file can have
     return None
 
 
@@ -134,11 +134,17 @@ def _checksums(repo: Repo, content: bytes | None) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(content).hexdigest(), "blob": blob_of(repo, content)}
 
 
-def script_text(path: Path) -> str:
-    """Return what a file holds that may be a job script, or nothing when it cannot be one."""
-    try:
-        if path.is_file() and path.stat().st_size < LARGEST_SCRIPT:
-            return path.read_text(errors="replace")
-    except (OSError, ValueError):
-        pass  # a word of a command need not be a name that a file can have
-    return ""
+def with_directives(words: Sequence[str], cwd: Path) -> Iterator[tuple[list[str], str]]:
+    """Yield options, those in the script first, and path of the script of each sbatch in a command.
+
+    Parameters
+    ----------
+    words : sequence of str
+        The words of the command.
+    cwd : Path
+        Where it is run.
+    """
+    for options, name in sbatch_calls(words):
+        path = _script_path(options, name, str(cwd)) if name else ""
+        # of an option that is given twice the last one counts
+        yield [*directives(os.fsdecode(_read(path) or b"")), *options], path

@@ -199,6 +199,15 @@ def test_logs_of_an_array_are_brought_back_also_from_a_directory_that_must_exist
     assert_clean(box, alt)
 
 
+def test_a_script_below_chdir_is_copied(box, slurm, alt):
+    box.script("date > ../out", "sub/job.sh")
+    job = schedule(box, "sbatch -D sub job.sh", alt_dir=str(alt))
+    slurm.wait(job)
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert (box.path / "out").exists()
+    assert_clean(box, alt)
+
+
 @pytest.mark.parametrize("form", ["locked", "unlocked", "untracked"])
 def test_what_the_dataset_has_in_the_place_of_outputs_and_logs_is_replaced(box, slurm, alt, form):
     for name in ("out", "log"):

@@ -283,6 +283,17 @@ def test_inputs_are_retrieved_before_submission(box, slurm, tmp_path):
     assert '"data"' in clone.git("log", "-1", "--format=%B")
 
 
+def test_a_log_of_a_fixed_name_can_be_written_again_below_chdir(box, slurm):
+    body = f"#SBATCH -D nowhere -o log.txt\necho $SLURM_JOB_ID; date +%N > {box.path}/out"
+    box.script(body, "sub/job.sh")
+    for _ in range(2):
+        job = schedule(box, "sbatch -D sub job.sh")
+        assert not (box.path / "sub/log.txt").is_symlink()
+        slurm.wait(job)
+        assert {res["status"] for res in finish(box)} == {"ok"}
+        assert (box.path / "sub/log.txt").is_symlink()
+
+
 @pytest.mark.parametrize("options", ["", "-o log.txt "])
 def test_a_log_of_a_fixed_name_can_be_written_again(box, slurm, options):
     directive = "" if options else "#SBATCH --output=log.txt\n"
