@@ -208,14 +208,8 @@ def _kept_open(findings: Findings, failed: Sequence[str], staging: Staging) -> I
     details = _details(findings.job)
     for path in failed:
         yield Outcome("add", "error", staging.failures[path], path, "file", details)
-    yield Outcome(
-        "finish",
-        "error",
-        f"Slurm job {findings.job.label} was not committed and is still open: "
-        f"{len(failed)} of its files could not be added, the first is '{failed[0]}'; mend that "
-        "and run `datalad slurm-finish` again",
-        details=details,
-    )
+    reason = f"{len(failed)} of its files could not be added, the first is '{failed[0]}'"
+    yield Outcome("finish", "error", _still_open(findings.job, reason), details=details)
 
 
 def _delivered(parcel: Parcel, commit: str, branch: str) -> Iterator[Outcome]:
