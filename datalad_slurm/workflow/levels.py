@@ -49,6 +49,9 @@ class Level:
     ids: dict[int, str] = field(default_factory=dict)
     #: commits that merge those of the jobs
     merges: list[str] = field(default_factory=list)
+    #: commits by the full name of the branch of its own that each job gets; the branch that is
+    #: checked out stays where it is then
+    branches: dict[str, str] = field(default_factory=dict)
 
     @property
     def tip(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from datalad_slurm.dataset.commits import drop_private_refs
@@ -53,29 +53,24 @@ def publish_parcels(context: Context, parcels: Sequence[Parcel], shape: Shape) -
     for _ in range(_ATTEMPTS):
         levels = build_levels(context, parcels, shape)
         top = levels[-1]
-        branches: dict[str, str] = {}
         if shape is Shape.BRANCHES:
             wanted = [f"{JOB_BRANCH.removeprefix('refs/heads/')}{job.job_id}" for job in jobs]
             names = free_branch_names(context.repo, wanted)
-            branches = {
+            top.branches = {
                 f"refs/heads/{names[name]}": top.ids[number] for number, name in enumerate(wanted)
             }
         publications.note(
             database,
-            [
-                each
-                for level in levels
-                for each in _noted(level, [job.id for job in jobs], {} if level.name else branches)
-            ],
+            [each for level in levels for each in _noted(level, [job.id for job in jobs])],
         )
-        steps = [_step(context, level, {} if level.name else branches) for level in levels]
+        steps = [_step(context, level) for level in levels]
         if publish(steps, reason):
-            if branches:  # before the jobs are forgotten, so that the next finish can go on
+            if top.branches:  # before the jobs are forgotten, so that the next finish can go on
                 _put_back(context, top)
             publications.complete(database, (job.id for job in jobs))
-            _tidy(context, levels, branches)
+            _tidy(context, levels)
             ids = [top.ids[number] for number in range(len(parcels))]
-            return Published(ids, list(branches), top.merges)
+            return Published(ids, list(top.branches), top.merges)
         publications.withdraw(database)
         lgr.info("a branch has moved meanwhile; building the commits on its new tip")
     raise PublicationError(
@@ -84,30 +79,30 @@ def publish_parcels(context: Context, parcels: Sequence[Parcel], shape: Shape) -
     )
 
 
-def _noted(
-    level: Level, tracked_ids: Sequence[int], branches: Mapping[str, str]
-) -> list[Publication]:
+def _noted(level: Level, tracked_ids: Sequence[int]) -> list[Publication]:
     base = level.head.commit
-    if branches:
+    if level.branches:
         return [
             Publication("", branch, base, commit, (tracked_id,))
-            for (branch, commit), tracked_id in zip(branches.items(), tracked_ids, strict=True)
+            for (branch, commit), tracked_id in zip(
+                level.branches.items(), tracked_ids, strict=True
+            )
         ]
     jobs = tuple(tracked_ids[number] for number in level.ids)
     return [Publication(level.name, level.head.branch, base, level.tip, jobs)]
 
 
-def _step(context: Context, level: Level, branches: Mapping[str, str]) -> Step:
+def _step(context: Context, level: Level) -> Step:
     repo = context.hierarchy.repo(level.name)
-    if branches:
-        return Step(repo, level.head, "", (), branches)
+    if level.branches:
+        return Step(repo, level.head, "", (), level.branches)
     return Step(repo, level.head, level.tip, level.changes)
 
 
-def _tidy(context: Context, levels: Sequence[Level], branches: Mapping[str, str]) -> None:
+def _tidy(context: Context, levels: Sequence[Level]) -> None:
     for level in levels:
         drop_private_refs(context.hierarchy.repo(level.name))
-        if level.head.branch == "HEAD" and (level.name or not branches):
+        if level.head.branch == "HEAD" and not level.branches:
             where = f"subdataset '{level.name}'" if level.name else "dataset"
             lgr.warning("HEAD of the %s is detached: no branch holds the new commits", where)
 
