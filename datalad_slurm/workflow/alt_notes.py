@@ -22,6 +22,7 @@ from datalad_slurm.jobs.claims import ancestors, is_below, top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.whole_files import write_whole
 
 __all__ = [
     "INPUTS",
@@ -33,6 +34,7 @@ __all__ = [
     "notes_on",
     "read_note",
     "refuse_other_owner",
+    "release",
     "take",
     "write_note",
 ]
@@ -100,9 +102,7 @@ def write_note(context: Context, note: Note) -> None:
     """Keep a note; it is whole or as it was before."""
     path = _file(context, note.token)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(asdict(note)))
-    part.replace(path)
+    write_whole(path, json.dumps(asdict(note)))
 
 
 def drop_note(context: Context, token: str) -> None:
@@ -149,10 +149,8 @@ def take(context: Context, directory: str) -> None:
     kept.write_text(own_id)
     marker = Path(directory) / MARKER / _OWNER
     marker.parent.mkdir(exist_ok=True)
-    part = marker.with_name(f"{own_id}.part")
     content = {"dataset": context.dsid, "owner": own_id, "path": str(context.repo.root)}
-    part.write_text(json.dumps(content) + "\n")
-    part.replace(marker)
+    write_whole(marker, json.dumps(content) + "\n", own_id)
 
 
 def _own_id(context: Context) -> str:

@@ -20,6 +20,7 @@ from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.lookup import find_by_token
 from datalad_slurm.workflow.observe import describe_submitted
 from datalad_slurm.workflow.scripts import note_scripts
+from datalad_slurm.workflow.whole_files import write_whole
 
 __all__ = [
     "adopt",
@@ -69,9 +70,7 @@ def drop_temporary_directories(context: Context) -> None:
 def note_prepared(context: Context, token: str, prepared: Prepared) -> None:
     """Note what is about to be done to make room for a job, so that anybody can undo it."""
     path = notes_directory(context, token) / _PREPARED
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(dataclasses.asdict(prepared)))
-    part.replace(path)
+    write_whole(path, json.dumps(dataclasses.asdict(prepared)))
 
 
 def undo_prepared(context: Context, token: str) -> None:
