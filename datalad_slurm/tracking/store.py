@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from datalad_slurm.tracking.database import DEFAULT_BUSY_TIMEOUT, Database
 from datalad_slurm.tracking.rows import load, new_row, note_slurm_jobs
 from datalad_slurm.tracking.schema import ClaimRow, JobRow, SlurmJobRow
 
-__all__ = ["FILE_NAME", "Tracker"]
+__all__ = ["FILE_NAME", "Tracker", "adopt_in", "forget_rows"]
 
 FILE_NAME = "tracking.sqlite"
 
@@ -256,14 +257,13 @@ def _refuse_conflicts(session: Session, outputs: Iterable[str]) -> None:
             continue
         path, tracked_id = hit
         (holder,) = load(session, JobRow.id == tracked_id)
-        who = (
-            f"job {holder.job_id}"
-            if holder.is_submitted
-            else f"a job that {holder.claimed_by} is submitting"
-        )
-        ways_on = "wait for that"
         if holder.is_submitted:
-            ways_on = f"finish or close that job first (datalad slurm-finish {holder.job_id})"
+            name = JobName(holder.job_id, holder.slurm_jobs[0].cluster)
+            who = f"job {name}"
+            command = shlex.join(["datalad", "slurm-finish", str(name)])
+            ways_on = f"finish or close that job first ({command})"
+        else:
+            who, ways_on = f"a job that {holder.claimed_by} is submitting", "wait for that"
         wanted = output or "."
         covers = "" if path == output else f", which claims '{path or '.'}'"
         raise OutputConflictError(

@@ -88,6 +88,14 @@ def test_a_refused_claim_names_job_and_path_and_claims_nothing(tmp_path):
     tracker.claim(job("free", token="3"))
 
 
+def test_a_refused_claim_names_a_job_of_another_cluster_as_a_command_takes_it(tmp_path):
+    tracker = Tracker(tmp_path)
+    claim = tracker.claim(job("out", token="1"))
+    tracker.note_submission(claim.id, [SlurmJob(4711, "c1")])
+    with pytest.raises(OutputConflictError, match=r"job 4711;c1; .*slurm-finish '4711;c1'\)"):
+        tracker.claim(job("out", token="2"))
+
+
 @pytest.mark.parametrize(
     ("held", "wanted"),
     [
