@@ -14,6 +14,7 @@ from datalad_slurm.slurm.notation import parse_number, parse_size, parse_task_na
 from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, in_chunks, query
 
 __all__ = [
+    "LONGEST_LAG",
     "Run",
     "find_token",
     "parse",
@@ -25,6 +26,8 @@ __all__ = [
     "show_submission",
 ]
 
+#: Until then the accounting may not have heard of a job that slurmctld has (seconds).
+LONGEST_LAG = 15.0
 #: Without the job's name: that may hold line breaks, and so feign rows of other jobs.
 _FIELDS = (
     "JobID",

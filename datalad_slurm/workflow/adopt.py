@@ -31,8 +31,6 @@ from datalad_slurm.workflow.submissions import settle_claims
 
 __all__ = ["adopt_job"]
 
-#: Seconds in which the accounting hears of a job that slurmctld has.
-_ACCOUNTING_LAG = 15.0
 #: How sbatch begins the script that it makes of --wrap.
 _WRAPPED = "#!/bin/sh\n# This script was created by sbatch --wrap.\n"
 #: What a shell reads otherwise than as itself; spaces between words are lost in others.
@@ -151,7 +149,7 @@ def _as_slurmctld_keeps_it(name: JobName, timeout: float) -> tuple[str, str]:
 
 def _as_accounted_for(name: JobName, timeout: float, *, is_queued: bool) -> tuple[str, str]:
     """Return submit line and directory; wait for the accounting if the job is known to exist."""
-    deadline = time.monotonic() + (_ACCOUNTING_LAG if is_queued else 0)
+    deadline = time.monotonic() + (sacct.LONGEST_LAG if is_queued else 0)
     while True:
         told = sacct.show_submission(name.job_id, name.cluster, timeout)
         if told is not None and all(told):

@@ -17,9 +17,6 @@ from datalad_slurm.workflow.scripts import with_directives
 
 __all__ = ["find_by_token"]
 
-#: Until then the accounting may not have heard of a new job (seconds).
-_ACCOUNTING_LAG = 15.0
-
 
 def find_by_token(
     context: Context, claim: TrackedJob, notes: Path, *, patient: bool = True
@@ -81,7 +78,7 @@ def find_by_token(
             if has_own_comment:
                 raise
             return []
-        waits = patient and has_own_comment and time.time() < claim.claimed_at + _ACCOUNTING_LAG
+        waits = patient and has_own_comment and time.time() < claim.claimed_at + sacct.LONGEST_LAG
         if found or not waits:
             return found
         time.sleep(1)
