@@ -7,13 +7,35 @@ import sqlite3
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import Never
 
+import pytest
 from datalad.api import slurm_finish
 
 from tests.conftest import Box, Slurm, copy_dataset, wait_until
 from tests.slurm.test_schedule import finish, schedule
 
 QUIET = {"result_renderer": "disabled", "on_failure": "ignore"}
+
+
+class Killed(BaseException):
+    """Ends a command in the middle, as SIGKILL would: nothing of ours catches it."""
+
+
+def killed(*args: object) -> Never:
+    """Stand in for a function before which a command is killed."""
+    raise Killed
+
+
+def finish_killed_at(
+    box: Box, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, **kwargs: object
+) -> None:
+    """Finish, and be killed before a function of a module is called."""
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, killed)
+        with pytest.raises(Killed):
+            finish(box, **kwargs)
 
 
 def copy(source: Path, target: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.slurm.sweeps import finish_killed_at
 from tests.slurm.test_schedule import finish, schedule
 from tests.slurm.test_subdatasets import TITLE, assert_linked, family  # noqa: F401
 
@@ -110,16 +111,7 @@ def test_a_finish_that_died_after_it_made_the_branches_is_completed(box, slurm, 
 
     jobs = run_jobs(box, slurm, 2)
 
-    class Killed(BaseException):
-        pass
-
-    def killed(*args):
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(publications, "complete", killed)
-        with pytest.raises(Killed):
-            finish(box, branches=True)
+    finish_killed_at(box, monkeypatch, publications, "complete", branches=True)
     assert {res["status"] for res in finish(box, branches=True)} == {"notneeded"}
     listed = box.git("branch", "--list", "--format=%(refname:short)", "slurm-job-branch-*")
     assert listed.split() == [f"slurm-job-branch-{job}" for job in jobs]
@@ -157,16 +149,7 @@ def test_a_finish_that_died_while_it_put_files_back_is_completed(box, slurm, mon
     box.cli("save", "-m", "an output that is there")
     run_jobs(box, slurm, 1)
 
-    class Killed(BaseException):
-        pass
-
-    def killed(*args):
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(worktree, "_remove_empty_directories", killed)
-        with pytest.raises(Killed):
-            finish(box, branches=True)
+    finish_killed_at(box, monkeypatch, worktree, "_remove_empty_directories", branches=True)
     assert not (box.path / "d0/a").exists()
     finish(box, branches=True)
     assert (box.path / "d0/a").read_text() == "old\n"

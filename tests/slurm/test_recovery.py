@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.conftest import DATALAD, wait_until
-from tests.slurm.sweeps import jobs_in_history
+from tests.slurm.sweeps import Killed, finish_killed_at, jobs_in_history, killed
 from tests.slurm.test_schedule import finish, schedule
 
 
@@ -24,16 +24,7 @@ def ended(box, slurm):
 def die_after_the_branch_has_moved(box, monkeypatch):
     from datalad_slurm.tracking import publications
 
-    class Killed(BaseException):
-        pass
-
-    def killed(*args):
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(publications, "complete", killed)
-        with pytest.raises(Killed):
-            finish(box)
+    finish_killed_at(box, monkeypatch, publications, "complete")
 
 
 def test_a_commit_that_was_amended_after_a_crash_is_not_made_twice(box, ended, monkeypatch):
@@ -66,16 +57,7 @@ def test_outputs_lost_in_an_amend_after_a_crash_are_committed_again(box, ended, 
 def test_a_commit_that_is_gone_from_the_repository_is_made_again(box, ended, monkeypatch):
     from datalad_slurm.workflow import publishing
 
-    class Killed(BaseException):
-        pass
-
-    def killed(*args):
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(publishing, "publish", killed)
-        with pytest.raises(Killed):
-            finish(box)
+    finish_killed_at(box, monkeypatch, publishing, "publish")
     for ref in box.git("for-each-ref", "--format=%(refname)", "refs/datalad-slurm/").split():
         box.git("update-ref", "-d", ref)
     box.git("gc", "-q", "--prune=now")
@@ -89,16 +71,12 @@ def test_nobody_can_commit_what_a_killed_finish_had_begun(box, ended, monkeypatc
 
     move = publish._move
 
-    class Killed(BaseException):
-        pass
-
-    def killed(*args):
-        if when == "after":
-            move(*args)
+    def move_and_be_killed(*args):
+        move(*args)
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(publish, "_move", killed)
+        patch.setattr(publish, "_move", killed if when == "before" else move_and_be_killed)
         patch.setattr(publish, "_move_back", lambda *args: None)
         patch.setattr(index.IndexUpdate, "install", lambda self: None)
         patch.setattr(index.IndexUpdate, "__exit__", lambda *args: None)

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from tests.conftest import Box
+from tests.slurm.sweeps import Killed, killed
 from tests.slurm.test_schedule import finish, schedule
 
 TITLE = "[DATALAD SLURM RUN] Slurm job {}: Completed"
@@ -173,19 +174,16 @@ def test_a_crash_between_the_levels_is_mended_by_the_next_finish(
     slurm.wait(job)
     move, done = publish._move, []
 
-    class Killed(BaseException):
-        pass
-
-    def killed(step, reason):
+    def move_or_be_killed(step, reason):
         if len(done) == moves:
             raise Killed
         done.append(move(step, reason))
         return done[-1]
 
-    monkeypatch.setattr(publish, "_move", killed)
+    monkeypatch.setattr(publish, "_move", move_or_be_killed)
     # as if by SIGKILL: nothing is cleaned up
     monkeypatch.setattr(publish, "_move_back", lambda *args: None)
-    monkeypatch.setattr("datalad_slurm.dataset.index.IndexUpdate.install", _raise(Killed))
+    monkeypatch.setattr("datalad_slurm.dataset.index.IndexUpdate.install", killed)
     monkeypatch.setattr("datalad_slurm.dataset.index.IndexUpdate.__exit__", lambda *args: None)
     with pytest.raises(Killed):
         finish(box)
@@ -202,10 +200,3 @@ def test_a_crash_between_the_levels_is_mended_by_the_next_finish(
     assert_linked(family)
     for each in family.values():
         subprocess.run(["git", "fsck", "--strict"], cwd=each.path, check=True)
-
-
-def _raise(kind):
-    def raising(*args, **kwargs):
-        raise kind
-
-    return raising
