@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from datalad_slurm.jobs.errors import AccountingDisabledError, QueryFailedError
 
-__all__ = ["DEFAULT_TIMEOUT", "in_chunks", "query", "query_environment"]
+__all__ = ["DEFAULT_TIMEOUT", "in_chunks", "on_cluster", "query", "query_environment"]
 
 #: Seconds until a query counts as failed.
 DEFAULT_TIMEOUT = 120.0
@@ -73,6 +73,11 @@ def query_environment() -> dict[str, str]:
         if not name.startswith(("SQUEUE_", "SACCT_", "SCONTROL_")) and name != "SLURM_CLUSTERS"
     }
     return env | {"LC_ALL": "C.UTF-8", "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": _TIME_FORMAT}
+
+
+def on_cluster(cluster: str) -> list[str]:
+    """Return the option that has a query answered by a cluster; none for an empty name."""
+    return [f"--clusters={cluster}"] if cluster else []
 
 
 def in_chunks(ids: Iterable[int]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from datalad_slurm.jobs.model import AccountingRow
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.slurm.notation import parse_number, parse_size, parse_task_name
-from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, in_chunks, query
+from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, in_chunks, on_cluster, query
 
 __all__ = [
     "LONGEST_LAG",
@@ -202,9 +202,8 @@ def _argv(fields: Iterable[str], cluster: str, since: int | None) -> list[str]:
         "--parsable2",
         f"--delimiter={_SEPARATOR}",
         f"--format={','.join(fields)}",
+        *on_cluster(cluster),
     ]
-    if cluster:
-        argv.append(f"--clusters={cluster}")
     if since is not None:
         start = time.localtime(max(0, since - _CLOCK_SLACK))
         argv.append(f"--starttime={time.strftime('%Y-%m-%dT%H:%M:%S', start)}")

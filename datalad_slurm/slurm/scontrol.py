@@ -10,7 +10,7 @@ from datalad_slurm.jobs.logs import LogName
 from datalad_slurm.jobs.model import SlurmJob
 from datalad_slurm.jobs.tasks import TaskId, expand_index_list
 from datalad_slurm.slurm.notation import parse_number
-from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, query
+from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, on_cluster, query
 
 __all__ = [
     "batch_script",
@@ -83,10 +83,7 @@ def describe(job_id: int, cluster: str = "", timeout: float = DEFAULT_TIMEOUT) -
     QueryFailedError
         When slurmctld does not answer, or does not know the job (any more).
     """
-    argv = ["scontrol", "show", "job", str(job_id)]
-    if cluster:
-        argv[1:1] = [f"--clusters={cluster}"]
-    return parse_job(query(argv, timeout), job_id, cluster)
+    return parse_job(_show(job_id, cluster, timeout), job_id, cluster)
 
 
 def owner_id(job_id: int, timeout: float = DEFAULT_TIMEOUT) -> int | None:
@@ -97,7 +94,7 @@ def owner_id(job_id: int, timeout: float = DEFAULT_TIMEOUT) -> int | None:
     QueryFailedError
         When slurmctld does not answer, or does not know the job (any more).
     """
-    records = parse_records(query(["scontrol", "show", "job", str(job_id)], timeout))
+    records = parse_records(_show(job_id, "", timeout))
     match = re.search(r"\((\d+)\)$", records[0].get("UserId", "")) if records else None
     return int(match[1]) if match else None
 
@@ -110,9 +107,7 @@ def batch_script(job_id: int, cluster: str = "", timeout: float = DEFAULT_TIMEOU
     QueryFailedError
         When slurmctld does not answer, or does not have it (any more).
     """
-    argv = ["scontrol", "write", "batch_script", str(job_id), "-"]
-    if cluster:
-        argv[1:1] = [f"--clusters={cluster}"]
+    argv = ["scontrol", *on_cluster(cluster), "write", "batch_script", str(job_id), "-"]
     return os.fsencode(query(argv, timeout))
 
 
@@ -129,15 +124,16 @@ def show_submission(
     QueryFailedError
         When slurmctld does not answer, or does not know the job (any more).
     """
-    argv = ["scontrol", "show", "job", str(job_id)]
-    if cluster:
-        argv[1:1] = [f"--clusters={cluster}"]
-    records = parse_records(query(argv, timeout))
+    records = parse_records(_show(job_id, cluster, timeout))
     first = records[0] if records else {}
     line, command = (first.get(key, "") for key in ("SubmitLine", "Command"))
     if line in _NO_VALUE:
         line = "" if command in _NO_VALUE else f"sbatch {command}"
     return line, first.get("WorkDir", "")
+
+
+def _show(job_id: int, cluster: str, timeout: float) -> str:
+    return query(["scontrol", *on_cluster(cluster), "show", "job", str(job_id)], timeout)
 
 
 def configuration(timeout: float = DEFAULT_TIMEOUT) -> dict[str, str]:

@@ -8,7 +8,7 @@ from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.model import QueueRow
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.slurm.notation import parse_number, parse_task_name
-from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, in_chunks, query
+from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, in_chunks, on_cluster, query
 
 __all__ = [
     "find_comments",
@@ -40,9 +40,8 @@ def show(
     """
     rows: list[QueueRow] = []
     for ids in in_chunks(job_ids):
-        argv = ["squeue", "--noheader", "--states=all", f"--format={_FORMAT}", f"--jobs={ids}"]
         try:
-            rows += parse(query([*argv, *_cluster(cluster)], timeout))
+            rows += parse(_query(f"--format={_FORMAT}", f"--jobs={ids}", cluster, timeout))
         except QueryFailedError as exc:
             # squeue fails over one unknown id, but leaves unknown ones of several out
             if "Invalid job id" not in str(exc):
@@ -55,9 +54,8 @@ def find_comments(cluster: str = "", timeout: float = DEFAULT_TIMEOUT) -> dict[i
 
     A cluster that is not known to Slurm holds none.
     """
-    argv = ["squeue", "--noheader", "--states=all", f"--format={_COMMENT_FORMAT}", "--me"]
     try:
-        return parse_comments(query([*argv, *_cluster(cluster)], timeout))
+        return parse_comments(_query(f"--format={_COMMENT_FORMAT}", "--me", cluster, timeout))
     except QueryFailedError as exc:
         if cluster and f"No cluster '{cluster}' known" in str(exc):
             return {}
@@ -74,10 +72,10 @@ def find_restarted(
     QueryFailedError
         When slurmctld does not answer.
     """
-    argv = ["squeue", "--noheader", "--states=all", f"--Format={_RESTARTS_FORMAT}"]
     found: set[int] = set()
     for ids in in_chunks(job_ids):
-        for line in query([*argv, f"--jobs={ids}", *_cluster(cluster)], timeout).split("\n"):
+        said = _query(f"--Format={_RESTARTS_FORMAT}", f"--jobs={ids}", cluster, timeout)
+        for line in said.split("\n"):
             words = [parse_number(word) for word in line.split()]
             if len(words) == 2 and words[0] is not None and words[1]:
                 found.add(words[0])
@@ -86,16 +84,15 @@ def find_restarted(
 
 def find_in_command(text: str, cluster: str = "", timeout: float = DEFAULT_TIMEOUT) -> list[int]:
     """Return the ids of own jobs whose script's path, or its arguments, hold a text."""
-    argv = ["squeue", "--noheader", "--states=all", f"--format={_COMMAND_FORMAT}", "--me"]
-    commands = parse_comments(query([*argv, *_cluster(cluster)], timeout))
+    said = _query(f"--format={_COMMAND_FORMAT}", "--me", cluster, timeout)
+    commands = parse_comments(said)
     return [job_id for job_id, command in commands.items() if text in command]
 
 
 def find_submitted_in(directory: str, since: int, timeout: float = DEFAULT_TIMEOUT) -> list[int]:
     """Return the ids of own jobs that were submitted in a directory since a time."""
-    argv = ["squeue", "--noheader", "--states=all", f"--format={_PLACE_FORMAT}", "--me"]
     found: list[int] = []
-    for line in query(argv, timeout).split("\n"):
+    for line in _query(f"--format={_PLACE_FORMAT}", "--me", "", timeout).split("\n"):
         name, _, rest = line.partition("|")
         moment, _, place = rest.partition("|")
         named = parse_task_name(name.strip())
@@ -138,5 +135,7 @@ def parse_comments(text: str) -> dict[int, str]:
     return comments
 
 
-def _cluster(cluster: str) -> list[str]:
-    return [f"--clusters={cluster}"] if cluster else []
+def _query(columns: str, jobs: str, cluster: str, timeout: float) -> str:
+    """Ask for some jobs, whatever their state; columns and jobs are options of squeue(1)."""
+    argv = ["squeue", "--noheader", "--states=all", columns, jobs, *on_cluster(cluster)]
+    return query(argv, timeout)
