@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.workflow.context import Outcome
 
-__all__ = ["Placeholders", "literal"]
+__all__ = ["Placeholders", "literal", "message_of"]
 
 _PREFIX = "datalad.run.substitutions."
 
@@ -20,6 +20,12 @@ _PREFIX = "datalad.run.substitutions."
 def literal(text: str) -> str:
     """Return a text in which braces are no placeholders."""
     return text.replace("{", "{{").replace("}", "}}")
+
+
+def message_of(result: Mapping[str, Any]) -> str:
+    """Return the message of a result of datalad's, which may come with values to fill in."""
+    message = result.get("message") or ""
+    return message[0] % message[1:] if isinstance(message, tuple) else str(message)
 
 
 class Placeholders:
@@ -96,8 +102,6 @@ class Placeholders:
         InvalidRequestError
             When the command has a placeholder that is unknown.
         """
-        if not any(brace in cmd for brace in "{}"):
-            return lambda: cmd
         self._expanded(cmd, self._tmpdir)
 
         def expanded() -> str:
@@ -115,8 +119,6 @@ class Placeholders:
         InvalidRequestError
             When the command has a placeholder that is unknown.
         """
-        if not any(brace in cmd for brace in "{}"):
-            return cmd
         return self._expanded(cmd, tmpdir or self._tmpdir)
 
     def expand(self, paths: Sequence[str]) -> list[str]:
@@ -135,6 +137,8 @@ class Placeholders:
         ]
 
     def _expanded(self, cmd: str, tmpdir: Path) -> str:
+        if not any(brace in cmd for brace in "{}"):
+            return cmd
         from datalad.core.local.run import format_command
         from datalad.support.globbedpaths import GlobbedPaths
 
@@ -191,8 +195,7 @@ class Placeholders:
                 f"an input lies outside the dataset, behind a link: {exc.filename}"
             ) from exc
         for result in results:
-            message = result.get("message") or ""
-            text = message[0] % message[1:] if isinstance(message, tuple) else str(message)
+            text = message_of(result)
             path = Path(result.get("path", ""))
             if result["status"] in ("error", "impossible"):
                 said = text or result["status"]

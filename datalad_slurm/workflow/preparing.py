@@ -17,6 +17,7 @@ from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.sbatch_options import chdir, log_names, split_words
 from datalad_slurm.workflow.context import Context, Outcome
+from datalad_slurm.workflow.placeholders import message_of
 from datalad_slurm.workflow.request import Request
 from datalad_slurm.workflow.scripts import with_directives
 from datalad_slurm.workflow.submissions import note_prepared
@@ -73,9 +74,7 @@ def _installed(context: Context, outputs: Iterable[str]) -> Iterator[Outcome]:
 def _first_reason(exc: IncompleteResultsError) -> str:
     """Return in one line why datalad could not do something."""
     failed: dict[str, Any] = next(iter(exc.failed or ()), {})
-    message = failed.get("message") or "datalad does not say why"
-    text = message[0] % message[1:] if isinstance(message, tuple) else str(message)
-    return " ".join(text.split())
+    return " ".join(message_of(failed).split()) or "datalad does not say why"
 
 
 def logs_there(context: Context, request: Request) -> Iterator[str]:
