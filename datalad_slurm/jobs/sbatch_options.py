@@ -233,21 +233,23 @@ def _values(words: Sequence[str], short: str, name: str) -> Iterator[str]:
 
 def log_names(options: Iterable[str]) -> Iterator[str]:
     """Yield the names that options give for logs, but none that is new for each job."""
-    words = list(options)
-    for short, name in (("o", "output"), ("e", "error")):
-        for value in _values(words, short, name):
-            if value and not _UNIQUE.search(value):
-                yield value
+    for name in _logs(options):
+        if name and not _UNIQUE.search(name):
+            yield name
 
 
 def log_directories(options: Iterable[str]) -> Iterator[str]:
     """Yield the directories in which options put logs, but none that is new for each job."""
+    for name in _logs(options):
+        directory = name.rpartition("/")[0]
+        if directory and "%" not in directory:
+            yield directory
+
+
+def _logs(options: Iterable[str]) -> Iterator[str]:
     words = list(options)
-    for short, name in (("o", "output"), ("e", "error")):
-        for value in _values(words, short, name):
-            directory = value.rpartition("/")[0]
-            if directory and "%" not in directory:
-                yield directory
+    yield from _values(words, "o", "output")
+    yield from _values(words, "e", "error")
 
 
 def clusters(options: Iterable[str]) -> Iterator[str]:
