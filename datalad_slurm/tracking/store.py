@@ -107,8 +107,22 @@ class Tracker:
         with self.database.transaction() as connection:
             _refuse_conflicts(connection, outputs)
 
-    def note_submission(self, tracked_id: int, slurm_jobs: Sequence[SlurmJob]) -> None:
+    def note_submission(
+        self,
+        tracked_id: int,
+        slurm_jobs: Sequence[SlurmJob],
+        identities: Mapping[str, Any] | None = None,
+    ) -> None:
         """Note the jobs that Slurm took; those that are noted already are brought up to date.
+
+        Parameters
+        ----------
+        tracked_id : int
+            The claim, or tracked job.
+        slurm_jobs : sequence of SlurmJob
+            What Slurm took.
+        identities : mapping, optional
+            As for `note_identities`, in the same transaction.
 
         Raises
         ------
@@ -124,6 +138,8 @@ class Tracker:
                     f"--job-id {slurm_jobs[0].job_id}` and its outputs"
                 )
             note_slurm_jobs(connection, tracked_id, slurm_jobs)
+            if identities is not None:
+                _note_identities(connection, tracked_id, identities)
 
     def note_extra(self, tracked_id: int, extra: Mapping[str, Any]) -> None:
         """Note more about a job, beside what was noted before.
@@ -151,9 +167,7 @@ class Tracker:
             When the job is tracked no more.
         """
         with self.database.transaction() as connection:
-            values = (to_json(dict(identities)), tracked_id)
-            done = connection.execute("UPDATE jobs SET identities = ? WHERE id = ?", values)
-            if done.rowcount == 0:
+            if not _note_identities(connection, tracked_id, identities):
                 raise JobNotTrackedError(_GONE)
 
     def forget(self, tracked_ids: Iterable[int]) -> None:
@@ -239,6 +253,13 @@ def _claim(connection: sqlite3.Connection, job: TrackedJob, *, check: bool) -> T
 def _is_tracked(connection: sqlite3.Connection, tracked_id: int) -> bool:
     found = connection.execute("SELECT 1 FROM jobs WHERE id = ?", (tracked_id,))
     return found.fetchone() is not None
+
+
+def _note_identities(
+    connection: sqlite3.Connection, tracked_id: int, identities: Mapping[str, Any]
+) -> bool:
+    values = (to_json(dict(identities)), tracked_id)
+    return connection.execute("UPDATE jobs SET identities = ? WHERE id = ?", values).rowcount > 0
 
 
 def forget_rows(connection: sqlite3.Connection, tracked_ids: Iterable[int]) -> None:

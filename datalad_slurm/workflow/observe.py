@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from datalad_slurm.jobs.errors import (
-    AccountingDisabledError,
-    JobNotTrackedError,
-    QueryFailedError,
-)
+from datalad_slurm.jobs.errors import AccountingDisabledError, QueryFailedError
 from datalad_slurm.jobs.model import (
     AccountingRow,
     Answer,
@@ -23,12 +18,12 @@ from datalad_slurm.jobs.model import (
     TrackedJob,
 )
 from datalad_slurm.jobs.status import Observation, combine, resolve
-from datalad_slurm.slurm import sacct, scontrol, squeue
-from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.slurm import sacct, squeue
+from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.endings import noted_endings
 from datalad_slurm.workflow.namesakes import without_namesakes
 
-__all__ = ["describe_submitted", "observe"]
+__all__ = ["observe"]
 
 #: Seconds in which the accounting usually catches up with slurmctld.
 _ACCOUNTING_LAG = 6.0
@@ -149,23 +144,3 @@ def _may_be_told_soon(job: SlurmJob, task: TaskStatus) -> bool:
         is_new = job.submitted is None or job.submitted > time.time() - _NEW
         return bool(task.word) or is_new
     return task.has_ended and task.facts is None
-
-
-def describe_submitted(
-    context: Context, tracked_id: int, slurm_jobs: Iterable[SlurmJob]
-) -> list[SlurmJob]:
-    """Learn and note the tasks and log files of jobs while slurmctld knows them.
-
-    That it does not answer is no failure: the next command tries again.
-    """
-    described: list[SlurmJob] = []
-    for job in slurm_jobs:
-        try:
-            known = scontrol.describe(job.job_id, job.cluster, context.settings.query_timeout)
-            described.append(replace(known, attempt=job.attempt))
-        except QueryFailedError as exc:
-            lgr.warning("job %s is tracked, but not described yet: %s", job.job_id, exc)
-            described.append(job)
-    with suppress(JobNotTrackedError):  # short jobs may have been finished meanwhile
-        context.tracker.note_submission(tracked_id, described)
-    return described

@@ -11,7 +11,6 @@ from typing import Any
 from datalad_slurm.dataset.paths import normalise_output
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
-from datalad_slurm.workflow.alt_dir import checked_alt_dir
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.placeholders import Placeholders
 
@@ -75,7 +74,11 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         raise InvalidRequestError("an input cannot hold a null character")
     token = f"datalad-slurm-{uuid.uuid4().hex}"
     tmpdir = context.temporary_directories / token
-    alt_dir = checked_alt_dir(context, request.alt_dir) if request.alt_dir else ""
+    alt_dir = ""
+    if request.alt_dir:
+        from datalad_slurm.workflow.alt_dir import checked_alt_dir
+
+        alt_dir = checked_alt_dir(context, request.alt_dir)
     placeholders = Placeholders(
         context.dataset,
         cwd,
@@ -97,7 +100,7 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         extra_inputs=request.extra_inputs,
         message=request.message,
         chain=request.chain,
-        commit_at_submission=context.repo.ask("rev-parse", "-q", "--verify", "HEAD") or "",
+        commit_at_submission=context.repo.head(),
         extra={**request.extra, "alt_dir": alt_dir} if alt_dir else request.extra,
     )
     return claim, placeholders
