@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 __all__ = [
@@ -106,6 +107,8 @@ STATEMENTS = (
 #: A path on its way into the database, and out of it.
 path_to_row = os.fsencode
 path_from_row = os.fsdecode
+#: The commonest of all values, for which no parser is needed.
+_EMPTY: dict[str, Callable[[], Any]] = {"[]": list, "{}": dict, '""': str}
 
 
 def to_json(value: Any) -> str:
@@ -123,4 +126,5 @@ def from_json(text: str) -> Any:
     TypeError
         When it is no text.
     """
-    return json.loads(text)
+    empty = _EMPTY.get(text)
+    return empty() if empty else json.loads(text)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
+from datalad_slurm.jobs.endings import Ending
 from datalad_slurm.jobs.errors import AccountingDisabledError, QueryFailedError
 from datalad_slurm.jobs.model import (
     AccountingRow,
@@ -18,6 +20,7 @@ from datalad_slurm.jobs.model import (
     TrackedJob,
 )
 from datalad_slurm.jobs.status import Observation, combine, resolve
+from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.slurm import sacct, squeue
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.endings import noted_endings
@@ -64,16 +67,17 @@ def observe(
         if not (for_record and row.state.has_ended)
     }
     noted = noted_endings(context, jobs, held)
-    rows = {cluster: _by_job(observation) for cluster, observation in seen.items()}
+    rows = {cluster: _by_job(observation, noted) for cluster, observation in seen.items()}
 
     def status(job: SlurmJob) -> JobStatus:
-        observation = rows[job.cluster](job.job_id)
-        return resolve(job, replace(observation, endings=noted.get(job.job_id, {})))
+        return resolve(job, rows[job.cluster](job.job_id))
 
     return {job.id: combine(map(status, job.slurm_jobs)) for job in jobs}
 
 
-def _by_job(seen: Observation) -> Callable[[int], Observation]:
+def _by_job(
+    seen: Observation, noted: Mapping[int, Mapping[TaskId, Ending]] = MappingProxyType({})
+) -> Callable[[int], Observation]:
     """Return a function that gives the part of an observation that is about one job."""
     queue: defaultdict[int, list[QueueRow]] = defaultdict(list)
     accounting: defaultdict[int, list[AccountingRow]] = defaultdict(list)
@@ -82,7 +86,10 @@ def _by_job(seen: Observation) -> Callable[[int], Observation]:
     for accounting_row in seen.accounting:
         accounting[accounting_row.task.job_id].append(accounting_row)
     return lambda job_id: replace(
-        seen, queue=queue.get(job_id, ()), accounting=accounting.get(job_id, ())
+        seen,
+        queue=queue.get(job_id, ()),
+        accounting=accounting.get(job_id, ()),
+        endings=noted.get(job_id, {}),
     )
 
 
