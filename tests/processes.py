@@ -10,11 +10,9 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
 from functools import partial
-
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["pytest", "datalad.api", "datalad_slurm.workflow.take_over"])
@@ -53,12 +51,21 @@ def killed_at_each_statement(function: Callable[..., object], *args: object) -> 
 
 def _killed_at(at, function, *args):
     countdown = iter(range(at - 1, -1, -1))
-    for name in ("before_cursor_execute", "commit"):
-        event.listen(Engine, name, partial(_die_at_zero, countdown))
+
+    class Connection(sqlite3.Connection):
+        def execute(self, *arguments):
+            _die_at_zero(countdown)
+            return super().execute(*arguments)
+
+        def executemany(self, *arguments):
+            _die_at_zero(countdown)
+            return super().executemany(*arguments)
+
+    sqlite3.connect = partial(sqlite3.connect, factory=Connection)
     function(*args)
 
 
-def _die_at_zero(countdown, *_):
+def _die_at_zero(countdown):
     if next(countdown) == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 

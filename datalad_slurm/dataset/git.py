@@ -34,6 +34,7 @@ _REDIRECTING = frozenset(
 
 
 _CALL_STACK = re.compile(r"CallStack \(from HasCallStack\):\n?(?:\s.*\n?)*")
+_COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 #: Descriptors that every git process keeps open.
 _inherited: list[int] = []
 
@@ -167,6 +168,23 @@ class Repo:
     def has_commit(self, commit: str) -> bool:
         """Return whether a commit is in the repository."""
         return self.ask("rev-parse", "--verify", "-q", f"{commit}^{{commit}}") is not None
+
+    def head(self) -> str:
+        """Return the commit that is checked out, or nothing before there is one.
+
+        Where HEAD leads to a loose ref, which counts before any other
+        (git-pack-refs(1)), two files tell, and no process is needed.
+        """
+        try:
+            found = os.fsdecode((self.git_dir / "HEAD").read_bytes()).strip()
+            if found.startswith("ref: refs/heads/"):
+                name = found.removeprefix("ref: ")
+                found = os.fsdecode((self.common_dir / name).read_bytes()).strip()
+        except OSError:
+            found = ""  # a packed ref, another format of refs, or a broken repository
+        if _COMMIT.fullmatch(found):
+            return found
+        return self.ask("rev-parse", "-q", "--verify", "HEAD") or ""
 
     def start(self, *args: str) -> subprocess.Popen[bytes]:
         """Start a git process to talk to through pipes."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from _bench.environments import Tool
     from _bench.world import World
 
-_LIBRARIES = ("datalad-slurm", "datalad", "datalad-next", "sqlalchemy", "git-annex")
+_LIBRARIES = ("datalad-slurm", "datalad", "datalad-next", "git-annex")
 
 
 def describe(world: World, tools: Sequence[Tool]) -> dict[str, Any]:
