@@ -136,7 +136,7 @@ class Slurm:
     def wait(self, *job_ids: int, until: Callable[[str], bool] | None = None) -> None:
         """Wait until slurmctld says that jobs have ended, or are in a given state."""
         done = until or (lambda word: word not in _OPEN)
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         for job_id in job_ids:
             while True:
                 asked = ["squeue", "-h", "-t", "all", "-o", "%T", "-j", str(job_id)]
@@ -149,7 +149,7 @@ class Slurm:
                 time.sleep(0.1)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 240) -> None:
     """Wait for a condition, and fail when it does not come true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
