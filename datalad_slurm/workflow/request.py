@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from datalad_slurm.dataset.paths import normalise_output
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.task_outputs import is_template, marked
 from datalad_slurm.workflow.alt_dir import checked_alt_dir
 from datalad_slurm.workflow.context import Context
+from datalad_slurm.workflow.expect import with_expected_claims
 from datalad_slurm.workflow.placeholders import Placeholders
 
 __all__ = ["Request", "claim_of"]
@@ -47,8 +49,13 @@ class Request:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholders]:
+def claim_of(
+    context: Context, request: Request, *, is_submitted: bool = False
+) -> tuple[TrackedJob, Placeholders]:
     """Return what a request claims, not yet in the database, and its placeholders.
+
+    Patterns in outputs are filled in as far as it is known what the command
+    will submit; of a job that is submitted already they are not.
 
     Raises
     ------
@@ -84,7 +91,7 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         tmpdir,
         top=Path(alt_dir) if alt_dir else None,
     )
-    outputs = [normalise_output(context.repo, out, cwd) for out in placeholders.outputs]
+    outputs = [normalise_output(context.repo, marked(out), cwd) for out in placeholders.outputs]
     claim = TrackedJob(
         id=0,
         token=token,
@@ -100,4 +107,8 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         commit_at_submission=context.repo.ask("rev-parse", "-q", "--verify", "HEAD") or "",
         extra={**request.extra, "alt_dir": alt_dir} if alt_dir else request.extra,
     )
+    if any(map(is_template, claim.outputs)):
+        claim = replace(claim, templates=claim.outputs)
+        if not is_submitted:
+            claim = with_expected_claims(context, claim, placeholders.preview(claim.cmd))
     return claim, placeholders
