@@ -32,8 +32,8 @@ def test_what_collides_with_one_of_several_begins_as_they_all_do(several, other)
 
 
 def test_ten_thousand_claims_are_compared_with_as_many_at_once():
-    begun = time.monotonic()
+    begun = time.process_time()
     index = ClaimIndex((f"sub-{number}/out", number) for number in range(10_000))
     assert not any(index.find(f"sub-{number}/log") for number in range(10_000))
     assert index.find("sub-77") == ("sub-77/out", 77)
-    assert time.monotonic() - begun < 10
+    assert time.process_time() - begun < 10
