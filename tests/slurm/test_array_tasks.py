@@ -371,6 +371,39 @@ def test_a_commit_of_some_tasks_is_run_again_for_these(box, slurm, array):
     assert "array_tasks" not in record(box)["slurm"]
 
 
+def test_the_parts_of_an_array_are_run_again_as_one(box, slurm, array):
+    job = array("all")
+    before = box.git("rev-parse", "HEAD")
+    partly(box)
+    finish(box, accept_failed_jobs=True)
+    results = slurm_reschedule(since=before, with_failed_jobs=True, dataset=box.path, **QUIET)
+    first, last = [res for res in results if res["action"] == "slurm-reschedule"]
+    assert (first["status"], last["status"]) == ("notneeded", "ok")
+    assert "its tasks are run with those of commit" in first["message"]
+    assert last["cmd"] == "sbatch --array=1-6 job.sh"
+    again = last["slurm_job_id"]
+    wait_for_accounting(slurm, [again])
+    finish(box, close_failed_jobs=True, partial=True)
+    assert box.subjects() == [f"[DATALAD SLURM RUN] Slurm job {again}_[1-2,4,6]: Completed"]
+    commits = box.git("log", "-2", "--skip=1", "--format=%H").splitlines()
+    assert record(box)["chain"] == commits[::-1]
+    assert job != again
+
+
+def test_a_repeated_command_with_ids_in_its_outputs_is_run_again_once(box, slurm):
+    before = box.git("rev-parse", "HEAD")
+    for _ in range(2):
+        job = schedule(
+            box, "sbatch --wrap 'echo > out; echo > log-$SLURM_JOB_ID'", ["out", "log-%j"]
+        )
+        wait_for_accounting(slurm, [job])
+        finish(box)
+    results = slurm_reschedule(since=before, dataset=box.path, **QUIET)
+    found = [res["status"] for res in results if res["action"] == "slurm-reschedule"]
+    assert found == ["notneeded", "ok"]
+    assert len(box.tracked()) == 1
+
+
 def test_a_commit_of_a_whole_array_is_run_again_as_recorded(box, slurm, array):
     array()
     finish(box, accept_failed_jobs=True)
