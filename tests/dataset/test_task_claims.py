@@ -71,6 +71,8 @@ def test_released_tasks_claim_nothing_and_are_open_no_more(tracker):
     assert left.outputs == ("sub-2", "all")
     assert left.tasks == tasks(2)
     assert left.extra["released_tasks"] == 2
+    tracker.release({tracked_id: tasks(1)})
+    assert tracker.open_jobs() == [left]
     tracker.refuse_conflicts(["sub-1", "sub-3"])
     tracker.release({tracked_id: tasks(2)})
     assert tracker.open_jobs() == []
