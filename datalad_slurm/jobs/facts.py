@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from datalad_slurm.jobs.model import AccountingRow, JobStatus, TaskStatus, TrackedJob
+from datalad_slurm.jobs.task_outputs import has_patterns as is_pattern
 from datalad_slurm.jobs.tasks import format_index_list
 
 __all__ = ["job_facts", "task_rows"]
@@ -17,7 +18,8 @@ def job_facts(job: TrackedJob, status: JobStatus) -> dict[str, Any]:
 
     Times are in UTC, durations in seconds, memory in bytes. Of several tasks
     `elapsed` is the time from the first start to the last end, `cpu_seconds`
-    the sum, `peak_memory` the largest. What is not known is left out.
+    the sum, `peak_memory` the largest. What is not known is left out. `array_tasks`
+    is there when these are not all tasks of the array.
     """
     rows = [task.facts for task in status.tasks if task.facts]
     start = min((row.started for row in rows if row.started), default=None)
@@ -25,17 +27,19 @@ def job_facts(job: TrackedJob, status: JobStatus) -> dict[str, Any]:
     elapsed = rows[0].elapsed if len(rows) == 1 else None
     if elapsed is None and start is not None and end is not None:
         elapsed = end - start
+    has_patterns = any(map(is_pattern, job.declared_outputs))
     facts: dict[str, Any] = {
         "cluster": _common(row.cluster for row in rows) or job.slurm_jobs[0].cluster,
         "commit": job.commit_at_submission,
         "container": job.extra.get("container"),
         "cpu_seconds": _sum(row.cpu_seconds for row in rows),
         "cpus": max((row.cpus for row in rows if row.cpus is not None), default=None),
-        "declared_outputs": list(job.declared_outputs),
+        "declared_outputs": [] if has_patterns else list(job.declared_outputs),
         "elapsed": elapsed,
         "end": _time(end),
         "exit_code": _common(row.exit_code for row in rows),
         "name": job.slurm_jobs[0].name,
+        "output_patterns": list(job.declared_outputs) if has_patterns else [],
         "nodes": ",".join(dict.fromkeys(row.nodes for row in rows if row.nodes)),
         "partition": _common(row.partition for row in rows),
         "peak_memory": max(
@@ -50,7 +54,9 @@ def job_facts(job: TrackedJob, status: JobStatus) -> dict[str, Any]:
     }
     if len(job.slurm_jobs) > 1:
         facts["jobs"] = [slurm_job.job_id for slurm_job in job.slurm_jobs]
-    if len(status.tasks) > 1:
+    if job.leaving:
+        facts["array_tasks"] = format_index_list(sorted({task.index for task in job.tasks}))
+    if len(status.tasks) > 1 or job.leaving:
         facts["tasks"] = _task_groups(status.tasks)
     return {key: value for key, value in facts.items() if value not in (None, "", [])}
 

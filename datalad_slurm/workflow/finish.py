@@ -11,8 +11,15 @@ from datalad_slurm.dataset.commits import check_identity
 from datalad_slurm.dataset.orphans import no_orphans
 from datalad_slurm.jobs.errors import JobNotTrackedError
 from datalad_slurm.jobs.model import JobStatus, TaskStatus, TrackedJob
-from datalad_slurm.jobs.names import JobName
-from datalad_slurm.jobs.plan import Action, FailedJobs, Shape, decide
+from datalad_slurm.jobs.names import JobName, names_of, select_tasks
+from datalad_slurm.jobs.parts import (
+    Split,
+    parts_staying,
+    parts_to_commit,
+    split,
+    tasks_to_close,
+)
+from datalad_slurm.jobs.plan import Action, FailedJobs, Shape
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.workflow.alt_notes import clean_up
 from datalad_slurm.workflow.bring_back import leave
@@ -38,6 +45,7 @@ def finish(
     message: str = "",
     *,
     close_unknown: bool = False,
+    partial: bool = False,
     shape: Shape = Shape.CHAIN,
 ) -> Iterator[Outcome]:
     """Commit or close jobs that have ended; say of the others why not.
@@ -47,13 +55,15 @@ def finish(
     context : Context
         The dataset.
     names : sequence of JobName, optional
-        Jobs to finish; all open ones when not given.
+        Jobs, or tasks of them, to finish; all open ones when not given.
     failed_jobs : FailedJobs
         What to do with jobs that have not ended well.
     message : str
         Added to each commit's message.
     close_unknown : bool
         Whether to forget jobs of which Slurm knows nothing at all.
+    partial : bool
+        Whether tasks that have ended are finished before the others.
     shape : Shape
         How the commits hang together.
 
@@ -87,25 +97,34 @@ def finish(
             yield Outcome("finish", "notneeded", "there are no open jobs")
             return
         statuses = observe(context, jobs, for_record=True)
+        chosen = select_tasks(jobs, names or ())
         plan = {
-            job.id: decide(statuses[job.id], failed_jobs, close_unknown=close_unknown)
+            job.id: split(
+                job,
+                statuses[job.id],
+                chosen.get(job.id),
+                failed_jobs,
+                close_unknown=close_unknown,
+                partial=partial,
+            )
             for job in jobs
         }
-        ended = [(job, statuses[job.id]) for job in jobs if plan[job.id] is Action.COMMIT]
-        staying = [
-            (job, statuses.get(job.id))
-            for job in (context.tracker.open_jobs() if ended else ())
-            if plan.get(job.id) is not Action.COMMIT
-        ]
+        ended = parts_to_commit(jobs, plan)
+        staying = parts_staying(context.tracker.open_jobs(), plan, statuses) if ended else []
         yield from deliver(context, ended, logs_of(context, staying), message, shape)
-        closed = [job for job in jobs if plan[job.id] is Action.CLOSE]
+        closed = [job for job in jobs if plan[job.id].is_closed]
         leave(context, closed)
         context.tracker.forget(job.id for job in closed)
+        context.tracker.release(tasks_to_close(plan))
         clean_up(context)
         tidy_endings(context)
         for job in jobs:
-            if plan[job.id] is not Action.COMMIT:
-                yield _explain(job, statuses[job.id], plan[job.id])
+            if plan[job.id].refusal:
+                yield _stays_whole(job, plan[job.id])
+                continue
+            for action, status in plan[job.id].groups.items():
+                if action is not Action.COMMIT:
+                    yield _explain(job, status, action)
         drop_temporary_directories(context)
 
 
@@ -132,6 +151,13 @@ def _unexplained(task: TaskStatus) -> str:
     )
 
 
+def _stays_whole(job: TrackedJob, found: Split) -> Outcome:
+    """Say why a job stays open as a whole, though some of its tasks could be finished."""
+    said = f"Slurm job {job.label} stays open as a whole: {found.refusal}. "
+    said += f"Statuses: {found.status.describe()}"
+    return Outcome("finish", "impossible", said, details={"slurm_job_id": job.job_id})
+
+
 def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
     details = {"slurm_job_id": job.job_id, "slurm_state": status.word}
     states = f"Statuses: {status.describe()}"
@@ -147,8 +173,8 @@ def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
         )
     message = f"Slurm job(s) for job {job.label} are not complete. {states}"
     message += "".join(map(_unexplained, status.tasks))
-    name = JobName(job.job_id, job.slurm_jobs[0].cluster)
-    finish_it = f"datalad slurm-finish {shlex.quote(str(name))}"
+    names = " ".join(shlex.quote(str(name)) for name in names_of(job, status.tasks))
+    finish_it = f"datalad slurm-finish {names}"
     if action is Action.REFUSE:
         declared = [f"-i {shlex.quote(path)}" for path in job.inputs]
         declared += [f"-o {shlex.quote(path)}" for path in job.declared_outputs]

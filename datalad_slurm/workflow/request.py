@@ -11,6 +11,7 @@ from typing import Any
 from datalad_slurm.dataset.paths import normalise_output
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.task_outputs import is_template, marked
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.placeholders import Placeholders
 
@@ -46,10 +47,14 @@ class Request:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholders]:
+def claim_of(
+    context: Context, request: Request, *, is_submitted: bool = False
+) -> tuple[TrackedJob, Placeholders]:
     """Return what a request claims, not yet in the database, and its placeholders.
 
-    Which commit is checked out is not asked here; see `at_head`.
+    Which commit is checked out is not asked here; see `at_head`. Patterns in outputs are
+    filled in as far as it is known what the command will submit; of a job that is submitted
+    already they are not.
 
     Raises
     ------
@@ -89,7 +94,7 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         tmpdir,
         top=Path(alt_dir) if alt_dir else None,
     )
-    outputs = [normalise_output(context.repo, out, cwd) for out in placeholders.outputs]
+    outputs = [normalise_output(context.repo, marked(out), cwd) for out in placeholders.outputs]
     claim = TrackedJob(
         id=0,
         token=token,
@@ -104,6 +109,15 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         chain=request.chain,
         extra={**request.extra, "alt_dir": alt_dir} if alt_dir else request.extra,
     )
+    if any(map(is_template, claim.outputs)):
+        inside_git = (name == ".git" for output in outputs for name in output.split("/"))
+        if any(inside_git):
+            raise InvalidRequestError("an output is inside the git directory of a dataset")
+        claim = replace(claim, templates=claim.outputs)
+        if not is_submitted:
+            from datalad_slurm.workflow.expect import with_expected_claims
+
+            claim = with_expected_claims(context, claim, placeholders.preview(claim.cmd))
     return claim, placeholders
 
 
