@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -68,6 +68,8 @@ class AccountingRow:
     cluster: str = ""
     #: who told, where it was not the accounting
     source: str = ""
+    #: numeric id of the user who cancelled the task
+    cancelled_by: int | None = None
 
 
 class Answer(Enum):
@@ -267,6 +269,31 @@ class TrackedJob:
     def is_submitted(self) -> bool:
         """Whether at least one job id is known."""
         return bool(self.slurm_jobs)
+
+    @property
+    def attempts(self) -> Sequence[Mapping[str, Any]]:
+        """What is known of earlier attempts at the job, oldest first; see `jobs.attempts`."""
+        return tuple(self.extra.get("attempts", ()))
+
+    @property
+    def attempt(self) -> int:
+        """Number of the latest attempt, from 1."""
+        return int(self.extra.get("attempt", 1))
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether it is being submitted again: an attempt that has no job yet."""
+        return "retry" in self.extra
+
+    @property
+    def submission(self) -> str:
+        """Token of the latest attempt, by which its Slurm job is found."""
+        return str(self.extra.get("submission") or self.token)
+
+    @property
+    def submitted_cmd(self) -> str:
+        """The command of the latest attempt, which may run only some tasks of an array."""
+        return str(self.extra.get("submitted_cmd") or self.cmd)
 
     @property
     def alt_dir(self) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 __all__ = [
     "LARGEST_SCRIPT",
     "Call",
+    "array_of",
     "chdir",
     "clusters",
     "directives",
@@ -254,6 +255,12 @@ def clusters(options: Iterable[str]) -> Iterator[str]:
     """Yield the names of the clusters that options let the job go to."""
     for value in _values(list(options), "M", "clusters"):
         yield from filter(None, value.split(","))
+
+
+def array_of(options: Iterable[str]) -> str | None:
+    """Return the tasks of an array as options have them, or None."""
+    found = [value for value in _values(list(options), "a", "array") if value]
+    return found[-1] if found else None
 
 
 def chdir(options: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from datalad_slurm.jobs.tasks import expand_tasks, fold_tasks
 from datalad_slurm.tracking.process import current_process, process_from_row, process_to_row
 from datalad_slurm.tracking.schema import ClaimRow, JobRow, SlurmJobRow
 
-__all__ = ["load", "new_row", "note_slurm_jobs"]
+__all__ = ["load", "new_row", "note_slurm_jobs", "slurm_job_from_row", "slurm_job_to_row"]
 
 
 def new_row(job: TrackedJob) -> JobRow:
@@ -50,14 +50,22 @@ def note_slurm_jobs(session: Session, tracked_id: int, slurm_jobs: Sequence[Slur
         if row is None:
             row = SlurmJobRow(job=tracked_id, job_id=job.job_id, cluster=job.cluster)
             session.add(row)
-        row.attempt = job.attempt
-        row.submitted = job.submitted
-        row.name = job.name
-        row.work_dir = job.work_dir
-        row.logs = [[log.pattern, log.index] for log in job.logs]
-        row.tasks = None if job.tasks is None else fold_tasks(job.tasks)
-        row.facts = dict(job.facts)
+        for name, value in slurm_job_to_row(job).items():
+            setattr(row, name, value)
     session.flush()
+
+
+def slurm_job_to_row(job: SlurmJob) -> dict[str, Any]:
+    """Return a Slurm job as it is kept in the database, without what names it."""
+    return {
+        "attempt": job.attempt,
+        "submitted": job.submitted,
+        "name": job.name,
+        "work_dir": job.work_dir,
+        "logs": [[log.pattern, log.index] for log in job.logs],
+        "tasks": None if job.tasks is None else fold_tasks(job.tasks),
+        "facts": dict(job.facts),
+    }
 
 
 #: Plain tuples are read: at ten thousand jobs, mapped objects would cost seconds.
@@ -85,13 +93,14 @@ def load(session: Session, *conditions: Any) -> list[TrackedJob]:
         for row in session.execute(
             select(*_SLURM_JOB_COLUMNS).where(SlurmJobRow.job.in_(chosen)).order_by(SlurmJobRow.id)
         ):
-            slurm_jobs[row.job].append(_slurm_job(row))
+            slurm_jobs[row.job].append(slurm_job_from_row(row))
         return [_tracked_job(row, outputs[row.id], slurm_jobs[row.id]) for row in rows]
     except (TypeError, KeyError, AttributeError) as exc:
         raise ValueError(f"a row does not hold what was written to it: {exc}") from exc
 
 
-def _slurm_job(row: Any) -> SlurmJob:
+def slurm_job_from_row(row: Any) -> SlurmJob:
+    """Return a Slurm job from what the database keeps."""
     return SlurmJob(
         job_id=row.job_id,
         cluster=row.cluster,

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import and_, delete, or_, select
+from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
+from datalad_slurm.jobs.attempts import Retry
 from datalad_slurm.jobs.claims import beginning, bounds_of_prefix, collide, prefixes
 from datalad_slurm.jobs.errors import (
     AlreadyTrackedError,
@@ -18,6 +19,7 @@ from datalad_slurm.jobs.errors import (
 )
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.names import JobName, select_jobs
+from datalad_slurm.tracking import retries
 from datalad_slurm.tracking.database import DEFAULT_BUSY_TIMEOUT, Database
 from datalad_slurm.tracking.rows import load, new_row, note_slurm_jobs
 from datalad_slurm.tracking.schema import ClaimRow, JobRow, SlurmJobRow
@@ -107,14 +109,27 @@ class Tracker:
             When the claim, or tracked job, is gone.
         """
         with self.database.transaction() as session:
-            if session.get(JobRow, tracked_id) is None:
+            row = session.get(JobRow, tracked_id)
+            if row is None:
                 ids = ", ".join(str(job.job_id) for job in slurm_jobs)
                 raise JobNotTrackedError(
                     f"job {ids} was submitted, but is not tracked any more; if that is not "
                     "because it has been finished, track it with `datalad slurm-schedule "
                     f"--job-id {slurm_jobs[0].job_id}` and its outputs"
                 )
-            note_slurm_jobs(session, tracked_id, slurm_jobs)
+            note_slurm_jobs(session, tracked_id, retries.submitted(session, row, slurm_jobs))
+
+    def begin_retry(self, job: TrackedJob, retry: Retry) -> TrackedJob:
+        """Make a job that has ended one that is about to be submitted again, with its claims.
+
+        Raises
+        ------
+        JobNotTrackedError
+            When it has been finished, closed or submitted again since it was read.
+        """
+        with self.database.transaction() as session:
+            retries.begin(session, job, retry)
+            return load(session, JobRow.id == job.id)[0]
 
     def note_extra(self, tracked_id: int, extra: Mapping[str, Any]) -> None:
         """Note more about a job, beside what was noted before.
@@ -145,8 +160,13 @@ class Tracker:
             forget_rows(session, tracked_ids)
 
     def free(self, tracked_id: int) -> bool:
-        """Drop a claim, unless a job was noted for it; return whether it is gone."""
+        """Drop a claim, unless a job was noted for it; return whether it is gone.
+
+        A job that was to be submitted again becomes what it was before.
+        """
         with self.database.transaction() as session:
+            if retries.withdrawn(session, tracked_id):
+                return True
             is_claim = JobRow.id == tracked_id, ~JobRow.slurm_jobs.any()
             return bool(session.execute(delete(JobRow).where(*is_claim).returning(JobRow.id)).all())
 
@@ -176,9 +196,11 @@ class Tracker:
         return jobs if names is None else select_jobs(jobs, names, own_cluster)
 
     def tokens(self) -> set[str]:
-        """Return the tokens of all claims and jobs."""
+        """Return the tokens of all claims and jobs, and of their latest attempts."""
         with self.database.transaction() as session:
-            return set(session.scalars(select(JobRow.token)))
+            latest = func.json_extract(JobRow.extra, "$.submission")
+            rows = session.execute(select(JobRow.token, latest))
+            return {token for row in rows for token in row if token}
 
     @contextmanager
     def held(self) -> Iterator[list[TrackedJob]]:

@@ -15,7 +15,14 @@ from datalad_slurm.jobs.claims import ancestors, covers, is_glob, top_of
 from datalad_slurm.jobs.errors import InvalidRequestError, TransferError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.sbatch_options import chdir, log_directories
-from datalad_slurm.workflow.alt_notes import INPUTS, Note, refuse_other_owner, take, write_note
+from datalad_slurm.workflow.alt_notes import (
+    INPUTS,
+    Note,
+    go_on,
+    refuse_other_owner,
+    take,
+    write_note,
+)
 from datalad_slurm.workflow.context import Context, Outcome, lgr
 
 __all__ = ["checked_alt_dir", "place", "register"]
@@ -133,6 +140,7 @@ def place(
             note.made = [path for path in mirror.all_directories() if not note.path(path).is_dir()]
             tops = dict.fromkeys(map(top_of, claim.outputs))
             note.were_there = [path for path in tops if note.path(path).is_dir()]
+            go_on(context, note)
             take(context, claim.alt_dir)
             write_note(context, note)
         _warn_of_left_overs(note, claim, mirror)

@@ -13,6 +13,7 @@ from typing import Any
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.paths import foreign_repository, inside, matches, walk
 from datalad_slurm.dataset.subdatasets import Hierarchy
+from datalad_slurm.jobs.attempts import recorded_attempts
 from datalad_slurm.jobs.claims import is_glob, top_of
 from datalad_slurm.jobs.facts import job_facts, task_rows
 from datalad_slurm.jobs.inputs import InputReport
@@ -26,6 +27,7 @@ __all__ = [
     "Findings",
     "await_outputs",
     "collect",
+    "earlier_logs",
     "find_logs",
     "leads_elsewhere",
     "logs_of",
@@ -53,6 +55,8 @@ class Findings:
     logs_elsewhere: tuple[str, ...]
     #: logs of other jobs that are still open, by path, with the id of that job
     logs_of_others: Mapping[str, int]
+    #: those logs, there or elsewhere, that the latest attempt has written
+    latest_logs: tuple[str, ...] = ()
     #: what is known of its inputs and scripts
     inputs: InputReport = field(default_factory=InputReport)
     #: how its outputs compare with those of the commit it repeats, where that was asked for
@@ -70,6 +74,9 @@ class Findings:
         if self.logs_elsewhere:
             slurm["logs_elsewhere"] = list(self.logs_elsewhere)
         slurm |= self.inputs.to_json()
+        attempts = recorded_attempts(job, self.status, self.latest_logs)
+        if attempts:
+            slurm["attempts"] = attempts
         if self.verdict is not None:
             slurm["verified"] = self.verdict.to_json()
         return RunRecord(
@@ -154,6 +161,10 @@ def collect(
         for path, is_committable in below:
             (files if is_committable else odd)[path] = None
     logs, elsewhere = find_logs(context, job, status)
+    earlier, earlier_elsewhere = earlier_logs(context, job)
+    latest = (*logs, *elsewhere)
+    logs = list(dict.fromkeys([*earlier, *logs]))
+    elsewhere = list(dict.fromkeys([*earlier_elsewhere, *elsewhere]))
     foreign = {path: others[path] for path in (*files, *logs) if path in others}
     return Findings(
         job,
@@ -165,6 +176,7 @@ def collect(
         not_committable=tuple(odd),
         logs_elsewhere=tuple(elsewhere),
         logs_of_others=foreign,
+        latest_logs=latest,
     )
 
 
@@ -183,6 +195,7 @@ def logs_of(
     """Return the paths in the dataset at which jobs have, or will have, their logs."""
     found: dict[str, int] = {}
     for job, status in jobs:
+        found |= dict.fromkeys(_noted_logs(job), job.job_id)
         for path in _log_paths(job, status):
             relative = inside(context.place_of(job), path)
             if relative:
@@ -197,6 +210,20 @@ def _log_paths(job: TrackedJob, status: JobStatus | None) -> Iterator[str]:
             known = facts.get(task)
             for name in names_for(slurm_job.logs, task):
                 yield from candidates(name, task, known.raw_id if known else None, "")
+
+
+def _noted_logs(job: TrackedJob) -> Iterator[str]:
+    """Yield the logs of earlier attempts, relative to the root, or absolute outside of it."""
+    for entry in job.attempts:
+        yield from entry.get("logs", ())
+
+
+def earlier_logs(context: Context, job: TrackedJob) -> tuple[list[str], list[str]]:
+    """Return what there is of logs of earlier attempts, as `find_logs` does."""
+    root = context.place_of(job).root
+    there = [path for path in dict.fromkeys(_noted_logs(job)) if (root / path).is_file()]
+    elsewhere = [path for path in there if path.startswith("/")]
+    return [path for path in there if not path.startswith("/")], elsewhere
 
 
 def find_logs(context: Context, job: TrackedJob, status: JobStatus) -> tuple[list[str], list[str]]:

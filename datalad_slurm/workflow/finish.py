@@ -18,7 +18,7 @@ from datalad_slurm.workflow.collect import logs_of
 from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
 from datalad_slurm.workflow.deliver import deliver
 from datalad_slurm.workflow.endings import tidy_endings
-from datalad_slurm.workflow.observe import describe_submitted, observe
+from datalad_slurm.workflow.observe import described, observe
 from datalad_slurm.workflow.recovery import settle_publications
 from datalad_slurm.workflow.submissions import drop_temporary_directories, settle_claims
 
@@ -76,7 +76,7 @@ def finish(
         settle_claims(context)
         clean_up(context)
         tidy_endings(context)
-        jobs = _described(context, open_jobs(context, names))
+        jobs = described(context, open_jobs(context, names))
         if not jobs:
             yield Outcome("finish", "notneeded", "there are no open jobs")
             return
@@ -101,17 +101,6 @@ def finish(
             if plan[job.id] is not Action.COMMIT:
                 yield _explain(job, statuses[job.id], plan[job.id])
         drop_temporary_directories(context)
-
-
-def _described(context: Context, jobs: list[TrackedJob]) -> list[TrackedJob]:
-    """Catch up on jobs that slurmctld could not be asked about at submission."""
-    lacking = [job for job in jobs if any(slurm.tasks is None for slurm in job.slurm_jobs)]
-    if not lacking:
-        return jobs
-    for job in lacking:
-        describe_submitted(context, job.id, job.slurm_jobs)
-    chosen = {job.id for job in jobs}
-    return [job for job in context.tracker.open_jobs() if job.id in chosen]
 
 
 def _unexplained(task: TaskStatus) -> str:

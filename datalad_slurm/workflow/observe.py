@@ -28,7 +28,7 @@ from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.endings import noted_endings
 from datalad_slurm.workflow.namesakes import without_namesakes
 
-__all__ = ["describe_submitted", "observe"]
+__all__ = ["describe_submitted", "described", "observe"]
 
 #: Seconds in which the accounting usually catches up with slurmctld.
 _ACCOUNTING_LAG = 6.0
@@ -169,3 +169,14 @@ def describe_submitted(
     with suppress(JobNotTrackedError):  # short jobs may have been finished meanwhile
         context.tracker.note_submission(tracked_id, described)
     return described
+
+
+def described(context: Context, jobs: list[TrackedJob]) -> list[TrackedJob]:
+    """Catch up on jobs that slurmctld could not be asked about at submission."""
+    lacking = [job for job in jobs if any(slurm.tasks is None for slurm in job.slurm_jobs)]
+    if not lacking:
+        return jobs
+    for job in lacking:
+        describe_submitted(context, job.id, job.slurm_jobs)
+    chosen = {job.id for job in jobs}
+    return [job for job in context.tracker.open_jobs() if job.id in chosen]

@@ -50,7 +50,7 @@ def made_writable(context: Context, request: Request, claim: TrackedJob) -> Iter
     prepared = find_locked(context.hierarchy, claim.outputs, (*request.overwrites, *logs))
     if prepared == Prepared():
         return
-    note_prepared(context, claim.token, prepared)
+    note_prepared(context, claim.submission, prepared)
     make_writable(context.hierarchy, prepared)
     removed = [path for path, _ in prepared.removed]
     if removed:

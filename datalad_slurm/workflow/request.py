@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from datalad_slurm.dataset.paths import normalise_output
+from datalad_slurm.jobs.claims import top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.workflow.alt_dir import checked_alt_dir
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.placeholders import Placeholders
 
-__all__ = ["Request", "claim_of"]
+__all__ = ["DIRECTORIES", "Request", "claim_of"]
+
+#: Key of the outputs, in a job's notes, that were directories before its first attempt.
+DIRECTORIES = "directories"
 
 
 @dataclass(frozen=True)
@@ -85,19 +90,27 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         top=Path(alt_dir) if alt_dir else None,
     )
     outputs = [normalise_output(context.repo, out, cwd) for out in placeholders.outputs]
+    outputs = list(dict.fromkeys(outputs))
+    extra = {**request.extra, "alt_dir": alt_dir} if alt_dir else dict(request.extra)
+    there = _directories_there(Path(alt_dir or root), outputs)
     claim = TrackedJob(
         id=0,
         token=token,
         cmd=request.cmd,
         pwd=os.path.relpath(cwd, root),
         dsid=context.dsid,
-        outputs=tuple(dict.fromkeys(outputs)),
+        outputs=tuple(outputs),
         declared_outputs=tuple(placeholders.outputs),
         inputs=tuple(placeholders.inputs),
         extra_inputs=request.extra_inputs,
         message=request.message,
         chain=request.chain,
         commit_at_submission=context.repo.ask("rev-parse", "-q", "--verify", "HEAD") or "",
-        extra={**request.extra, "alt_dir": alt_dir} if alt_dir else request.extra,
+        extra=extra | ({DIRECTORIES: there} if there else {}),
     )
     return claim, placeholders
+
+
+def _directories_there(root: Path, outputs: Iterable[str]) -> list[str]:
+    """Return the directories that there are already for outputs, none for the root."""
+    return [top for top in dict.fromkeys(map(top_of, outputs)) if top and (root / top).is_dir()]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from datalad_slurm.dataset.leftovers import drop_aside, put_back
 from datalad_slurm.dataset.prepare import Prepared, undo
 from datalad_slurm.jobs.errors import JobNotTrackedError, QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
@@ -25,6 +26,7 @@ __all__ = [
     "adopt",
     "drop_notes",
     "drop_temporary_directories",
+    "give_up",
     "in_flight",
     "is_confirmed",
     "jobs_past_shim",
@@ -53,7 +55,9 @@ def _all_notes(context: Context) -> Path:
 
 def drop_notes(context: Context, token: str) -> None:
     """Remove the notes of a submission that is settled."""
-    shutil.rmtree(notes_directory(context, token), ignore_errors=True)
+    notes = notes_directory(context, token)
+    drop_aside(notes)
+    shutil.rmtree(notes, ignore_errors=True)
 
 
 def drop_temporary_directories(context: Context) -> None:
@@ -75,6 +79,13 @@ def note_prepared(context: Context, token: str, prepared: Prepared) -> None:
 def undo_prepared(context: Context, token: str) -> None:
     """Undo what was done to make room for a job that was not submitted after all."""
     try:
+        _lock_again(context, token)
+    finally:
+        put_back(notes_directory(context, token))
+
+
+def _lock_again(context: Context, token: str) -> None:
+    try:
         noted = json.loads((notes_directory(context, token) / _PREPARED).read_text())
     except FileNotFoundError:
         return
@@ -92,14 +103,14 @@ def settle_claims(context: Context) -> None:
     # Notes are made after their claim: what is listed first can be judged by the claims.
     noted = [notes.name for notes in _all_notes(context).glob("*")]
     claims = context.tracker.claims_without_job()
-    for token in set(noted) - {claim.token for claim in claims}:
+    for token in set(noted) - {claim.submission for claim in claims}:
         if token not in context.tracker.tokens():
             undo_prepared(context, token)
         drop_notes(context, token)
     for claim in claims:
         if _is_being_submitted(claim):
             continue
-        notes = notes_directory(context, claim.token)
+        notes = notes_directory(context, claim.submission)
         if sbatch.is_alive(notes):
             lgr.info("the submission of %r is still under way", claim.cmd)
             continue
@@ -136,12 +147,36 @@ def settle_claims(context: Context) -> None:
                     claim.cmd,
                     job_id,
                 )
-            abandon(context, claim.token, keep_files=bool(unseen))
-            if not context.tracker.free(claim.id):
-                continue  # its scheduler has noted a job and ended since we looked
-            undo_prepared(context, claim.token)
-            drop_notes(context, claim.token)
-            lgr.info("freed the outputs of %r, for which no job is known", claim.cmd)
+            if give_up(context, claim, keep_files=bool(unseen)):
+                lgr.info("freed the outputs of %r, for which no job is known", claim.cmd)
+
+
+def give_up(context: Context, claim: TrackedJob, *, keep_files: bool) -> bool:
+    """Free a claim that has come to nothing, and undo what was prepared for it.
+
+    A job that was to be submitted again is what it was before.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    claim : TrackedJob
+        The claim.
+    keep_files : bool
+        Whether what was copied to an alternative directory stays there.
+
+    Returns
+    -------
+    bool
+        False when a job was noted for it meanwhile.
+    """
+    if not claim.is_retry:
+        abandon(context, claim.token, keep_files=keep_files)
+    if not context.tracker.free(claim.id):
+        return False
+    undo_prepared(context, claim.submission)
+    drop_notes(context, claim.submission)
+    return True
 
 
 def _is_being_submitted(claim: TrackedJob) -> bool:
@@ -192,7 +227,9 @@ def jobs_past_shim(context: Context, claim: TrackedJob) -> list[int]:
         )
     except QueryFailedError:
         return []
-    tracked = {job.job_id for each in context.tracker.open_jobs() for job in each.slurm_jobs}
+    jobs = [*context.tracker.open_jobs(), claim]
+    tracked = {job.job_id for each in jobs for job in each.slurm_jobs}
+    tracked |= {entry["slurm_job_id"] for each in jobs for entry in each.attempts}
     return [job_id for job_id in found if job_id not in tracked]
 
 
@@ -201,6 +238,6 @@ def adopt(context: Context, claim: TrackedJob, found: list[SlurmJob]) -> list[Sl
     context.tracker.note_submission(claim.id, found)  # before anything else can fail
     described = describe_submitted(context, claim.id, found)
     with suppress(JobNotTrackedError):  # a short job may have been finished already
-        note_scripts(context, claim, notes_directory(context, claim.token), found)
-    drop_notes(context, claim.token)
+        note_scripts(context, claim, notes_directory(context, claim.submission), found)
+    drop_notes(context, claim.submission)
     return described
