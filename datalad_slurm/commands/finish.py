@@ -15,12 +15,12 @@ from datalad_next.commands import (
     datasetmethod,
     eval_results,
 )
-from datalad_next.constraints import EnsureBool, EnsureStr
+from datalad_next.constraints import EnsureBool, EnsureInt, EnsureRange, EnsureStr
 from datalad_next.uis import ui_switcher as ui
 
 from datalad_slurm.commands.constraints import EnsureJobIds, dataset_with_repository
 from datalad_slurm.commands.parameters import message_parameter
-from datalad_slurm.commands.results import render, run_flow
+from datalad_slurm.commands.results import render, run_flow, show_log_ends
 from datalad_slurm.jobs.names import JobName
 
 __all__ = ["Finish"]
@@ -44,6 +44,8 @@ class _Validator(EnsureCommandParameterization):
                 "close_unknown_jobs": EnsureBool(),
                 "branches": EnsureBool(),
                 "octopus": EnsureBool(),
+                "show_log": EnsureBool(),
+                "log_lines": EnsureInt() & EnsureRange(min=1),
             },
             validate_defaults=("dataset",),
             joint_constraints={
@@ -89,9 +91,10 @@ class Finish(ValidatedInterface):
     dataset.
 
     A job that waits or runs stays open. So does one that has failed, was
-    cancelled or has timed out, until you say what to do with it:
-    --accept-failed-jobs commits what it left, --close-failed-jobs forgets it
-    and leaves its files as they are. A job array counts as one job: if one
+    cancelled or has timed out: why is said, and it is for you to say what to do
+    with it. `slurm-reschedule --retry` submits it again, --accept-failed-jobs
+    commits what it left, --close-failed-jobs forgets it and leaves its files as
+    they are. A job array counts as one job: if one
     task has failed, it has failed.
 
     The exit status is 0 only if every job was committed or closed, and, of those
@@ -168,6 +171,18 @@ class Finish(ValidatedInterface):
             doc="""put the commits of the jobs side by side and merge them into your branch,
             up to 15 at a time, which is git's own limit. No branches remain.""",
         ),
+        "show_log": Parameter(
+            args=("--show-log",),
+            action="store_true",
+            doc="""of each job that has failed, show the last lines of its log: of that of
+            stderr, where it has one. Of tasks of an array that have failed alike, one is
+            shown.""",
+        ),
+        "log_lines": Parameter(
+            args=("--log-lines",),
+            metavar="NUMBER",
+            doc="""how many lines of a log --show-log shows.""",
+        ),
     }
 
     _examples_: ClassVar[list[dict[str, str]]] = [
@@ -207,6 +222,8 @@ class Finish(ValidatedInterface):
         close_unknown_jobs: bool = False,
         branches: bool = False,
         octopus: bool = False,
+        show_log: bool = False,
+        log_lines: int = 10,
     ) -> Iterator[dict[str, Any]]:
         from datalad_slurm.jobs.plan import FailedJobs, Shape
         from datalad_slurm.workflow import finish, listing
@@ -233,6 +250,7 @@ class Finish(ValidatedInterface):
                 message or "",
                 close_unknown=close_unknown_jobs,
                 shape=shape,
+                log_lines=log_lines if show_log else 0,
             ),
         )
 
@@ -244,6 +262,7 @@ class Finish(ValidatedInterface):
         rank = res.get("rank", 0)
         if rank < _FILES_SHOWN or not sys.stdout.isatty():
             render(res)
+            show_log_ends(res)
         elif rank == _FILES_SHOWN:
             ui.message(f"  [{res['of'] - rank} more files of job {res['slurm_job_id']}]")
 

@@ -29,6 +29,7 @@ __all__ = [
     "collect",
     "earlier_logs",
     "find_logs",
+    "first_node",
     "leads_elsewhere",
     "logs_of",
     "write_facts",
@@ -235,7 +236,7 @@ def find_logs(context: Context, job: TrackedJob, status: JobStatus) -> tuple[lis
             if task.task.job_id != slurm_job.job_id:
                 continue
             known = task.facts
-            raw_id, node = (known.raw_id, _first_node(known.nodes)) if known else (None, "")
+            raw_id, node = (known.raw_id, first_node(known.nodes)) if known else (None, "")
             for name in names_for(slurm_job.logs, task.task):
                 paths = candidates(name, task.task, raw_id, node)
                 path = next((path for path in paths if Path(path).is_file()), None)
@@ -259,7 +260,7 @@ def _is_ours(hierarchy: Hierarchy, path: str) -> bool:
     )
 
 
-def _first_node(nodes: str) -> str:
+def first_node(nodes: str) -> str:
     """Return the first name of a node list such as ``n[1-3],m2``."""
     head, bracket, rest = nodes.partition("[")
     if not bracket:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 
 from datalad_slurm.dataset.commits import check_identity
 from datalad_slurm.dataset.orphans import no_orphans
-from datalad_slurm.jobs.model import JobStatus, TaskStatus, TrackedJob
 from datalad_slurm.jobs.names import JobName
 from datalad_slurm.jobs.plan import Action, FailedJobs, Shape, decide
 from datalad_slurm.tracking.finisher import only_finisher
@@ -18,6 +15,7 @@ from datalad_slurm.workflow.collect import logs_of
 from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
 from datalad_slurm.workflow.deliver import deliver
 from datalad_slurm.workflow.endings import tidy_endings
+from datalad_slurm.workflow.explain import explain
 from datalad_slurm.workflow.observe import described, observe
 from datalad_slurm.workflow.recovery import settle_publications
 from datalad_slurm.workflow.submissions import drop_temporary_directories, settle_claims
@@ -33,6 +31,7 @@ def finish(
     *,
     close_unknown: bool = False,
     shape: Shape = Shape.CHAIN,
+    log_lines: int = 0,
 ) -> Iterator[Outcome]:
     """Commit or close jobs that have ended; say of the others why not.
 
@@ -50,6 +49,8 @@ def finish(
         Whether to forget jobs of which Slurm knows nothing at all.
     shape : Shape
         How the commits hang together.
+    log_lines : int
+        Of jobs that have failed, how many of the last lines of their logs to tell.
 
     Raises
     ------
@@ -99,60 +100,5 @@ def finish(
         tidy_endings(context)
         for job in jobs:
             if plan[job.id] is not Action.COMMIT:
-                yield _explain(job, statuses[job.id], plan[job.id])
+                yield explain(context, job, statuses[job.id], plan[job.id], log_lines)
         drop_temporary_directories(context)
-
-
-def _unexplained(task: TaskStatus) -> str:
-    """Return what is known of a task that is over without anybody knowing how."""
-    if not task.is_unexplained or task.facts is None:
-        return ""
-    begun = datetime.fromtimestamp(task.facts.started or 0).astimezone()
-    return (
-        f"; {task.task} began on {task.facts.nodes} at {begun:%Y-%m-%d %H:%M:%S} and noted no "
-        "ending, as when it is killed by kill -9, for its memory, or with its node"
-    )
-
-
-def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
-    details = {"slurm_job_id": job.job_id, "slurm_state": status.word}
-    states = f"Statuses: {status.describe()}"
-    if action is Action.CLOSE and status.is_unknown:
-        said = f"Closing a job that Slurm does not know. {states}{_stays(job)}"
-        return Outcome("finish", "ok", said, details=details)
-    if action is Action.CLOSE:
-        return Outcome(
-            "finish",
-            "ok",
-            f"Closing failed / cancelled jobs. {states}{_stays(job)}",
-            details=details,
-        )
-    message = f"Slurm job(s) for job {job.label} are not complete. {states}"
-    message += "".join(map(_unexplained, status.tasks))
-    name = JobName(job.job_id, job.slurm_jobs[0].cluster)
-    finish_it = f"datalad slurm-finish {shlex.quote(str(name))}"
-    if action is Action.REFUSE:
-        declared = [f"-i {shlex.quote(path)}" for path in job.inputs]
-        declared += [f"-o {shlex.quote(path)}" for path in job.declared_outputs]
-        message += (
-            f". To commit what it left: {finish_it} --accept-failed-jobs; to drop it: "
-            f"{finish_it} --close-failed-jobs; to run it again: drop it, then in '{job.pwd}' "
-            f"datalad slurm-schedule {_alt_option(job)}{' '.join(declared)} {job.cmd}"
-        )
-    elif action is Action.ASK_AGAIN:
-        why = f" ({status.failure})" if status.failure else ""
-        message += f". Whether it has ended is not known{why}; try again later"
-        if status.is_unknown:
-            message += (
-                f", or, if Slurm has lost the job for good, drop it: {finish_it} "
-                "--close-unknown-jobs"
-            )
-    return Outcome("finish", "impossible", message, details=details)
-
-
-def _stays(job: TrackedJob) -> str:
-    return f"; what it has in {job.alt_dir} stays there" if job.alt_dir else ""
-
-
-def _alt_option(job: TrackedJob) -> str:
-    return f"-a {shlex.quote(job.alt_dir)} " if job.alt_dir else ""
