@@ -76,7 +76,8 @@ def only_retry(**kwargs: Any) -> None:
     """Refuse, beside ``retry``, what is about commits."""
     if kwargs["retry_with"] and not kwargs["retry"]:
         raise ConstraintError(EnsureRetries(), kwargs, "--retry-with is of use with --retry only")
-    others = [name for name, value in kwargs.items() if value and not name.startswith("retry")]
+    given = [name for name, value in kwargs.items() if value not in (None, False)]
+    others = [name for name in given if not name.startswith("retry")]
     if kwargs["retry"] and others:
         said = ", ".join(f"--{name.replace('_', '-')}" for name in others)
         said = said.replace("--revision", "REVISION")

@@ -48,7 +48,7 @@ def find_leftovers(
     outputs : iterable of str
         Claims, which may be globs.
     since : int
-        Seconds since the epoch.
+        By the clock of that file system (ns since the epoch).
     kept : collection of str
         Files that are not meant, and directories that stay if they are empty.
 
@@ -78,7 +78,7 @@ def find_leftovers(
 
 
 def _is_new(place: Repo, path: str, since: int) -> bool:
-    return (place.root / path).lstat().st_ctime >= since
+    return (place.root / path).lstat().st_ctime_ns > since
 
 
 def _directories(place: Repo, top: str) -> Iterable[str]:

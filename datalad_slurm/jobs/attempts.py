@@ -11,6 +11,9 @@ The notes of a tracked job (`TrackedJob.extra`) hold
     the token of the latest attempt;
 ``submitted_cmd``
     its command, where that differs from the job's, as it runs only some tasks;
+``began``
+    when the command of the latest attempt was run, by the clock of the dataset's file system
+    (ns since the epoch);
 ``retry``
     as long as that attempt has no Slurm job: what is to be put back if it comes to nothing.
 """

@@ -33,7 +33,7 @@ __all__ = ["begin", "submitted", "withdrawn"]
 #: What is kept of a row while it is submitted again.
 _COLUMNS = ("cmd", "claimed_at", "claimed_by", "commit_at_submission", "identities", "extra")
 #: True of one attempt only.
-_OF_ONE_ATTEMPT = ("submitted_cmd", "untouched_outputs", "committed_in")
+_OF_ONE_ATTEMPT = ("began", "submitted_cmd", "untouched_outputs", "committed_in")
 
 
 def begin(session: Session, job: TrackedJob, retry: Retry) -> None:

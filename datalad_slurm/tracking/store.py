@@ -100,8 +100,22 @@ class Tracker:
         with self.database.transaction() as session:
             _refuse_conflicts(session, outputs)
 
-    def note_submission(self, tracked_id: int, slurm_jobs: Sequence[SlurmJob]) -> None:
+    def note_submission(
+        self,
+        tracked_id: int,
+        slurm_jobs: Sequence[SlurmJob],
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
         """Note the jobs that Slurm took; those that are noted already are brought up to date.
+
+        Parameters
+        ----------
+        tracked_id : int
+            The claim, or tracked job.
+        slurm_jobs : sequence of SlurmJob
+            What Slurm took.
+        extra : mapping, optional
+            What else to note, as by `note_extra`.
 
         Raises
         ------
@@ -118,6 +132,8 @@ class Tracker:
                     f"--job-id {slurm_jobs[0].job_id}` and its outputs"
                 )
             note_slurm_jobs(session, tracked_id, retries.submitted(session, row, slurm_jobs))
+            if extra:
+                row.extra = {**row.extra, **extra}
 
     def begin_retry(self, job: TrackedJob, retry: Retry) -> TrackedJob:
         """Make a job that has ended one that is about to be submitted again, with its claims.

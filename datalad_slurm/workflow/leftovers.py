@@ -50,7 +50,8 @@ def cleared(context: Context, claim: TrackedJob, stale: Stale, notes: Path) -> I
         When something cannot be read or moved.
     """
     place = context.place_of(claim)
-    since = claim.extra["retry"]["before"]["claimed_at"]
+    before = claim.extra["retry"]["before"]
+    since = before["extra"].get("began") or (before["claimed_at"] + 1) * 10**9
     kept = {*stale.logs, *claim.extra.get(DIRECTORIES, ())}
     found = find_leftovers(context.hierarchy, place, stale.outputs, since, kept)
     if found.files:

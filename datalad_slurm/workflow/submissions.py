@@ -235,7 +235,9 @@ def jobs_past_shim(context: Context, claim: TrackedJob) -> list[int]:
 
 def adopt(context: Context, claim: TrackedJob, found: list[SlurmJob]) -> list[SlurmJob]:
     """Track the jobs that a claim turned out to have."""
-    context.tracker.note_submission(claim.id, found)  # before anything else can fail
+    began = sbatch.began(notes_directory(context, claim.submission))
+    extra = {"began": began} if began else {}
+    context.tracker.note_submission(claim.id, found, extra)  # before anything else can fail
     described = describe_submitted(context, claim.id, found)
     with suppress(JobNotTrackedError):  # a short job may have been finished already
         note_scripts(context, claim, notes_directory(context, claim.submission), found)

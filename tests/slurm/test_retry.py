@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from datalad.api import slurm_reschedule
 
-from tests.slurm.sweeps import assert_sound, claims
+from tests.slurm.sweeps import assert_sound, claims, noted_jobs
 from tests.slurm.test_reschedule import record_of
 from tests.slurm.test_schedule import finish, schedule
 
@@ -66,3 +67,151 @@ def test_a_failed_job_that_is_submitted_again_is_one_commit_with_all_attempts(bo
     assert attempts[0]["logs"] == [f"slurm-{first}.out"]
     assert box.status() == "?? good"
     assert_sound(box, "after three attempts")
+
+
+def test_what_a_failed_attempt_left_of_its_outputs_is_gone_before_the_next(box, slurm):
+    (box.path / "out").mkdir()
+    (box.path / "out/known").write_text("known\n")
+    (box.path / "out/gone").write_text("to be removed by the job\n")
+    box.cli("save", "-m", "outputs of earlier jobs")
+    (box.path / "out/older").write_text("not known to git, and older than the job\n")
+    box.script(
+        "ls out > listed; echo more >> out/known; rm -f out/gone; mkdir out/sub; "
+        "echo x > out/sub/x; mkdir new; echo y > new/y; exit 1"
+    )
+    outputs = ["out", "new", "listed"]
+    first = failed(box, slurm, outputs=outputs)
+    assert (box.path / "out/known").read_text() == "known\nmore\n"
+    results = retry(box, first)
+    (removed,) = [res for res in results if res["action"] == "remove"]
+    assert removed["files"] == 4
+    assert "4 files that the failed attempt left" in removed["message"]
+    second = box.tracked()[0]
+    slurm.wait(second)
+    assert (box.path / "out/known").read_text() == "known\nmore\n"
+    assert (box.path / "listed").read_text().split() == ["gone", "known", "older"]
+    assert f"slurm-{first}.out" in box.status()
+    third = retried(box, second, assume_ready="outputs")
+    slurm.wait(third)
+    assert (box.path / "out/known").read_text() == "known\nmore\nmore\n"
+    finish(box, accept_failed_jobs=True)
+    assert_sound(box, "after three attempts")
+
+
+def test_a_submission_that_fails_leaves_the_failed_job_as_it_was(box, slurm):
+    box.script("mkdir out; echo half > out/a; exit 3")
+    job = failed(box, slurm)
+    (result,) = [
+        res for res in retry(box, job, retry_with="--time=nonsense") if res["status"] != "ok"
+    ]
+    assert result["status"] == "error"
+    assert "nvalid --time specification" in result["message"]
+    assert box.tracked() == [job]
+    assert claims(box) == ["out"]
+    assert (box.path / "out/a").read_text() == "half\n"
+    assert_sound(box, "after a submission that failed")
+    results = finish(box, accept_failed_jobs=True)
+    assert {"ok"} == {res["status"] for res in results}, results
+    assert "attempts" not in record_of(box)["slurm"]
+
+
+def test_options_of_a_retry_win_and_are_recorded(box, slurm):
+    box.script(
+        "#SBATCH --mem=100M\necho $SLURM_MEM_PER_NODE $1 > out; [ $SLURM_MEM_PER_NODE = 300 ]"
+    )
+    first = failed(box, slurm, ["sbatch", "--mem=200M", "job.sh", "--mem=1M"])
+    assert (box.path / "out").read_text() == "200 --mem=1M\n"
+    second = retried(box, first, retry_with="--mem=300M --time=2")
+    slurm.wait(second)
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert (box.path / "out").read_text() == "300 --mem=1M\n"
+    record = record_of(box)
+    assert record["cmd"] == "sbatch --mem=200M --mem=300M --time=2 job.sh --mem=1M"
+    old, new = record["slurm"]["attempts"]
+    assert old["cmd"] == "sbatch --mem=200M job.sh --mem=1M"
+    assert "cmd" not in new
+    assert (old["requested_memory"], new["requested_memory"]) == ("200M", "300M")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"retry_with": "job.sh"}, "takes options of sbatch"),
+        ({"retry_with": "--array=3"}, "cannot change which tasks"),
+        ({"retry_with": "--mem=8G"}, "no options can be put into the command"),
+    ],
+)
+def test_options_that_cannot_be_put_into_the_command_are_refused(box, slurm, options, said):
+    job = failed(box, slurm, "true; sbatch --wrap 'exit 1'")
+    (result,) = retry(box, job, **options)
+    assert result["status"] == "impossible"
+    assert said in result["message"]
+    assert box.tracked() == [job]
+
+
+def test_only_jobs_that_are_known_to_have_failed_are_submitted_again(box, slurm, stand_in):
+    running = schedule(box, ["sbatch", "--wrap", "sleep 100"], ["a"])
+    good = failed(box, slurm, ["sbatch", "--wrap", "echo b > b"], ["b"])
+    bad = failed(box, slurm, ["sbatch", "--wrap", "exit 1"], ["c"])
+    slurm.wait(running, until="RUNNING".__eq__)
+    for job, said in ((running, "RUNNING"), (good, "has completed"), (99999999, "no open job")):
+        (result,) = retry(box, bad, job)
+        assert (result["status"], said in result["message"]) == ("impossible", True), result
+    stand_in("squeue", "exit 1")
+    stand_in("sacct", "exit 1")
+    (result,) = retry(box, bad)
+    assert "whether it has ended is not known" in result["message"]
+    for program in ("squeue", "sacct"):
+        stand_in(program, 'exec $real "$@"')
+    assert noted_jobs(box) == [running, good, bad]
+    results = retry(box, "all")
+    told = {res["slurm_job_id"]: res["status"] for res in results}
+    assert (told.pop(running), told.pop(good)) == ("notneeded", "notneeded")
+    ((again, status),) = told.items()
+    assert status == "ok"
+    assert sorted(box.tracked()) == sorted([running, good, again])
+    (result,) = retry(box, bad)
+    assert f"job {bad} was submitted again, and is job {again} now" in result["message"]
+    slurm.run("scancel", str(running), str(again))
+
+
+def test_a_log_that_the_next_attempt_overwrites_is_noted_as_such(box, slurm):
+    box.script("#SBATCH -o log\necho x > out; [ -e good ]")
+    first = failed(box, slurm)
+    (box.path / "good").touch()
+    second = retried(box, first)
+    slurm.wait(second)
+    finish(box)
+    old, new = record_of(box)["slurm"]["attempts"]
+    assert old["overwritten_logs"] == ["log"]
+    assert "logs" not in old
+    assert "overwritten_logs" not in new
+
+
+def test_a_retry_notes_inputs_and_script_anew(box, slurm):
+    (box.path / "in").write_text("1\n")
+    box.cli("save", "-m", "input")
+    box.script("cp in out; exit 1")
+    first = failed(box, slurm, inputs=["in"])
+    box.script("cp in out")
+    (box.path / "in").unlink()
+    (box.path / "in").write_text("2\n")
+    box.cli("save", "-m", "another input")
+    second = retried(box, first)
+    slurm.wait(second)
+    (saved,) = [res for res in finish(box) if res["action"] == "save"]
+    assert not saved.get("changed_inputs")
+    assert not saved.get("changed_scripts")
+    record = record_of(box)
+    assert (box.path / "out").read_text() == "2\n"
+    assert "now" not in record["slurm"]["inputs"][0]
+    assert record["slurm"]["commit"] == box.git("rev-parse", "HEAD~1")
+
+
+def test_a_retry_does_not_go_with_what_is_about_commits(box):
+    for more in (["--since="], ["HEAD"], ["--verify"], ["-m", "words"], ["--report"]):
+        done = box.cli("slurm-reschedule", "--retry", "1", *more, code=None)
+        assert done.returncode == 2 or "does not go with" in done.stdout + done.stderr
+        assert "--retry is about open jobs" in done.stdout + done.stderr
+    done = box.cli("slurm-reschedule", "--retry-with=--mem=8G", code=None)
+    assert "--retry-with is of use with --retry only" in done.stdout + done.stderr
