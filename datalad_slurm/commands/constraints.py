@@ -46,13 +46,10 @@ class EnsureJobIds(Constraint):
 
     def _name(self, item: Any) -> JobName:
         text = str(item).strip()
-        array, underscore, task = text.partition("_")
-        if underscore and array.isdigit() and task.isdigit():
-            self.raise_for(item, "an array is finished as a whole: name it as {array}", array=array)
         try:
             name = JobName.parse(text)
         except ValueError:
-            said = "'{item}' is no id of a Slurm job, such as 4711 or '4711;cluster'"
+            said = "'{item}' is no id of a Slurm job, such as 4711, 4711_3 or '4711;cluster'"
             self.raise_for(item, said, item=item)
         return name
 

@@ -42,6 +42,7 @@ class _Validator(EnsureCommandParameterization):
                 "accept_failed_jobs": EnsureBool(),
                 "commit_failed_jobs": EnsureBool(),
                 "close_unknown_jobs": EnsureBool(),
+                "partial": EnsureBool(),
                 "branches": EnsureBool(),
                 "octopus": EnsureBool(),
                 "show_log": EnsureBool(),
@@ -97,6 +98,12 @@ class Finish(ValidatedInterface):
     they are. A job array counts as one job: if one
     task has failed, it has failed.
 
+    An array whose tasks have outputs of their own, declared as '-o sub-%a', can
+    be finished in parts: --partial commits what tasks have left that completed,
+    in one commit a job, and leaves the others open. A task is named 123_7, several
+    123_[1-5,8]; then nothing else of the job is touched. Outputs that all tasks
+    share are committed with the last ones.
+
     The exit status is 0 only if every job was committed or closed, and, of those
     submitted with `slurm-reschedule --verify`, gave the same outputs again.
     """
@@ -111,9 +118,9 @@ class Finish(ValidatedInterface):
             args=("job",),
             nargs="*",
             metavar="JOB",
-            doc="""id of a Slurm job to finish. Without any, all open jobs of the dataset. A
-            job of another cluster is named 'ID;CLUSTER', as by "sbatch --parsable", where
-            the id alone is not clear.""",
+            doc="""id of a Slurm job to finish, or tasks of an array: 123_7, '123_[1-5,8]'.
+            Without any, all open jobs of the dataset. A job of another cluster is named
+            'ID;CLUSTER', as by "sbatch --parsable", where the id alone is not clear.""",
         ),
         "slurm_job_id": Parameter(
             args=("--slurm-job-id",),
@@ -157,6 +164,14 @@ class Finish(ValidatedInterface):
             a reset of its database, or if they are over and nobody knows how they ended.
             Commits nothing.""",
         ),
+        "partial": Parameter(
+            args=("--partial",),
+            action="store_true",
+            doc="""of arrays with outputs declared for each task, commit those of the tasks
+            that have completed, and their logs; the others stay open. With
+            --accept-failed-jobs or --close-failed-jobs, that is done to each task that
+            failed.""",
+        ),
         "branches": Parameter(
             args=("--branches",),
             action="store_true",
@@ -197,6 +212,16 @@ class Finish(ValidatedInterface):
             "code_cmd": "datalad slurm-finish --list-open-jobs",
         },
         {
+            "text": "Commit what the tasks of an array have left that have completed by now",
+            "code_py": "slurm_finish([125], partial=True)",
+            "code_cmd": "datalad slurm-finish --partial 125",
+        },
+        {
+            "text": "Give up on one task of an array that has failed",
+            "code_py": "slurm_finish(['125_7'], close_failed_jobs=True)",
+            "code_cmd": "datalad slurm-finish 125_7 --close-failed-jobs",
+        },
+        {
             "text": "Give up on two jobs that have failed",
             "code_py": "slurm_finish([123, 124], close_failed_jobs=True)",
             "code_cmd": "datalad slurm-finish 123 124 --close-failed-jobs",
@@ -220,6 +245,7 @@ class Finish(ValidatedInterface):
         accept_failed_jobs: bool = False,
         commit_failed_jobs: bool = False,
         close_unknown_jobs: bool = False,
+        partial: bool = False,
         branches: bool = False,
         octopus: bool = False,
         show_log: bool = False,
@@ -249,6 +275,7 @@ class Finish(ValidatedInterface):
                 failed_jobs,
                 message or "",
                 close_unknown=close_unknown_jobs,
+                partial=partial,
                 shape=shape,
                 log_lines=log_lines if show_log else 0,
             ),

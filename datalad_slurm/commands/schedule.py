@@ -44,6 +44,8 @@ def _one_job(**kwargs: Any) -> None:
         raise ConstraintError(
             EnsureJobIds(), kwargs, "--job-id takes the id of one job, and no command with it"
         )
+    if job_id is not None and job_id[0].indices:
+        raise ConstraintError(EnsureJobIds(), kwargs, "--job-id takes the id of a whole array")
     if job_id is not None and (kwargs["dry_run"] or kwargs["expand"]):
         raise ConstraintError(
             EnsureJobIds(), kwargs, "--job-id submits nothing, so it takes no --dry-run or --expand"
@@ -68,6 +70,12 @@ class Schedule(ValidatedInterface):
     As long as the job waits and runs, nothing touches the repository. When it
     has ended, `slurm-finish` commits its outputs, its log files and a record
     with which `slurm-reschedule` can run it again.
+
+    Outputs can hold patterns of sbatch: %a for the number of an array's task, %A
+    for the array's id, %j for that of a job that is no array, %x for the job's
+    name; %4a has zeros in front, and %% is a percent sign. With %a each task has
+    outputs of its own: two arrays can share a pattern if they share no task, and
+    `slurm-finish --partial` commits what some tasks have left before the others.
 
     In the command, and in inputs and outputs, placeholders are filled in as
     by `datalad run`: {inputs}, {outputs}, {pwd}, {dspath}, {tmpdir} and those
@@ -131,7 +139,7 @@ class Schedule(ValidatedInterface):
             Can be a glob, as for `datalad run`: '*', '?', '[a-c]', '[!x]', and '**' for
             any number of directories; it is expanded when the job is finished. Quote it,
             or the shell expands it at once. A '*', '?' or '[' in a name is typed '[*]',
-            '[?]' or '[[]'. [CMD: Can be given more than once. CMD]""",
+            '[?]' or '[[]'. Patterns of sbatch are filled in, see above. [CMD: Can be given more than once. CMD]""",
         ),
         "message": message_parameter,
         "expand": Parameter(
@@ -186,6 +194,11 @@ class Schedule(ValidatedInterface):
                 "slurm_schedule('sbatch --array=1-10 job.sh', inputs=['data.csv'], outputs=['sub'])"
             ),
             "code_cmd": "datalad slurm-schedule -i data.csv -o sub sbatch --array=1-10 job.sh",
+        },
+        {
+            "text": "Schedule an array whose tasks have outputs of their own",
+            "code_py": "slurm_schedule('sbatch --array=1-100 job.sh', outputs=['sub-%3a'])",
+            "code_cmd": "datalad slurm-schedule -o sub-%3a sbatch --array=1-100 job.sh",
         },
         {
             "text": "Schedule a job of whose files only some are to be kept, whatever their names",

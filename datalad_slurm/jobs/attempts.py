@@ -20,13 +20,13 @@ The notes of a tracked job (`TrackedJob.extra`) hold
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
 from datalad_slurm.jobs.facts import run_facts
 from datalad_slurm.jobs.model import JobStatus, SlurmJob, TrackedJob
-from datalad_slurm.jobs.tasks import TaskId, format_index_list
+from datalad_slurm.jobs.tasks import TaskId, expand_index_list, format_index_list
 
 __all__ = ["Retry", "recorded_attempts", "replaced_by_retry"]
 
@@ -70,9 +70,9 @@ def replaced_by_retry(
     kept: list[SlurmJob] = []
     entries: list[dict[str, Any]] = []
     for slurm_job in job.slurm_jobs:
-        own = slurm_job.tasks or (TaskId(slurm_job.job_id),)
+        own = _tasks(slurm_job, status)
         again = [task for task in own if task in tasks]
-        if len(again) < len(own):
+        if len(again) < len(own) or not own:
             staying = tuple(task for task in own if task not in tasks)
             kept.append(replace(slurm_job, tasks=staying))
         if again:
@@ -82,16 +82,26 @@ def replaced_by_retry(
     return tuple(kept), tuple(entries)
 
 
-def _entry(slurm_job: SlurmJob, status: JobStatus, tasks: Iterable[TaskId]) -> dict[str, Any]:
-    wanted = set(tasks)
-    part = JobStatus(tuple(each for each in status.tasks if each.task in wanted))
+def _tasks(slurm_job: SlurmJob, status: JobStatus) -> Sequence[TaskId]:
+    if slurm_job.tasks is not None:
+        return slurm_job.tasks
+    return [each.task for each in status.tasks if each.task.job_id == slurm_job.job_id]
+
+
+def _entry(slurm_job: SlurmJob, status: JobStatus, tasks: Collection[TaskId]) -> dict[str, Any]:
     entry = {
         "attempt": slurm_job.attempt,
         "slurm_job_id": slurm_job.job_id,
-        **run_facts([slurm_job], part),
+        **run_facts([slurm_job], status.of(tasks)),
     }
-    indices = [task.index for task in wanted if task.index >= 0]
+    indices = [task.index for task in tasks if task.index >= 0]
     return entry | ({"tasks": format_index_list(indices)} if indices else {})
+
+
+def _concerns(entry: Mapping[str, Any], indices: Set[int]) -> bool:
+    """Return whether an earlier attempt was one at some tasks."""
+    tasks = entry.get("tasks")
+    return tasks is None or not indices.isdisjoint(expand_index_list(tasks))
 
 
 def recorded_attempts(
@@ -109,14 +119,17 @@ def recorded_attempts(
         Log files of those. What an earlier attempt has written there is gone, or is
         followed by what they wrote: its entry lists them as ``overwritten_logs``.
     """
-    if not job.attempts:
+    indices = {task.index for task in job.tasks}
+    earlier = [dict(entry) for entry in job.attempts if _concerns(entry, indices)]
+    if not earlier:
         return []
     present = [
-        _entry(slurm_job, status, slurm_job.tasks or (TaskId(slurm_job.job_id),))
+        _entry(slurm_job, status, tasks)
         | ({"cmd": job.submitted_cmd} if slurm_job.attempt == job.attempt else {})
         for slurm_job in job.slurm_jobs
+        if (tasks := _tasks(slurm_job, status))
     ]
-    entries = sorted([*map(dict, job.attempts), *present], key=lambda entry: entry["attempt"])
+    entries = sorted([*earlier, *present], key=lambda entry: entry["attempt"])
     later = set(logs)
     for entry in reversed(entries):
         if entry.get("cmd") == job.cmd:

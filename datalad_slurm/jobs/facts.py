@@ -13,6 +13,7 @@ from datalad_slurm.jobs.model import (
     TaskStatus,
     TrackedJob,
 )
+from datalad_slurm.jobs.task_outputs import has_patterns as is_pattern
 from datalad_slurm.jobs.tasks import format_index_list
 
 __all__ = ["job_facts", "run_facts", "task_rows"]
@@ -23,17 +24,22 @@ def job_facts(job: TrackedJob, status: JobStatus) -> dict[str, Any]:
 
     Times are in UTC, durations in seconds, memory in bytes. Of several tasks
     `elapsed` is the time from the first start to the last end, `cpu_seconds`
-    the sum, `peak_memory` the largest. What is not known is left out.
+    the sum, `peak_memory` the largest. What is not known is left out. `array_tasks`
+    is there when these are not all tasks of the array.
     """
+    has_patterns = any(map(is_pattern, job.declared_outputs))
     facts = run_facts(job.slurm_jobs, status) | {
         "commit": job.commit_at_submission,
         "container": job.extra.get("container"),
-        "declared_outputs": list(job.declared_outputs),
+        "declared_outputs": [] if has_patterns else list(job.declared_outputs),
         "name": job.slurm_jobs[0].name,
+        "output_patterns": list(job.declared_outputs) if has_patterns else [],
     }
     if len(job.slurm_jobs) > 1:
         facts["jobs"] = [slurm_job.job_id for slurm_job in job.slurm_jobs]
-    if len(status.tasks) > 1:
+    if job.leaving:
+        facts["array_tasks"] = format_index_list(sorted({task.index for task in job.tasks}))
+    if len(status.tasks) > 1 or job.leaving:
         facts["tasks"] = _task_groups(status.tasks)
     return {key: value for key, value in facts.items() if value not in (None, "", [])}
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 from datalad_slurm.jobs.logs import LogName
 from datalad_slurm.jobs.states import JobState
-from datalad_slurm.jobs.tasks import TaskId, format_index_list
+from datalad_slurm.jobs.tasks import TaskId, format_index_list, name_tasks
 
 __all__ = [
     "AccountingRow",
@@ -167,12 +167,20 @@ class JobStatus:
 
     @property
     def progress(self) -> str:
-        """How far an array is, such as ``3/10 done, 1 failed``; empty for one task."""
+        """How far an array is, such as ``3/10 done, 1 failed, 4 running``; empty for one task."""
         if len(self.tasks) < 2:
             return ""
         done = sum(task.is_ok for task in self.tasks)
         failed = sum(task.has_ended and not task.is_ok for task in self.tasks)
-        return f"{done}/{len(self.tasks)} done" + (f", {failed} failed" if failed else "")
+        waiting = [t for t in self.tasks if t.answer is Answer.KNOWN and not t.has_ended]
+        open_words = Counter(task.word.lower() for task in waiting)
+        told = [f"{failed} failed"] if failed else []
+        told += [f"{count} {word}" for word, count in sorted(open_words.items())]
+        return ", ".join([f"{done}/{len(self.tasks)} done", *told])
+
+    def of(self, tasks: Collection[TaskId]) -> JobStatus:
+        """Return the status of some of the tasks."""
+        return replace(self, tasks=tuple(task for task in self.tasks if task.task in tasks))
 
     def describe(self) -> str:
         """Return each task with its state: ``12_0: COMPLETED, 12_1: TIMEOUT``."""
@@ -229,7 +237,8 @@ class SlurmJob:
     name: str = ""
     work_dir: str = ""
     logs: tuple[LogName, ...] = ()
-    #: every task the job has; None as long as slurmctld could not be asked
+    #: every task the job has, but for those that were finished before the others; None as long
+    #: as slurmctld could not be asked
     tasks: tuple[TaskId, ...] | None = None
     #: further answers of ``scontrol show job``, without names of users
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -250,6 +259,8 @@ class TrackedJob:
     dsid: str
     outputs: tuple[str, ...]
     declared_outputs: tuple[str, ...] = ()
+    #: what the outputs are made of where some have patterns, see `jobs.task_outputs`
+    templates: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     extra_inputs: tuple[str, ...] = ()
     message: str = ""
@@ -264,6 +275,8 @@ class TrackedJob:
     extra: Mapping[str, Any] = field(default_factory=dict)
     #: what inputs and script were at submission
     identities: Mapping[str, Any] = field(default_factory=dict)
+    #: where this is about some tasks only: those that are done with when these are committed
+    leaving: tuple[TaskId, ...] = ()
 
     @property
     def is_submitted(self) -> bool:
@@ -301,6 +314,11 @@ class TrackedJob:
         return str(self.extra.get("alt_dir") or "")
 
     @property
+    def tasks(self) -> tuple[TaskId, ...]:
+        """The tasks that are open, as far as they are known."""
+        return tuple(task for job in self.slurm_jobs for task in job.tasks or ())
+
+    @property
     def job_id(self) -> int:
         """Id of the first job of the command; it names the tracked job."""
         return self.slurm_jobs[0].job_id
@@ -308,4 +326,6 @@ class TrackedJob:
     @property
     def label(self) -> str:
         """How messages name the job."""
-        return str(self.job_id) if self.slurm_jobs else f"(no id yet, claim {self.token})"
+        if not self.slurm_jobs:
+            return f"(no id yet, claim {self.token})"
+        return name_tasks(self.job_id, self.tasks if self.leaving else ())

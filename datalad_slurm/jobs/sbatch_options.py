@@ -10,8 +10,8 @@ from __future__ import annotations
 import os.path
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 __all__ = [
     "LARGEST_SCRIPT",
@@ -23,6 +23,7 @@ __all__ = [
     "has_wrap",
     "log_directories",
     "log_names",
+    "named_options",
     "read_call",
     "sbatch_calls",
     "script_paths",
@@ -129,6 +130,8 @@ class Call:
     directory: str = ""
     #: whether sbatch only tells something, such as its version
     only_tells: bool = False
+    #: values of options, by the options' names, such as ``--array`` or ``-a``
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_call(words: Sequence[str]) -> Call | None:
@@ -141,6 +144,7 @@ def read_call(words: Sequence[str]) -> Call | None:
     options: list[str] = []
     wrapped: str | None = None
     directory = ""
+    values: dict[str, str] = {}
     position = 0
     while position < len(words) and words[position].startswith("-") and words[position] != "-":
         word = words[position]
@@ -148,7 +152,7 @@ def read_call(words: Sequence[str]) -> Call | None:
             options.append(word)
             position += 1
             break
-        found = _named(word)
+        found = named_options(word)
         if found is None:
             return None
         if any(name in _ONLY_TELL for name, _ in found):
@@ -162,12 +166,21 @@ def read_call(words: Sequence[str]) -> Call | None:
             wrapped = _value(taken, name)
             continue
         options += taken
+        values.pop(name, None)  # in the order in which they count
+        values[name] = _value(taken, name)
         if name in ("--chdir", "-D"):
             directory = _value(taken, name)
     rest = words[position:]
     if (rest and rest[0] == ":") or (rest and wrapped is not None) or wrapped == "":
         return None  # a heterogeneous job, or something that sbatch refuses
-    return Call(tuple(options), rest[0] if rest else "", tuple(rest[1:]), wrapped, directory)
+    return Call(
+        tuple(options),
+        rest[0] if rest else "",
+        tuple(rest[1:]),
+        wrapped,
+        directory,
+        values=values,
+    )
 
 
 def _value(words: Sequence[str], name: str) -> str:
@@ -176,7 +189,7 @@ def _value(words: Sequence[str], name: str) -> str:
     return words[0].partition("=" if name.startswith("--") else name[1])[2]
 
 
-def _named(word: str) -> list[tuple[str, bool]] | None:
+def named_options(word: str) -> list[tuple[str, bool]] | None:
     """Return the full names of the options in a word, and whether the next word is their value."""
     if not word.startswith("--"):
         return _short_named(word[1:])
@@ -218,7 +231,7 @@ def _is_whole(option: str) -> bool:
     """Return whether the value of an option, if it has one, is in the same word."""
     if option == ":":
         return True
-    found = _named(option)
+    found = named_options(option)
     return found is not None and not found[-1][1]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 from collections.abc import Callable, Mapping
 
 from sqlalchemy.engine import Connection
 
 from datalad_slurm.jobs.claims import beginning
+from datalad_slurm.jobs.task_outputs import literally
 from datalad_slurm.tracking.schema import SCHEMA_VERSION
 
 __all__ = ["migrate"]
@@ -30,8 +32,21 @@ def _from_1(connection: Connection) -> None:
         connection.exec_driver_sql("UPDATE claims SET path = ?, start = ? WHERE id = ?", values)
 
 
+def _from_2(connection: Connection) -> None:
+    """Add what is needed for outputs with patterns, and keep percent signs what they were."""
+    for statement in (
+        "ALTER TABLE jobs ADD COLUMN templates JSON NOT NULL DEFAULT '[]'",
+        "ALTER TABLE publications ADD COLUMN parts JSON NOT NULL DEFAULT '[]'",
+    ):
+        connection.exec_driver_sql(statement)
+    query = "SELECT id, declared_outputs FROM jobs WHERE instr(declared_outputs, '%')"
+    for row_id, declared in connection.exec_driver_sql(query).all():
+        values = (json.dumps([*map(literally, json.loads(declared))]), row_id)
+        connection.exec_driver_sql("UPDATE jobs SET declared_outputs = ? WHERE id = ?", values)
+
+
 #: What leads from a version to the next one, and in the end to what `schema` makes anew.
-_STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1}
+_STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2}
 
 
 def migrate(connection: Connection, version: int) -> None:

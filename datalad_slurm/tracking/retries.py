@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from datalad_slurm.jobs.attempts import Retry
 from datalad_slurm.jobs.errors import JobNotTrackedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
+from datalad_slurm.jobs.notes import COMMITTED_IN
 from datalad_slurm.tracking.process import current_process, process_to_row
 from datalad_slurm.tracking.rows import (
     load,
@@ -33,7 +34,7 @@ __all__ = ["begin", "submitted", "withdrawn"]
 #: What is kept of a row while it is submitted again.
 _COLUMNS = ("cmd", "claimed_at", "claimed_by", "commit_at_submission", "identities", "extra")
 #: True of one attempt only.
-_OF_ONE_ATTEMPT = ("began", "submitted_cmd", "untouched_outputs", "committed_in")
+_OF_ONE_ATTEMPT = ("began", "submitted_cmd", "untouched_outputs", COMMITTED_IN)
 
 
 def begin(session: Session, job: TrackedJob, retry: Retry) -> None:

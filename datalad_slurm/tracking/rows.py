@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from datalad_slurm.jobs.claims import beginning
 from datalad_slurm.jobs.logs import LogName
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
-from datalad_slurm.jobs.tasks import expand_tasks, fold_tasks
+from datalad_slurm.jobs.notes import COMMITTED_IN, RELEASED
+from datalad_slurm.jobs.task_outputs import with_claims
+from datalad_slurm.jobs.tasks import TaskId, expand_tasks, fold_tasks
 from datalad_slurm.tracking.process import current_process, process_from_row, process_to_row
 from datalad_slurm.tracking.schema import ClaimRow, JobRow, SlurmJobRow
 
-__all__ = ["load", "new_row", "note_slurm_jobs", "slurm_job_from_row", "slurm_job_to_row"]
+__all__ = [
+    "add_claims",
+    "load",
+    "new_row",
+    "note_slurm_jobs",
+    "release_tasks",
+    "slurm_job_from_row",
+    "slurm_job_to_row",
+]
 
 
 def new_row(job: TrackedJob) -> JobRow:
@@ -37,8 +47,29 @@ def new_row(job: TrackedJob) -> JobRow:
         claimed_by=process_to_row(current_process()),
         extra=dict(job.extra),
         identities=dict(job.identities),
-        claims=[ClaimRow(path=path, start=beginning(path)) for path in dict.fromkeys(job.outputs)],
+        templates=list(job.templates),
     )
+
+
+def add_claims(session: Session, tracked_id: int, claims: Iterable[str]) -> None:
+    """Add the rows of what a job claims, which may be thousands, in one statement."""
+    rows = [
+        {"job": tracked_id, "path": path, "start": beginning(path)}
+        for path in dict.fromkeys(claims)
+    ]
+    if rows:
+        session.execute(insert(ClaimRow), rows)
+
+
+def renew_claims(session: Session, tracked_id: int) -> None:
+    """Let a job claim what the tasks that it has now claim, where outputs have patterns."""
+    if not session.get_one(JobRow, tracked_id).templates:
+        return
+    (job,) = load(session, JobRow.id == tracked_id)
+    claims = with_claims(job).outputs
+    if claims != job.outputs:
+        session.execute(delete(ClaimRow).where(ClaimRow.job == tracked_id))
+        add_claims(session, tracked_id, claims)
 
 
 def note_slurm_jobs(session: Session, tracked_id: int, slurm_jobs: Sequence[SlurmJob]) -> None:
@@ -53,6 +84,30 @@ def note_slurm_jobs(session: Session, tracked_id: int, slurm_jobs: Sequence[Slur
         for name, value in slurm_job_to_row(job).items():
             setattr(row, name, value)
     session.flush()
+    renew_claims(session, tracked_id)
+
+
+def release_tasks(session: Session, tracked_id: int, tasks: Iterable[TaskId]) -> None:
+    """Let tasks of a job be open no more, and claim nothing; with the last one it is forgotten."""
+    released = set(tasks)
+    job = session.get(JobRow, tracked_id)
+    if job is None:
+        return
+    is_left = False
+    for row in session.scalars(select(SlurmJobRow).where(SlurmJobRow.job == tracked_id)):
+        if row.tasks is None:
+            is_left = True
+            continue
+        left = [t for t in expand_tasks(row.job_id, row.tasks) if t not in released]
+        row.tasks = fold_tasks(left)
+        is_left |= bool(left)
+    if not is_left:
+        session.execute(delete(JobRow).where(JobRow.id == tracked_id))
+        return
+    extra = {key: value for key, value in job.extra.items() if key != COMMITTED_IN}
+    job.extra = {**extra, RELEASED: extra.get(RELEASED, 0) + len(released)}
+    session.flush()
+    renew_claims(session, tracked_id)
 
 
 def slurm_job_to_row(job: SlurmJob) -> dict[str, Any]:
@@ -123,6 +178,7 @@ def _tracked_job(row: Any, outputs: list[str], slurm_jobs: list[SlurmJob]) -> Tr
         dsid=row.dsid,
         outputs=tuple(outputs),
         declared_outputs=tuple(row.declared_outputs),
+        templates=tuple(row.templates),
         inputs=tuple(row.inputs),
         extra_inputs=tuple(row.extra_inputs),
         message=row.message,

@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 #: Stored in the database as ``PRAGMA user_version``; `migrations` leads here from earlier ones.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class PathBytes(TypeDecorator[str]):
@@ -67,6 +67,8 @@ class JobRow(Base):
     extra: Mapped[dict[str, Any]]
     #: what inputs and script were at submission; since version 2
     identities: Mapped[dict[str, Any]] = mapped_column(JSON, server_default=text("'{}'"))
+    #: what claims are made of where outputs have patterns; since version 3
+    templates: Mapped[list[str]] = mapped_column(JSON, server_default=text("'[]'"))
 
     claims: Mapped[list[ClaimRow]] = relationship(
         cascade="all, delete-orphan", passive_deletes=True, order_by="ClaimRow.id"
@@ -105,7 +107,8 @@ class SlurmJobRow(Base):
     work_dir: Mapped[str] = mapped_column(PathBytes)
     #: pairs of name and array index, see `LogName`
     logs: Mapped[list[Any]] = mapped_column(JSON)
-    #: array indices as ``["1-10"]``, het components as ``["+0", "+1"]``, a plain job ``[]``
+    #: array indices as ``["1-10"]``, het components as ``["+0", "+1"]``, a plain job ``[]``;
+    #: ``["none"]`` when none is left
     tasks: Mapped[list[str] | None] = mapped_column(JSON)
     facts: Mapped[dict[str, Any]]
 
@@ -133,5 +136,8 @@ class PublicationRow(Base):
     tip: Mapped[str]
     #: ids of `JobRow` that are to be forgotten once `tip` is on `branch`
     jobs: Mapped[list[int]] = mapped_column(JSON)
+    #: of jobs that stay, the tasks that were committed: `JobRow.id`, Slurm's id and the tasks as
+    #: in `SlurmJobRow`; since version 3
+    parts: Mapped[list[Any]] = mapped_column(JSON, server_default=text("'[]'"))
     #: path of the subdataset, relative to the root; empty for the dataset itself
     subdataset: Mapped[str] = mapped_column(PathBytes, server_default=text("x''"))

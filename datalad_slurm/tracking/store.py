@@ -7,22 +7,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from datalad_slurm.jobs.attempts import Retry
-from datalad_slurm.jobs.claims import beginning, bounds_of_prefix, collide, prefixes
-from datalad_slurm.jobs.errors import (
-    AlreadyTrackedError,
-    JobNotTrackedError,
-    OutputConflictError,
-)
+from datalad_slurm.jobs.errors import AlreadyTrackedError, JobNotTrackedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.names import JobName, select_jobs
+from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.tracking import retries
+from datalad_slurm.tracking.conflicts import refuse_conflicts
 from datalad_slurm.tracking.database import DEFAULT_BUSY_TIMEOUT, Database
-from datalad_slurm.tracking.rows import load, new_row, note_slurm_jobs
-from datalad_slurm.tracking.schema import ClaimRow, JobRow, SlurmJobRow
+from datalad_slurm.tracking.rows import (
+    add_claims,
+    load,
+    new_row,
+    note_slurm_jobs,
+    release_tasks,
+)
+from datalad_slurm.tracking.schema import JobRow, SlurmJobRow
 
 __all__ = ["FILE_NAME", "Tracker"]
 
@@ -98,7 +101,7 @@ class Tracker:
             As `claim` does.
         """
         with self.database.transaction() as session:
-            _refuse_conflicts(session, outputs)
+            refuse_conflicts(session, outputs)
 
     def note_submission(
         self,
@@ -174,6 +177,12 @@ class Tracker:
         """Drop jobs with their claims."""
         with self.database.transaction() as session:
             forget_rows(session, tracked_ids)
+
+    def release(self, tasks: Mapping[int, Iterable[TaskId]]) -> None:
+        """Let tasks be open no more, by the tracked job; their claims end, the others' go on."""
+        with self.database.transaction() as session:
+            for tracked_id, released in tasks.items():
+                release_tasks(session, tracked_id, released)
 
     def free(self, tracked_id: int) -> bool:
         """Drop a claim, unless a job was noted for it; return whether it is gone.
@@ -256,10 +265,11 @@ def adopt_in(
 
 def _claim(session: Session, job: TrackedJob, *, check: bool) -> TrackedJob:
     if check:
-        _refuse_conflicts(session, job.outputs)
+        refuse_conflicts(session, job.outputs)
     row = new_row(job)
     session.add(row)
     session.flush()
+    add_claims(session, row.id, job.outputs)
     return load(session, JobRow.id == row.id)[0]
 
 
@@ -275,35 +285,3 @@ def forget_rows(session: Session, tracked_ids: Iterable[int]) -> None:
     ids = list(tracked_ids)
     for start in range(0, len(ids), 500):  # SQLite bounds the number of parameters
         session.execute(delete(JobRow).where(JobRow.id.in_(ids[start : start + 500])))
-
-
-def _refuse_conflicts(session: Session, outputs: Iterable[str]) -> None:
-    for output in outputs:
-        start = beginning(output)
-        conditions: list[Any] = [ClaimRow.start.in_(prefixes(start))]
-        bounds = bounds_of_prefix(start)
-        if bounds is None:
-            conditions.append(ClaimRow.start >= start)
-        else:
-            conditions.append(and_(ClaimRow.start >= bounds[0], ClaimRow.start < bounds[1]))
-        # without globs the first that is found this way collides
-        near = session.execute(select(ClaimRow.path, ClaimRow.job).where(or_(*conditions)))
-        hit = next((row for row in near if collide(output, row.path)), None)
-        near.close()
-        if hit is None:
-            continue
-        path, tracked_id = hit
-        (holder,) = load(session, JobRow.id == tracked_id)
-        who = (
-            f"job {holder.job_id}"
-            if holder.is_submitted
-            else f"a job that {holder.claimed_by} is submitting"
-        )
-        ways_on = "wait for that"
-        if holder.is_submitted:
-            ways_on = f"finish or close that job first (datalad slurm-finish {holder.job_id})"
-        wanted = output or "."
-        covers = "" if path == output else f", which claims '{path or '.'}'"
-        raise OutputConflictError(
-            f"output '{wanted}' conflicts with {who}{covers}; {ways_on}, or choose another output"
-        )

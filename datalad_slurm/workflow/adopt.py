@@ -18,6 +18,7 @@ from datalad_slurm.jobs.errors import (
 )
 from datalad_slurm.jobs.model import SlurmJob
 from datalad_slurm.jobs.names import JobName
+from datalad_slurm.jobs.task_outputs import typed, with_claims
 from datalad_slurm.node.runner import submitted_as
 from datalad_slurm.slurm import clusters, sacct, scontrol, squeue
 from datalad_slurm.workflow.alt_dir import register
@@ -71,7 +72,7 @@ def adopt_job(context: Context, name: JobName, request: Request) -> Iterator[Out
     if job is None:
         job = _as_accounted(name, timeout)
     work_dir = job.work_dir or work_dir
-    claim, _ = claim_of(context, replace(request, cmd=literal(command)))
+    claim, _ = claim_of(context, replace(request, cmd=literal(command)), is_submitted=True)
     place = context.place_of(claim)
     pwd = inside(place, os.path.realpath(work_dir) + "/.")
     if pwd is None:
@@ -81,12 +82,18 @@ def adopt_job(context: Context, name: JobName, request: Request) -> Iterator[Out
             f"job {name} was submitted in {work_dir}, which is outside the {where} "
             f"{place.root}{hint}"
         )
-    base = glob.escape(pwd) or "."
+    base = typed(glob.escape(pwd)) or "."
     outputs = tuple(
-        os.path.relpath(output or ".", base) + "/" * output.endswith("/")
-        for output in claim.outputs
+        os.path.relpath(typed(output) or ".", base) + "/" * output.endswith("/")
+        for output in claim.templates or claim.outputs
     )
-    claim = replace(claim, pwd=pwd or ".", declared_outputs=outputs)
+    if claim.templates and job.tasks is None:
+        raise InvalidRequestError(
+            f"slurmctld does not know job {name} (any more), so it is not known which tasks it "
+            "has, and what the patterns in outputs stand for: name them without"
+        )
+    exact = with_claims(replace(claim, slurm_jobs=(job,))).outputs
+    claim = replace(claim, pwd=pwd or ".", declared_outputs=outputs, outputs=exact)
     token = squeue.find_comments(name.cluster, timeout).get(name.job_id, "")
     if has_notes(context, token):
         claim = replace(claim, token=token)  # lost with the database, but not its notes

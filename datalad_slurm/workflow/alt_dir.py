@@ -15,6 +15,7 @@ from datalad_slurm.jobs.claims import ancestors, covers, is_glob, top_of
 from datalad_slurm.jobs.errors import InvalidRequestError, TransferError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.sbatch_options import chdir, log_directories
+from datalad_slurm.jobs.task_outputs import places_expected
 from datalad_slurm.workflow.alt_notes import (
     INPUTS,
     Note,
@@ -180,7 +181,7 @@ def _mirror(
     root = context.repo.root
     mirror = Mirror(root)
     mirror.add_directory(_relative(context, claim, ".") or "")
-    for output in claim.outputs:
+    for output in places_expected(claim):
         top = top_of(output)
         mirror.add_directory(top if is_glob(output) else top.rpartition("/")[0])
         mirror.add_way(top)

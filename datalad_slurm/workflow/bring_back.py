@@ -101,9 +101,11 @@ def bring_back(
         _remove_what_the_job_removed(context, job, note)
     except OSError as exc:
         raise TransferError(f"{exc.filename} cannot be brought back: {exc.strerror}") from exc
-    note.brought = brought.files
+    # with what was brought back of tasks that were committed before
+    note.brought = {**(note.brought or {}), **brought.files}
     tops = dict.fromkeys(map(top_of, job.outputs))
-    note.outputs = [top for top in tops if top not in note.were_there]
+    new = [top for top in tops if top not in note.were_there]
+    note.outputs = list(dict.fromkeys((*note.outputs, *new)))
     write_note(context, note)
     return brought
 

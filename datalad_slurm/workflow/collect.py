@@ -17,8 +17,9 @@ from datalad_slurm.jobs.attempts import recorded_attempts
 from datalad_slurm.jobs.claims import is_glob, top_of
 from datalad_slurm.jobs.facts import job_facts, task_rows
 from datalad_slurm.jobs.inputs import InputReport
-from datalad_slurm.jobs.logs import candidates, names_for
+from datalad_slurm.jobs.logs import candidates, names_by_task
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
+from datalad_slurm.jobs.notes import RELEASED
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.verify import Verdict
 from datalad_slurm.workflow.context import Context, lgr
@@ -207,9 +208,10 @@ def logs_of(
 def _log_paths(job: TrackedJob, status: JobStatus | None) -> Iterator[str]:
     for slurm_job in job.slurm_jobs:
         facts = {task.task: task.facts for task in status.tasks} if status else {}
+        names = names_by_task(slurm_job.logs)
         for task in slurm_job.tasks or ():
             known = facts.get(task)
-            for name in names_for(slurm_job.logs, task):
+            for name in names(task):
                 yield from candidates(name, task, known.raw_id if known else None, "")
 
 
@@ -232,12 +234,13 @@ def find_logs(context: Context, job: TrackedJob, status: JobStatus) -> tuple[lis
     within: dict[str, None] = {}
     elsewhere: dict[str, None] = {}
     for slurm_job in job.slurm_jobs:
+        names = names_by_task(slurm_job.logs)
         for task in status.tasks:
             if task.task.job_id != slurm_job.job_id:
                 continue
             known = task.facts
             raw_id, node = (known.raw_id, first_node(known.nodes)) if known else (None, "")
-            for name in names_for(slurm_job.logs, task.task):
+            for name in names(task.task):
                 paths = candidates(name, task.task, raw_id, node)
                 path = next((path for path in paths if Path(path).is_file()), None)
                 if path is None:
@@ -281,11 +284,36 @@ def write_facts(context: Context, findings: Findings) -> Findings:
         while not (repo.root / directory).is_dir():
             directory = os.path.dirname(directory)  # noqa: PTH120 - ends at the root, ""
         path = os.path.normpath(Path(directory) / name)
+        rows = task_rows(findings.status, slurm_job.job_id)
+        if not rows:
+            continue  # its tasks are not among those that are committed now
+        if findings.job.extra.get(RELEASED) and os.path.lexists(repo.root / path):
+            rows = _with_earlier(repo.root / path, rows)
         content: dict[str, Any] = dict(slurm_job.facts)
-        content["accounting"] = task_rows(findings.status, slurm_job.job_id)
+        content["accounting"] = rows
         _write_anew(repo.root / path, json.dumps(content, indent=1, sort_keys=True) + "\n")
         written.append(path)
     return replace(findings, slurm_files=(*findings.slurm_files, *written))
+
+
+def _with_earlier(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows together with those of tasks that were committed before, as the file has them."""
+    try:
+        earlier = json.loads(path.read_text())["accounting"]
+        by_task = {row["task"]: row for row in (*earlier, *rows)}
+    except (OSError, ValueError, TypeError, KeyError):
+        lgr.warning(
+            "what the accounting said of tasks that were committed before is not here, in %s; the "
+            "commits before this one have it",
+            path,
+        )
+        return rows
+    return sorted(by_task.values(), key=lambda row: _by_index(row["task"]))
+
+
+def _by_index(task: str) -> tuple[int, str]:
+    index = task.rpartition("_")[2]
+    return int(index) if index.isdigit() else 0, task
 
 
 def _write_anew(path: Path, text: str) -> None:

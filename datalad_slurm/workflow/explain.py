@@ -13,7 +13,7 @@ from typing import Any
 from datalad_slurm.jobs.commands import with_options
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import JobStatus, TaskStatus, TrackedJob
-from datalad_slurm.jobs.names import JobName
+from datalad_slurm.jobs.names import names_of
 from datalad_slurm.jobs.plan import Action
 from datalad_slurm.jobs.reasons import Reason, helpful_options, never_starts, reasons
 from datalad_slurm.workflow.context import Context, Outcome
@@ -51,11 +51,11 @@ def explain(
         return Outcome("finish", "ok", said, details=details)
     message = f"Slurm job(s) for job {job.label} are not complete. {states}"
     message += "".join(map(_unexplained, status.tasks))
-    name = JobName(job.job_id, job.slurm_jobs[0].cluster)
+    names = [shlex.quote(str(name)) for name in names_of(job, status.tasks)]
     here = _dataset_option(context)
-    finish_it = f"datalad slurm-finish {here}{shlex.quote(str(name))}"
+    finish_it = f"datalad slurm-finish {here}{' '.join(names)}"
     if action is Action.REFUSE:
-        retry_it = _retry_command(job, name, found, here)
+        retry_it = _retry_command(job, names, found, here)
         details["retry"] = retry_it
         if log_lines:
             details["logs"] = log_ends(job, found, log_lines)
@@ -74,8 +74,8 @@ def explain(
     elif never_starts(status):
         message += (
             ". It depends on a job that has failed, so Slurm will never start it "
-            f"(DependencyNeverSatisfied); cancel it with `scancel {name.job_id}`, and submit it "
-            f"again, once that job is there: {_retry_command(job, name, (), here)}"
+            f"(DependencyNeverSatisfied); cancel it with `scancel {job.job_id}`, and submit it "
+            f"again, once that job is there: {_retry_command(job, names, (), here)}"
         )
     return Outcome("finish", "impossible", message, details=details)
 
@@ -99,14 +99,17 @@ def _reason_details(reason: Reason) -> dict[str, Any]:
     return details | ({"exit_code": codes.pop()} if len(codes) == 1 else {})
 
 
-def _retry_command(job: TrackedJob, name: JobName, found: Sequence[Reason], here: str) -> str:
+def _retry_command(
+    job: TrackedJob, names: Sequence[str], found: Sequence[Reason], here: str
+) -> str:
     options = helpful_options(job, found)
     try:
         with_options(job.cmd, options)
     except InvalidRequestError:
         options = []  # whoever wrote the command knows where they belong
-    more = f" --retry-with={shlex.quote(' '.join(options))}" if options else ""
-    return f"datalad slurm-reschedule {here}--retry {shlex.quote(str(name))}{more}"
+    words = [f"--retry {name}" for name in names]
+    words += [f"--retry-with={shlex.quote(' '.join(options))}"] if options else []
+    return f"datalad slurm-reschedule {here}{' '.join(words)}"
 
 
 def _dataset_option(context: Context) -> str:

@@ -6,8 +6,16 @@ from collections.abc import Iterator, Sequence
 
 from datalad_slurm.dataset.commits import check_identity
 from datalad_slurm.dataset.orphans import no_orphans
-from datalad_slurm.jobs.names import JobName
-from datalad_slurm.jobs.plan import Action, FailedJobs, Shape, decide
+from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.names import JobName, select_tasks
+from datalad_slurm.jobs.parts import (
+    Split,
+    parts_staying,
+    parts_to_commit,
+    split,
+    tasks_to_close,
+)
+from datalad_slurm.jobs.plan import Action, FailedJobs, Shape
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.workflow.alt_notes import clean_up
 from datalad_slurm.workflow.bring_back import leave
@@ -30,6 +38,7 @@ def finish(
     message: str = "",
     *,
     close_unknown: bool = False,
+    partial: bool = False,
     shape: Shape = Shape.CHAIN,
     log_lines: int = 0,
 ) -> Iterator[Outcome]:
@@ -40,13 +49,15 @@ def finish(
     context : Context
         The dataset.
     names : sequence of JobName, optional
-        Jobs to finish; all open ones when not given.
+        Jobs, or tasks of them, to finish; all open ones when not given.
     failed_jobs : FailedJobs
         What to do with jobs that have not ended well.
     message : str
         Added to each commit's message.
     close_unknown : bool
         Whether to forget jobs of which Slurm knows nothing at all.
+    partial : bool
+        Whether tasks that have ended are finished before the others.
     shape : Shape
         How the commits hang together.
     log_lines : int
@@ -82,23 +93,39 @@ def finish(
             yield Outcome("finish", "notneeded", "there are no open jobs")
             return
         statuses = observe(context, jobs, for_record=True)
+        chosen = select_tasks(jobs, names or ())
         plan = {
-            job.id: decide(statuses[job.id], failed_jobs, close_unknown=close_unknown)
+            job.id: split(
+                job,
+                statuses[job.id],
+                chosen.get(job.id),
+                failed_jobs,
+                close_unknown=close_unknown,
+                partial=partial,
+            )
             for job in jobs
         }
-        ended = [(job, statuses[job.id]) for job in jobs if plan[job.id] is Action.COMMIT]
-        staying = [
-            (job, statuses.get(job.id))
-            for job in (context.tracker.open_jobs() if ended else ())
-            if plan.get(job.id) is not Action.COMMIT
-        ]
+        ended = parts_to_commit(jobs, plan)
+        staying = parts_staying(context.tracker.open_jobs(), plan, statuses) if ended else []
         yield from deliver(context, ended, logs_of(context, staying), message, shape)
-        closed = [job for job in jobs if plan[job.id] is Action.CLOSE]
+        closed = [job for job in jobs if plan[job.id].is_closed]
         leave(context, closed)
         context.tracker.forget(job.id for job in closed)
+        context.tracker.release(tasks_to_close(plan))
         clean_up(context)
         tidy_endings(context)
         for job in jobs:
-            if plan[job.id] is not Action.COMMIT:
-                yield explain(context, job, statuses[job.id], plan[job.id], log_lines)
+            if plan[job.id].refusal:
+                yield _stays_whole(job, plan[job.id])
+                continue
+            for action, status in plan[job.id].groups.items():
+                if action is not Action.COMMIT:
+                    yield explain(context, job, status, action, log_lines)
         drop_temporary_directories(context)
+
+
+def _stays_whole(job: TrackedJob, found: Split) -> Outcome:
+    """Say why a job stays open as a whole, though some of its tasks could be finished."""
+    said = f"Slurm job {job.label} stays open as a whole: {found.refusal}. "
+    said += f"Statuses: {found.status.describe()}"
+    return Outcome("finish", "impossible", said, details={"slurm_job_id": job.job_id})

@@ -9,9 +9,10 @@ from typing import Any
 from datalad_slurm.dataset.identity import identify
 from datalad_slurm.dataset.inputs import MOST_WALKED, DeclaredInput, expand
 from datalad_slurm.dataset.tree import TreeReader
-from datalad_slurm.jobs.claims import covers, is_glob, top_of
+from datalad_slurm.jobs.claims import ancestors, covers, is_glob, top_of
 from datalad_slurm.jobs.inputs import digest
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.task_outputs import claimed_ever
 from datalad_slurm.workflow.context import Context
 
 __all__ = [
@@ -73,18 +74,18 @@ def note_inputs(context: Context, claim: TrackedJob, logs: Iterable[str] = ()) -
 
 def is_own(job: TrackedJob, path: str) -> bool:
     """Return whether a path is, or lies below, an output of the job."""
-    return any(covers(output, path) for output in job.outputs)
+    return any(covers(output, path) for output in claimed_ever(job))
 
 
 def others_files(job: TrackedJob, declared: DeclaredInput, logs: frozenset[str]) -> tuple[str, ...]:
     """Return the files of an input without those that the job itself writes there."""
     if not declared.is_open or is_own(job, declared.path):
         return declared.files
-    plain = [top_of(output) for output in job.outputs if not is_glob(output)]
-    globs = [output for output in job.outputs if is_glob(output)]
-    written = logs.union(plain)
-    below = tuple(f"{output}/" for output in plain)  # called for thousands of files
-    others = (p for p in declared.files if p not in written and not p.startswith(below))
+    outputs = claimed_ever(job)
+    globs = [output for output in outputs if is_glob(output)]
+    written = logs.union(top_of(output) for output in outputs if not is_glob(output))
+    # called for thousands of files
+    others = (p for p in declared.files if written.isdisjoint(ancestors(p)))
     return tuple(p for p in others if not any(covers(output, p) for output in globs))
 
 

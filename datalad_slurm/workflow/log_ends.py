@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from datalad_slurm.jobs.logs import candidates, names_for
+from datalad_slurm.jobs.logs import candidates, names_by_task
 from datalad_slurm.jobs.model import TaskStatus, TrackedJob
 from datalad_slurm.jobs.reasons import Reason
 from datalad_slurm.jobs.script import as_line
@@ -59,7 +59,7 @@ def _readings(job: TrackedJob, task: TaskStatus) -> Iterator[list[str]]:
     raw_id, node = (known.raw_id, first_node(known.nodes)) if known else (None, "")
     for slurm_job in job.slurm_jobs:
         if slurm_job.job_id == task.task.job_id:
-            for name in names_for(slurm_job.logs, task.task):
+            for name in names_by_task(slurm_job.logs)(task.task):
                 yield candidates(name, task.task, raw_id, node)
 
 

@@ -13,9 +13,12 @@ from datalad_slurm.dataset.diff import Difference, changes_of_commits, differenc
 from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.jobs.claims import ancestors
 from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError, RecordError
+from datalad_slurm.jobs.foresee import with_array
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.replay import Replay, find_readers, find_superseded
+from datalad_slurm.jobs.task_outputs import literally
+from datalad_slurm.jobs.tasks import expand_index_list, format_index_list, shortened
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.history import Recorded, Selection, read_history
 from datalad_slurm.workflow.placeholders import Placeholders, literal
@@ -135,7 +138,7 @@ def _run(context: Context, found: Recorded, changes: Iterable[Difference], optio
         raise RecordError("there is no record of a Slurm job")
     cwd = context.repo.root / record.pwd
     request = Request(
-        cmd=record.cmd,
+        cmd=_command(record),
         cwd=cwd,
         outputs=_outputs(record),
         inputs=tuple(map(literal, record.inputs)),
@@ -168,7 +171,7 @@ def _replay(run: Run) -> Replay:
     from_root = (glob.escape(os.path.normpath(f"{pwd}/{path}")) for path in inputs)
     return Replay(
         commit=run.found.commit.id,
-        cmd=run.record.cmd,
+        cmd=run.request.cmd,
         pwd=pwd,
         outputs=run.claim.outputs,
         inputs=tuple("" if path == "." else path for path in from_root),
@@ -176,15 +179,39 @@ def _replay(run: Run) -> Replay:
     )
 
 
+def _command(record: RunRecord) -> str:
+    """Return the command, for those tasks of an array whose outputs the commit holds."""
+    tasks = record.slurm.get("array_tasks")
+    if tasks is None:
+        return record.cmd
+    try:
+        indices = format_index_list(list(expand_index_list(str(tasks))))
+    except ValueError as exc:
+        raise RecordError(f"'array_tasks' in the record: {exc}") from exc
+    command = with_array(record.cmd, indices)
+    if command is None:
+        raise InvalidRequestError(
+            f"the commit holds tasks {shortened(indices)} of an array only, and where "
+            f"`{record.cmd}` gives sbatch its options is not clear; submit it with "
+            "`datalad slurm-schedule` and --array for these"
+        )
+    return command
+
+
 def _outputs(record: RunRecord) -> tuple[str, ...]:
     """Return the declared outputs as they are typed in the record's directory."""
-    declared = record.slurm.get("declared_outputs")
-    if isinstance(declared, list) and declared and all(isinstance(path, str) for path in declared):
-        return tuple(map(literal, declared))
+    for key, read in (("output_patterns", str), ("declared_outputs", literally)):
+        declared = record.slurm.get(key)
+        if (
+            isinstance(declared, list)
+            and declared
+            and all(isinstance(path, str) for path in declared)
+        ):
+            return tuple(literal(read(path)) for path in declared)
     outputs = [os.path.relpath(path, record.pwd) for path in record.declared_outputs]
     if not outputs:
         raise RecordError("the record names no outputs besides log files")
-    return tuple(literal(glob.escape(path)) for path in outputs)
+    return tuple(literal(literally(glob.escape(path))) for path in outputs)
 
 
 def _files_made(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from datalad_slurm.dataset.paths import normalise_output
 from datalad_slurm.jobs.claims import top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.task_outputs import is_template, marked
 from datalad_slurm.workflow.alt_dir import checked_alt_dir
 from datalad_slurm.workflow.context import Context
+from datalad_slurm.workflow.expect import with_expected_claims
 from datalad_slurm.workflow.placeholders import Placeholders
 
 __all__ = ["DIRECTORIES", "Request", "claim_of"]
@@ -52,8 +55,13 @@ class Request:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholders]:
+def claim_of(
+    context: Context, request: Request, *, is_submitted: bool = False
+) -> tuple[TrackedJob, Placeholders]:
     """Return what a request claims, not yet in the database, and its placeholders.
+
+    Patterns in outputs are filled in as far as it is known what the command
+    will submit; of a job that is submitted already they are not.
 
     Raises
     ------
@@ -89,28 +97,41 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         tmpdir,
         top=Path(alt_dir) if alt_dir else None,
     )
-    outputs = [normalise_output(context.repo, out, cwd) for out in placeholders.outputs]
-    outputs = list(dict.fromkeys(outputs))
-    extra = {**request.extra, "alt_dir": alt_dir} if alt_dir else dict(request.extra)
-    there = _directories_there(Path(alt_dir or root), outputs)
+    outputs = [normalise_output(context.repo, marked(out), cwd) for out in placeholders.outputs]
     claim = TrackedJob(
         id=0,
         token=token,
         cmd=request.cmd,
         pwd=os.path.relpath(cwd, root),
         dsid=context.dsid,
-        outputs=tuple(outputs),
+        outputs=tuple(dict.fromkeys(outputs)),
         declared_outputs=tuple(placeholders.outputs),
         inputs=tuple(placeholders.inputs),
         extra_inputs=request.extra_inputs,
         message=request.message,
         chain=request.chain,
         commit_at_submission=context.repo.ask("rev-parse", "-q", "--verify", "HEAD") or "",
-        extra=extra | ({DIRECTORIES: there} if there else {}),
+        extra={**request.extra, "alt_dir": alt_dir} if alt_dir else request.extra,
     )
+    if any(map(is_template, claim.outputs)):
+        claim = replace(claim, templates=claim.outputs)
+        if not is_submitted:
+            claim = with_expected_claims(context, claim, placeholders.preview(claim.cmd))
+    there = _directories_there(Path(alt_dir or root), claim.outputs)
+    if there:
+        claim = replace(claim, extra={**claim.extra, DIRECTORIES: there})
     return claim, placeholders
 
 
 def _directories_there(root: Path, outputs: Iterable[str]) -> list[str]:
     """Return the directories that there are already for outputs, none for the root."""
-    return [top for top in dict.fromkeys(map(top_of, outputs)) if top and (root / top).is_dir()]
+    tops = set(map(top_of, outputs)) - {""}
+    found: list[str] = []
+    # each directory is listed once, as thousands of tasks may have their outputs in it
+    for parent in {top.rpartition("/")[0] for top in tops}:
+        above = f"{parent}/" if parent else ""
+        with suppress(OSError), os.scandir(root / parent) as entries:
+            found += (
+                above + each.name for each in entries if above + each.name in tops and each.is_dir()
+            )
+    return sorted(found)

@@ -13,8 +13,10 @@ from datalad_slurm.jobs.attempts import Retry, replaced_by_retry
 from datalad_slurm.jobs.commands import array_options, with_options
 from datalad_slurm.jobs.errors import InvalidRequestError, JobNotTrackedError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
-from datalad_slurm.jobs.names import JobName
-from datalad_slurm.jobs.task_outputs import names_task
+from datalad_slurm.jobs.names import JobName, select_tasks
+from datalad_slurm.jobs.notes import RELEASED
+from datalad_slurm.jobs.parts import narrowed
+from datalad_slurm.jobs.task_outputs import is_of_task
 from datalad_slurm.jobs.tasks import TaskId, format_index_list
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.workflow.collect import find_logs, logs_of
@@ -86,17 +88,17 @@ def retry(
         settle_publications(context)
         jobs = described(context, open_jobs(context, names))
     statuses = observe(context, jobs, for_record=True)
+    chosen = select_tasks(jobs, names or ())
     plans: list[_Plan] = []
     left_out: list[Outcome] = []
     logs = frozenset(logs_of(context, ((job, None) for job in context.tracker.open_jobs())))
     for job in jobs:
-        reason = _why_not(statuses[job.id])
-        if not reason:
-            try:
-                plans.append(_plan(context, job, statuses[job.id], options, logs))
-                continue
-            except InvalidRequestError as exc:
-                reason = str(exc)
+        try:
+            again = _run_again(job, statuses[job.id], chosen.get(job.id))
+            plans.append(_plan(context, job, statuses[job.id], again, options, logs=logs))
+            continue
+        except InvalidRequestError as exc:
+            reason = str(exc)
         if names is not None:
             raise InvalidRequestError(f"job {job.label} is not submitted again: {reason}")
         left_out.append(_left_out(job, reason))
@@ -133,23 +135,46 @@ def _alone(context: Context) -> Iterator[None]:
         yield
 
 
-def _why_not(status: JobStatus) -> str:
-    """Return why a job of this status is not submitted again."""
-    if status.is_ok:
-        return "it has completed; `datalad slurm-finish` commits its outputs"
-    if status.has_ended:
-        return ""
-    why = f" ({status.failure})" if status.failure else ""
-    if not status.is_answered:
-        return f"whether it has ended is not known{why}; Statuses: {status.describe()}"
-    return f"it has not ended. Statuses: {status.describe()}"
+def _run_again(
+    job: TrackedJob, status: JobStatus, chosen: frozenset[TaskId] | None
+) -> frozenset[TaskId]:
+    """Return which tasks are run again: the failed ones where each has outputs of its own, or all.
+
+    Raises
+    ------
+    InvalidRequestError
+        When it has not failed, or is not known to have.
+    """
+    has_parts = any(map(is_of_task, job.templates)) and all(t.index >= 0 for t in job.tasks)
+    asked = status
+    if chosen is not None:
+        if not has_parts:
+            raise InvalidRequestError(
+                "which of its outputs are those of which task is not known, as none is declared "
+                f"for each task, such as 'out-%a'; `--retry {job.job_id}` runs all of it again"
+            )
+        asked = status.of(chosen)
+    if asked.is_ok:
+        raise InvalidRequestError("it has completed; `datalad slurm-finish` commits its outputs")
+    if not asked.is_answered:
+        why = f" ({asked.failure})" if asked.failure else ""
+        raise InvalidRequestError(
+            f"whether it has ended is not known{why}. Statuses: {asked.describe()}"
+        )
+    if not asked.has_ended:
+        raise InvalidRequestError(f"it has not ended. Statuses: {asked.describe()}")
+    if chosen is not None and any(task.is_ok for task in asked.tasks):
+        raise InvalidRequestError(f"some of it has completed. Statuses: {asked.describe()}")
+    return frozenset(t.task for t in asked.tasks if not (has_parts and t.is_ok))
 
 
 def _plan(
     context: Context,
     job: TrackedJob,
     status: JobStatus,
+    again: frozenset[TaskId],
     options: RetryOptions,
+    *,
     logs: frozenset[str],
 ) -> _Plan:
     """Return how a job that has failed is submitted again.
@@ -162,10 +187,9 @@ def _plan(
     cwd = context.repo.root / job.pwd
     if not cwd.is_dir():
         raise InvalidRequestError(f"its directory '{job.pwd}' is not there any more")
-    again = _run_again(job, status)
     cmd = with_options(job.cmd, options.further)
     indices: list[int] = []
-    if len(again) < len(status.tasks):
+    if len(again) < len(status.tasks) or job.extra.get(RELEASED):
         indices = sorted(task.index for task in again)
         submitted = with_options(
             job.cmd, [*options.further, *array_options(indices, _throttle(job))]
@@ -199,15 +223,6 @@ def _plan(
     )
 
 
-def _run_again(job: TrackedJob, status: JobStatus) -> frozenset[TaskId]:
-    """Return which tasks are run again: all, unless each of an array has outputs of its own."""
-    tasks = [task.task for task in status.tasks]
-    has_parts = all(task.index >= 0 for task in tasks) and all(
-        map(names_task, job.declared_outputs)
-    )
-    return frozenset(t.task for t in status.tasks if not (has_parts and t.is_ok))
-
-
 def _throttle(job: TrackedJob) -> int | None:
     """Return how many tasks of a job's array may run at a time, where that is limited."""
     text = job.slurm_jobs[-1].facts.get("ArrayTaskThrottle", "")
@@ -217,7 +232,7 @@ def _throttle(job: TrackedJob) -> int | None:
 def _logs(
     context: Context, job: TrackedJob, status: JobStatus, tasks: Collection[TaskId]
 ) -> dict[int, list[str]]:
-    part = JobStatus(tuple(each for each in status.tasks if each.task in tasks))
+    part = status.of(tasks)
     found = {
         slurm_job.job_id: find_logs(context, replace(job, slurm_jobs=(slurm_job,)), part)
         for slurm_job in job.slurm_jobs
@@ -225,9 +240,13 @@ def _logs(
     return {job_id: [*within, *elsewhere] for job_id, (within, elsewhere) in found.items()}
 
 
-def _outputs_of(job: TrackedJob, tasks: Collection[TaskId]) -> tuple[str, ...]:
-    """Return those of a job's claims that some of its tasks write."""
-    return job.outputs
+def _outputs_of(job: TrackedJob, tasks: frozenset[TaskId]) -> tuple[str, ...]:
+    """Return those of a job's claims that only these of its tasks write."""
+    others = frozenset(job.tasks) - tasks
+    if not others:
+        return job.outputs
+    theirs = frozenset(narrowed(job, others).outputs)
+    return tuple(claim for claim in narrowed(job, tasks).outputs if claim not in theirs)
 
 
 def _submit(context: Context, plan: _Plan) -> Iterator[Outcome]:

@@ -13,6 +13,7 @@ from datalad_slurm.jobs.errors import (
     SubmissionError,
 )
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
+from datalad_slurm.jobs.task_outputs import shown
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.alt_dir import place
 from datalad_slurm.workflow.alt_notes import clean_up
@@ -227,7 +228,7 @@ def scheduled(claim: TrackedJob, jobs: Sequence[SlurmJob], message: str) -> Outc
             "cmd": claim.cmd,
             "pwd": claim.pwd,
             "alt_dir": claim.alt_dir or None,
-            "outputs": list(claim.outputs),
+            "outputs": list(shown(claim)),
             "inputs": list(claim.inputs),
         },
     )

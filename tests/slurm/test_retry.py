@@ -215,3 +215,79 @@ def test_a_retry_does_not_go_with_what_is_about_commits(box):
         assert "--retry is about open jobs" in done.stdout + done.stderr
     done = box.cli("slurm-reschedule", "--retry-with=--mem=8G", code=None)
     assert "--retry-with is of use with --retry only" in done.stdout + done.stderr
+
+
+#: a task fails as long as there is no file `good-<its index>`
+TASK = "mkdir sub-$1; echo $SLURM_JOB_ID > sub-$1/a; [ -e good-$1 ]".replace(
+    "$1", "$SLURM_ARRAY_TASK_ID"
+)
+
+
+def test_of_an_array_with_outputs_of_each_task_only_the_failed_ones_run_again(box, slurm):
+    box.script(f"#SBATCH --array=1-9\n{TASK}")
+    (box.path / "good-1").touch()
+    (box.path / "good-3").touch()
+    first = failed(box, slurm, ["sbatch", "--array=1-4%2", "job.sh"], ["sub-%a"])
+    kept = (box.path / "sub-1/a").read_text()
+    second = retried(box, first)
+    assert claims(box) == ["sub-1", "sub-3", "sub-2", "sub-4"]
+    assert noted_jobs(box) == [first, second]
+    limit = slurm.run("scontrol", "show", "job", str(second))
+    assert "ArrayTaskThrottle=2" in limit
+    slurm.wait(second)
+    (result,) = finish(box)
+    assert f"2 of 4 tasks failed: {second}_[2,4]: exit code 1" in result["message"]
+    (box.path / "good-2").touch()
+    third = retried(box, f"{second}_2")
+    assert noted_jobs(box) == [first, second, third]
+    slurm.wait(third)
+    (box.path / "good-4").touch()
+    fourth = retried(box, "all")
+    slurm.wait(fourth)
+    results = finish(box)
+    assert {res["status"] for res in results} == {"ok"}, results
+    assert (box.path / "sub-1/a").read_text() == kept
+    record = record_of(box)
+    assert record["cmd"] == "sbatch --array=1-4%2 job.sh"
+    attempts = record["slurm"]["attempts"]
+    told = [(e["slurm_job_id"], e["attempt"], e["tasks"], e["state"]) for e in attempts]
+    assert told == [
+        (first, 1, "2,4", "FAILED"),
+        (first, 1, "1,3", "COMPLETED"),
+        (second, 2, "2", "FAILED"),
+        (second, 2, "4", "FAILED"),
+        (third, 3, "2", "COMPLETED"),
+        (fourth, 4, "4", "COMPLETED"),
+    ]
+    assert attempts[2]["cmd"] == "sbatch --array=1-4%2 --array=2,4%2 job.sh"
+    assert attempts[-1]["cmd"] == "sbatch --array=1-4%2 --array=4%2 job.sh"
+    logs = {f"slurm-{first}_{i}.out" for i in (1, 2, 3, 4)} | {f"slurm-{second}_2.out"}
+    assert logs <= box.files_in_last_commit()
+    assert_sound(box, "after four attempts")
+
+
+def test_tasks_that_were_finished_before_the_others_do_not_run_again(box, slurm):
+    box.script(TASK)
+    (box.path / "good-1").touch()
+    first = failed(box, slurm, ["sbatch", "--array=1-3", "job.sh"], ["sub-%a"])
+    finish(box, partial=True)
+    assert box.files_in_last_commit() >= {"sub-1/a"}
+    (box.path / "good-2").touch()
+    (box.path / "good-3").touch()
+    second = retried(box, first)
+    slurm.wait(second)
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert {"sub-2/a", "sub-3/a"} <= box.files_in_last_commit()
+    assert not [path for path in box.files_in_last_commit() if path.startswith("sub-1")]
+    assert slurm.run("sacct", "-nXP", "-j", str(second), "-o", "JobID").split() == [
+        f"{second}_2", f"{second}_3"
+    ]  # fmt: skip
+
+
+def test_a_task_whose_outputs_are_those_of_all_is_not_submitted_again_alone(box, slurm):
+    job = failed(box, slurm, ["sbatch", "--array=1-2", "--wrap", "exit 1"])
+    (result,) = retry(box, f"{job}_1")
+    assert result["status"] == "impossible"
+    assert f"`--retry {job}` runs all of it again" in result["message"]
+    again = retried(box, job)
+    assert noted_jobs(box) == [again]
