@@ -23,6 +23,7 @@ _LONG = (
     "test_finish_interrupted",
     "test_crash",
     "test_crash_reschedule",
+    "test_crash_retry",
     "test_lives_of_jobs",
     "test_restarts",
     "test_concurrency",
