@@ -148,7 +148,10 @@ def settle_claims(context: Context) -> None:
                     job_id,
                 )
             if give_up(context, claim, keep_files=bool(unseen)):
-                lgr.info("freed the outputs of %r, for which no job is known", claim.cmd)
+                what = "put back the failed job of" if claim.is_retry else "freed the outputs of"
+                lgr.info(
+                    "%s %r, for which no %sjob is known", what, claim.cmd, "new " * claim.is_retry
+                )
 
 
 def give_up(context: Context, claim: TrackedJob, *, keep_files: bool) -> bool:

@@ -43,7 +43,7 @@ def test_a_retry_that_is_stopped_anywhere_submits_its_job_once(
 ):
     (box.path / "out").write_text("old\n")
     box.cli("save", "-m", "an output that is put back and unlocked")
-    job = schedule(box, ["sbatch", "--wrap", "echo new > out; [ -e untracked ]"])
+    job = schedule(box, ["sbatch", "-o", "/dev/null", "--wrap", "echo new > out; [ -e untracked ]"])
     wait_for_accounting(slurm, [job])
     (tmp_path / "copies").mkdir()
     scenario = RetryScenario(
@@ -64,23 +64,16 @@ def test_a_retry_killed_before_sbatch_leaves_the_failed_job_as_it_was(box, slurm
     job = schedule(box, ["sbatch", "--wrap", "mkdir out; echo half > out/a; exit 1"])
     wait_for_accounting(slurm, [job])
     crasher = Crasher(tmp_path / "crash", box.path)
-    stopped = "echo $pid > /dev/null; stop=yes; kill -KILL $pid"
-
-    def submit():
-        slurm_reschedule(retry=job, dataset=box.path)
-
-    crasher.run(submit, at=10**6)  # not stopped: what steps there are
+    steps = crasher.run(submit_of(box, job), at=10**6).steps  # nothing happens to it
     (again,) = box.tracked()
     wait_for_accounting(slurm, [again])
-    steps = crasher.run(submit, at=10**6).steps
-    (last,) = box.tracked()
-    wait_for_accounting(slurm, [last])
-    at = next(n for n, step in enumerate(steps, 1) if step == "before sbatch")
-    assert crasher.run(submit_of(box, last), at, stopped).code == -9
-    assert (box.path / "out").exists() is False
-    assert box.tracked() == [last]
+    at = steps.index("before sbatch") + 1
+    assert crasher.run(submit_of(box, again), at, KILL).code == -9
+    assert not (box.path / "out").exists()
+    assert box.tracked() == [again]
     assert (box.path / "out/a").read_text() == "half\n"
-    finish(box, accept_failed_jobs=True)
+    assert {res["status"] for res in finish(box, accept_failed_jobs=True)} == {"ok"}
+    assert "out/a" in box.files_in_last_commit()
     assert_sound(box, "killed before sbatch")
 
 

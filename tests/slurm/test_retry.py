@@ -291,3 +291,42 @@ def test_a_task_whose_outputs_are_those_of_all_is_not_submitted_again_alone(box,
     assert f"`--retry {job}` runs all of it again" in result["message"]
     again = retried(box, job)
     assert noted_jobs(box) == [again]
+
+
+def test_a_job_in_an_alternative_directory_is_submitted_again_there(box, slurm, tmp_path):
+    (box.path / "in").write_text("in\n")
+    box.cli("save", "-m", "input")
+    box.script("ls; mkdir out; cat in > out/a; [ -e fine ]")
+    alt_dir = tmp_path / "alt"
+    alt_dir.mkdir()
+    first = failed(box, slurm, inputs=["in"], alt_dir=str(alt_dir))
+    (alt_dir / "fine").touch()
+    results = retry(box, first)
+    (removed,) = [res for res in results if res["action"] == "remove"]
+    assert removed["first"] == "out/a"
+    (second,) = box.tracked()
+    slurm.wait(second)
+    results = finish(box)
+    assert {res["status"] for res in results} <= {"ok", "notneeded"}, results
+    logs = {f"slurm-{job}.out" for job in (first, second)}
+    assert {"out/a", *logs} <= box.files_in_last_commit()
+    assert "out" not in (box.path / f"slurm-{second}.out").read_text().split()
+    assert [path.name for path in alt_dir.iterdir()] == ["fine"]
+    assert_sound(box, "after two attempts elsewhere")
+
+
+def test_outputs_in_a_subdataset_are_cleared_and_put_back_there(box, slurm):
+    box.cli("create", "-d", ".", "sub")
+    (box.path / "sub/known").write_text("known\n")
+    box.cli("save", "-r", "-m", "output in a subdataset")
+    box.script(
+        "ls sub >> listed; echo more >> sub/known; mkdir sub/d; echo x > sub/d/x; [ -e fine ]"
+    )
+    first = failed(box, slurm, outputs=["sub/known", "sub/d", "listed"])
+    (box.path / "fine").touch()
+    second = retried(box, first)
+    slurm.wait(second)
+    assert (box.path / "sub/known").read_text() == "known\nmore\n"
+    assert (box.path / "listed").read_text() == "known\n"
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert_sound(box, "after two attempts")
