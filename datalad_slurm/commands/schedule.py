@@ -139,7 +139,8 @@ class Schedule(ValidatedInterface):
             Can be a glob, as for `datalad run`: '*', '?', '[a-c]', '[!x]', and '**' for
             any number of directories; it is expanded when the job is finished. Quote it,
             or the shell expands it at once. A '*', '?' or '[' in a name is typed '[*]',
-            '[?]' or '[[]'. Patterns of sbatch are filled in, see above. [CMD: Can be given more than once. CMD]""",
+            '[?]' or '[[]'. Patterns of sbatch are filled in, see above.
+            [CMD: Can be given more than once. CMD]""",
         ),
         "message": message_parameter,
         "expand": Parameter(

@@ -16,7 +16,7 @@ __all__ = ["NO_INDEX", "PATTERN", "LogName", "candidates", "names_by_task", "pad
 #: and what sbatch puts in its place where there is no array.
 NO_INDEX = "4294967294"
 #: A pattern of sbatch(1), with its width; any other percent sign stands for itself.
-PATTERN = re.compile(r"%(\d*)([%AJNabjnstux])", re.ASCII)
+PATTERN = re.compile(r"%(\d*)([AJNabjnstux]|(?<=%)%)", re.ASCII)
 #: Ways to read one name are tried up to this many places that hold the job's id.
 _MOST_PLACES = 4
 

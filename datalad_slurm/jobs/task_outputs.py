@@ -8,6 +8,7 @@ the claim of that task.
 from __future__ import annotations
 
 import glob
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ __all__ = [
     "claimed_ever",
     "claims_expected",
     "claims_of",
+    "comparable",
     "has_patterns",
     "is_of_task",
     "is_template",
@@ -198,6 +200,15 @@ def places_expected(job: TrackedJob) -> tuple[str, ...]:
     number = _number_of(job.token)
     known = tuple(claim for claim in job.outputs if number not in claim)
     return known if len(known) == len(job.outputs) else (*known, *claimed_ever(job))
+
+
+def comparable(job: TrackedJob) -> tuple[str, ...]:
+    """Return what a command claims, such that the same command claims the same.
+
+    The number made up for an id comes from the command then, not from the token.
+    """
+    digest = hashlib.sha256(f"{job.cmd}\0{job.pwd}".encode(errors="surrogateescape")).hexdigest()
+    return tuple(claim.replace(_number_of(job.token), _number_of(digest)) for claim in job.outputs)
 
 
 def claimed_ever(job: TrackedJob) -> tuple[str, ...]:

@@ -93,19 +93,21 @@ def release_tasks(session: Session, tracked_id: int, tasks: Iterable[TaskId]) ->
     job = session.get(JobRow, tracked_id)
     if job is None:
         return
-    is_left = False
+    is_left, count = False, 0
     for row in session.scalars(select(SlurmJobRow).where(SlurmJobRow.job == tracked_id)):
         if row.tasks is None:
             is_left = True
             continue
-        left = [t for t in expand_tasks(row.job_id, row.tasks) if t not in released]
+        tasks = expand_tasks(row.job_id, row.tasks)
+        left = [task for task in tasks if task not in released]
         row.tasks = fold_tasks(left)
+        count += len(tasks) - len(left)
         is_left |= bool(left)
     if not is_left:
         session.execute(delete(JobRow).where(JobRow.id == tracked_id))
         return
     extra = {key: value for key, value in job.extra.items() if key != COMMITTED_IN}
-    job.extra = {**extra, RELEASED: extra.get(RELEASED, 0) + len(released)}
+    job.extra = {**extra, RELEASED: extra.get(RELEASED, 0) + count}
     session.flush()
     renew_claims(session, tracked_id)
 

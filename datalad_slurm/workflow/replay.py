@@ -17,7 +17,7 @@ from datalad_slurm.jobs.foresee import with_array
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.replay import Replay, find_readers, find_superseded
-from datalad_slurm.jobs.task_outputs import literally
+from datalad_slurm.jobs.task_outputs import comparable, literally
 from datalad_slurm.jobs.tasks import expand_index_list, format_index_list, shortened
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.history import Recorded, Selection, read_history
@@ -79,10 +79,14 @@ def plan(context: Context, selection: Selection, options: Options) -> list[Run |
     wanted = [each for each in found if not reasons[each.commit.id]]
     changes = changes_of_commits(repo, [each.commit.id for each in wanted], {})
     runs: dict[str, Run] = {}
-    for each in wanted:
-        commit = each.commit.id
-        with naming(commit, selection):
-            runs[commit] = _run(context, each, changes.pop(commit), options)
+    for parts in _joined(wanted):
+        last = parts[-1].commit.id
+        with naming(last, selection):
+            runs[last] = _run(context, parts, [changes.pop(p.commit.id) for p in parts], options)
+        reasons |= {
+            part.commit.id: f"its tasks are run with those of commit {last[:10]}, of the same array"
+            for part in parts[:-1]
+        }
     replays = [_replay(run) for run in runs.values()]
     superseded = find_superseded(replays)
     for later, earlier, path in find_readers(r for r in replays if r.commit not in superseded):
@@ -132,22 +136,46 @@ def _why_not(context: Context, selection: Selection, found: Recorded) -> str:
     return ""
 
 
-def _run(context: Context, found: Recorded, changes: Iterable[Difference], options: Options) -> Run:
-    commit, record = found.commit.id, found.record
-    if record is None:
+def _joined(found: Iterable[Recorded]) -> list[list[Recorded]]:
+    """Return the commits, in their order, those that hold parts of one array together."""
+    groups: dict[object, list[Recorded]] = {}
+    for each in found:
+        key: object = each.commit.id
+        if each.record is not None and "array_tasks" in each.record.slurm:
+            record = each.record
+            key = (record.slurm_job_id, record.slurm.get("submit"), record.cmd, record.pwd)
+        groups.setdefault(key, []).append(each)
+    return list(groups.values())
+
+
+def _run(
+    context: Context,
+    parts: Sequence[Recorded],
+    changes: Iterable[Iterable[Difference]],
+    options: Options,
+) -> Run:
+    found = parts[-1]
+    commits = [part.commit.id for part in parts]
+    records = [part.record for part in parts if part.record is not None]
+    if not records:
         raise RecordError("there is no record of a Slurm job")
+    commit, record = commits[-1], records[-1]
     cwd = context.repo.root / record.pwd
     request = Request(
-        cmd=_command(record),
+        cmd=_command(records),
         cwd=cwd,
         outputs=_outputs(record),
         inputs=tuple(map(literal, record.inputs)),
         extra_inputs=record.extra_inputs,
         message=options.message or found.words,
-        chain=(*record.chain, commit),
+        chain=(*record.chain, *commits),
         overwrites=(
-            *_files_made(context.hierarchy, changes, record),
-            *_logs_of_fixed_name(record),
+            *(
+                path
+                for part, made in zip(records, changes, strict=True)
+                for path in _files_made(context.hierarchy, made, part)
+            ),
+            *(path for part in records for path in _logs_of_fixed_name(part)),
         ),
         assume_ready=options.assume_ready,
         jobs=options.jobs,
@@ -173,19 +201,20 @@ def _replay(run: Run) -> Replay:
         commit=run.found.commit.id,
         cmd=run.request.cmd,
         pwd=pwd,
-        outputs=run.claim.outputs,
+        outputs=comparable(run.claim),
         inputs=tuple("" if path == "." else path for path in from_root),
         chain=run.record.chain,
     )
 
 
-def _command(record: RunRecord) -> str:
-    """Return the command, for those tasks of an array whose outputs the commit holds."""
-    tasks = record.slurm.get("array_tasks")
-    if tasks is None:
+def _command(parts: Sequence[RunRecord]) -> str:
+    """Return the command, for those tasks of an array whose outputs the commits hold."""
+    record = parts[-1]
+    tasks = [str(part.slurm["array_tasks"]) for part in parts if "array_tasks" in part.slurm]
+    if not tasks:
         return record.cmd
     try:
-        indices = format_index_list(list(expand_index_list(str(tasks))))
+        indices = format_index_list([*set(expand_index_list(",".join(tasks)))])
     except ValueError as exc:
         raise RecordError(f"'array_tasks' in the record: {exc}") from exc
     command = with_array(record.cmd, indices)

@@ -114,6 +114,9 @@ def claim_of(
         extra={**request.extra, "alt_dir": alt_dir} if alt_dir else request.extra,
     )
     if any(map(is_template, claim.outputs)):
+        inside_git = (name == ".git" for output in outputs for name in output.split("/"))
+        if any(inside_git):
+            raise InvalidRequestError("an output is inside the git directory of a dataset")
         claim = replace(claim, templates=claim.outputs)
         if not is_submitted:
             claim = with_expected_claims(context, claim, placeholders.preview(claim.cmd))

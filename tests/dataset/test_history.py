@@ -48,7 +48,7 @@ class History:
     def job(self, number, *outputs, state="COMPLETED", said=(), text=None, **record):
         record = {"cmd": f"sbatch {number}.sh", "dsid": "", "slurm": {"state": state}} | record
         found = RunRecord(slurm_job_id=number, outputs=outputs or (f"out{number}",), **record)
-        return self.commit(render_message(number, state, list(said), text or found.to_json()))
+        return self.commit(render_message(str(number), state, list(said), text or found.to_json()))
 
     def reschedule(self, revision=None, code=0, **kwargs):
         results = slurm_reschedule(
