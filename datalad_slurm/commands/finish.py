@@ -19,7 +19,11 @@ from datalad_next.constraints import EnsureBool, EnsureInt, EnsureRange, EnsureS
 from datalad_next.uis import ui_switcher as ui
 
 from datalad_slurm.commands.constraints import EnsureJobIds, dataset_with_repository
-from datalad_slurm.commands.parameters import message_parameter
+from datalad_slurm.commands.parameters import (
+    log_lines_parameter,
+    message_parameter,
+    show_log_parameter,
+)
 from datalad_slurm.commands.results import render, run_flow, show_log_ends
 from datalad_slurm.jobs.names import JobName
 
@@ -186,18 +190,8 @@ class Finish(ValidatedInterface):
             doc="""put the commits of the jobs side by side and merge them into your branch,
             up to 15 at a time, which is git's own limit. No branches remain.""",
         ),
-        "show_log": Parameter(
-            args=("--show-log",),
-            action="store_true",
-            doc="""of each job that has failed, show the last lines of its log: of that of
-            stderr, where it has one. Of tasks of an array that have failed alike, one is
-            shown.""",
-        ),
-        "log_lines": Parameter(
-            args=("--log-lines",),
-            metavar="NUMBER",
-            doc="""how many lines of a log --show-log shows.""",
-        ),
+        "show_log": show_log_parameter,
+        "log_lines": log_lines_parameter,
     }
 
     _examples_: ClassVar[list[dict[str, str]]] = [

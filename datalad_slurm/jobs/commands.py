@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from datalad_slurm.jobs.errors import InvalidRequestError
-from datalad_slurm.jobs.sbatch_options import Call, array_of, read_call, split_words
+from datalad_slurm.jobs.sbatch_options import Call, read_call, split_words
 from datalad_slurm.jobs.tasks import format_index_list
 
 __all__ = ["array_options", "parse_further_options", "with_options"]
@@ -123,7 +123,7 @@ def parse_further_options(text: str) -> tuple[str, ...]:
             f"--retry-with takes options of sbatch in one text, such as '--mem=8G --time=2:00:00', "
             f"not {text!r}"
         )
-    if array_of(words) is not None:
+    if not call.values.keys().isdisjoint(("--array", "-a")):
         raise InvalidRequestError(
             "--retry-with cannot change which tasks an array has; `--retry 123_7` names those that "
             "are to run again"

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 __all__ = [
     "LARGEST_SCRIPT",
     "Call",
-    "array_of",
     "chdir",
     "clusters",
     "directives",
@@ -268,12 +267,6 @@ def clusters(options: Iterable[str]) -> Iterator[str]:
     """Yield the names of the clusters that options let the job go to."""
     for value in _values(list(options), "M", "clusters"):
         yield from filter(None, value.split(","))
-
-
-def array_of(options: Iterable[str]) -> str | None:
-    """Return the tasks of an array as options have them, or None."""
-    found = [value for value in _values(list(options), "a", "array") if value]
-    return found[-1] if found else None
 
 
 def chdir(options: Iterable[str]) -> str:

@@ -30,7 +30,6 @@ __all__ = [
     "abandon",
     "clean_up",
     "drop_note",
-    "go_on",
     "notes_on",
     "read_note",
     "refuse_other_owner",
@@ -80,6 +79,13 @@ class Note:
         """Return where something is in the alternative directory."""
         return Path(self.directory) / relative
 
+    def go_on(self, earlier: Note | None) -> None:
+        """Add what earlier attempts at a job that is submitted again have put there."""
+        if earlier is not None:
+            self.placed = earlier.placed | self.placed
+            self.made = list(dict.fromkeys([*earlier.made, *self.made]))
+            self.were_there = earlier.were_there
+
     def parts(self) -> Path:
         """Return where copies grow in the alternative directory."""
         return self.path(MARKER) / self.token
@@ -104,15 +110,6 @@ def write_note(context: Context, note: Note) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(asdict(note)))
     part.replace(path)
-
-
-def go_on(context: Context, note: Note) -> None:
-    """Add what earlier attempts at a job that is submitted again have put there."""
-    earlier = read_note(context, note.token)
-    if earlier is not None:
-        note.placed = earlier.placed | note.placed
-        note.made = list(dict.fromkeys([*earlier.made, *note.made]))
-        note.were_there = earlier.were_there
 
 
 def drop_note(context: Context, token: str) -> None:

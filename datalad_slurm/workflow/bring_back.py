@@ -29,8 +29,9 @@ from datalad_slurm.workflow.alt_notes import (
     release,
     write_note,
 )
-from datalad_slurm.workflow.collect import earlier_logs, find_logs, leads_elsewhere
+from datalad_slurm.workflow.collect import leads_elsewhere
 from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.logs import earlier_logs, find_logs
 
 __all__ = ["Brought", "bring_back", "inputs_in", "leave"]
 

@@ -19,11 +19,11 @@ from datalad_slurm.jobs.plan import Action, FailedJobs, Shape
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.workflow.alt_notes import clean_up
 from datalad_slurm.workflow.bring_back import leave
-from datalad_slurm.workflow.collect import logs_of
 from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
 from datalad_slurm.workflow.deliver import deliver
 from datalad_slurm.workflow.endings import tidy_endings
 from datalad_slurm.workflow.explain import explain
+from datalad_slurm.workflow.logs import logs_of
 from datalad_slurm.workflow.observe import described, observe
 from datalad_slurm.workflow.recovery import settle_publications
 from datalad_slurm.workflow.submissions import drop_temporary_directories, settle_claims

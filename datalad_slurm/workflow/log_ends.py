@@ -11,7 +11,7 @@ from datalad_slurm.jobs.logs import candidates, names_by_task
 from datalad_slurm.jobs.model import TaskStatus, TrackedJob
 from datalad_slurm.jobs.reasons import Reason
 from datalad_slurm.jobs.script import as_line
-from datalad_slurm.workflow.collect import first_node
+from datalad_slurm.workflow.logs import first_node
 
 __all__ = ["log_ends"]
 

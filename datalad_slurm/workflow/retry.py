@@ -19,9 +19,9 @@ from datalad_slurm.jobs.parts import narrowed
 from datalad_slurm.jobs.task_outputs import is_of_task
 from datalad_slurm.jobs.tasks import TaskId, format_index_list
 from datalad_slurm.tracking.finisher import only_finisher
-from datalad_slurm.workflow.collect import find_logs, logs_of
 from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
 from datalad_slurm.workflow.leftovers import Stale
+from datalad_slurm.workflow.logs import find_logs, logs_of
 from datalad_slurm.workflow.observe import described, observe
 from datalad_slurm.workflow.placeholders import Placeholders, literal
 from datalad_slurm.workflow.recovery import settle_publications
