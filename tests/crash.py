@@ -9,13 +9,14 @@ that is chosen it is killed or interrupted, or something else happens.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -90,6 +91,37 @@ class Crasher:
         (bin_dir / "sbatch").write_text(_SBATCH.format(dir=directory, real=real))
         (bin_dir / "sbatch").chmod(0o755)
 
+    def sweep_some(
+        self,
+        prepare: Callable[[], Callable[[], object]],
+        check: Callable[[str], None],
+        action: str,
+        telling: str,
+        most: int = 30,
+    ) -> int:
+        """Let `action` happen at some steps of a function; return their number.
+
+        Parameters
+        ----------
+        prepare, check, action
+            As for `sweep`.
+        telling : str
+            Regular expression; steps in which it is found, and those right behind them, are
+            taken before others.
+        most : int
+            Number of steps, spread evenly over those that are telling and over the others.
+        """
+        steps = self.run(prepare()).steps  # nothing happens to it
+        check("not stopped")
+        reached = 0
+        for at in _chosen(steps, telling, most):
+            ended = self.run(prepare(), at, action)
+            is_reached = len(ended.steps) >= at  # how often Slurm is asked may differ
+            reached += is_reached
+            step = ended.steps[at - 1] if is_reached else "never reached"
+            check(f"{action.partition(';')[0]} at step {at}, {step}")
+        return reached
+
     def sweep(
         self, prepare: Callable[[], Callable[[], object]], check: Callable[[str], None], action: str
     ) -> int:
@@ -156,6 +188,20 @@ class Crasher:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
+
+
+def _chosen(steps: Sequence[str], telling: str, most: int) -> list[int]:
+    """Return numbers of steps: the telling ones and some others."""
+    found = {at for at, step in enumerate(steps, 1) if re.search(telling, step)}
+    found |= {at + 1 for at in found if at < len(steps)}
+    others = [at for at in range(1, len(steps) + 1) if at not in found]
+    first = _spread(sorted(found), most)
+    return sorted([*first, *_spread(others, most - len(first))])
+
+
+def _spread(numbers: Sequence[int], most: int) -> list[int]:
+    count = min(most, len(numbers))
+    return [numbers[position * len(numbers) // count] for position in range(count)]
 
 
 class _Steps:

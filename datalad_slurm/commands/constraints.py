@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from datalad_next.constraints import Constraint, EnsureDataset
+from datalad_next.constraints.exceptions import ConstraintError
 
 from datalad_slurm.jobs.names import JobName
 
-__all__ = ["EnsureJobIds", "EnsureParallelJobs", "EnsureTexts", "dataset_with_repository"]
+__all__ = [
+    "EnsureJobIds",
+    "EnsureParallelJobs",
+    "EnsureRetries",
+    "EnsureTexts",
+    "dataset_with_repository",
+    "only_retry",
+]
 
 
 class EnsureTexts(Constraint):
@@ -48,6 +56,31 @@ class EnsureJobIds(Constraint):
     def short_description(self) -> str:
         """Return what is expected, for documentation."""
         return "Slurm job id or list of them"
+
+
+class EnsureRetries(EnsureJobIds):
+    """Ensure names of Slurm jobs, or the word ``all``."""
+
+    def _name(self, item: Any) -> Any:
+        return item if item == "all" else super()._name(item)
+
+    def short_description(self) -> str:
+        """Return what is expected, for documentation."""
+        return "Slurm job id, 'all', or list of them"
+
+
+def only_retry(**kwargs: Any) -> None:
+    """Refuse, beside ``retry``, what is about commits."""
+    if kwargs["retry_with"] and not kwargs["retry"]:
+        raise ConstraintError(EnsureRetries(), kwargs, "--retry-with is of use with --retry only")
+    given = [name for name, value in kwargs.items() if value not in (None, False)]
+    others = [name for name in given if not name.startswith("retry")]
+    if kwargs["retry"] and others:
+        said = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+        said = said.replace("--revision", "REVISION")
+        raise ConstraintError(
+            EnsureRetries(), kwargs, f"--retry is about open jobs, and does not go with {said}"
+        )
 
 
 class EnsureParallelJobs(Constraint):

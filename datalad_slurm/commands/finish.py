@@ -15,12 +15,16 @@ from datalad_next.commands import (
     datasetmethod,
     eval_results,
 )
-from datalad_next.constraints import EnsureBool, EnsureStr
+from datalad_next.constraints import EnsureBool, EnsureInt, EnsureRange, EnsureStr
 from datalad_next.uis import ui_switcher as ui
 
 from datalad_slurm.commands.constraints import EnsureJobIds, dataset_with_repository
-from datalad_slurm.commands.parameters import message_parameter
-from datalad_slurm.commands.results import render, run_flow
+from datalad_slurm.commands.parameters import (
+    log_lines_parameter,
+    message_parameter,
+    show_log_parameter,
+)
+from datalad_slurm.commands.results import render, run_flow, show_log_ends
 from datalad_slurm.jobs.names import JobName
 
 __all__ = ["Finish"]
@@ -45,6 +49,8 @@ class _Validator(EnsureCommandParameterization):
                 "partial": EnsureBool(),
                 "branches": EnsureBool(),
                 "octopus": EnsureBool(),
+                "show_log": EnsureBool(),
+                "log_lines": EnsureInt() & EnsureRange(min=1),
             },
             validate_defaults=("dataset",),
             joint_constraints={
@@ -90,9 +96,10 @@ class Finish(ValidatedInterface):
     dataset.
 
     A job that waits or runs stays open. So does one that has failed, was
-    cancelled or has timed out, until you say what to do with it:
-    --accept-failed-jobs commits what it left, --close-failed-jobs forgets it
-    and leaves its files as they are. A job array counts as one job: if one
+    cancelled or has timed out: why is said, and it is for you to say what to do
+    with it. `slurm-reschedule --retry` submits it again, --accept-failed-jobs
+    commits what it left, --close-failed-jobs forgets it and leaves its files as
+    they are. A job array counts as one job: if one
     task has failed, it has failed.
 
     An array whose tasks have outputs of their own, declared as '-o sub-%a', can
@@ -183,6 +190,8 @@ class Finish(ValidatedInterface):
             doc="""put the commits of the jobs side by side and merge them into your branch,
             up to 15 at a time, which is git's own limit. No branches remain.""",
         ),
+        "show_log": show_log_parameter,
+        "log_lines": log_lines_parameter,
     }
 
     _examples_: ClassVar[list[dict[str, str]]] = [
@@ -233,6 +242,8 @@ class Finish(ValidatedInterface):
         partial: bool = False,
         branches: bool = False,
         octopus: bool = False,
+        show_log: bool = False,
+        log_lines: int = 10,
     ) -> Iterator[dict[str, Any]]:
         names = [*(job or ()), *(slurm_job_id or ())] or None
         if list_open_jobs:
@@ -262,6 +273,7 @@ class Finish(ValidatedInterface):
                 close_unknown=close_unknown_jobs,
                 partial=partial,
                 shape=shape,
+                log_lines=log_lines if show_log else 0,
             ),
         )
 
@@ -273,6 +285,7 @@ class Finish(ValidatedInterface):
         rank = res.get("rank", 0)
         if rank < _FILES_SHOWN or not sys.stdout.isatty():
             render(res)
+            show_log_ends(res)
         elif rank == _FILES_SHOWN:
             ui.message(f"  [{res['of'] - rank} more files of job {res['slurm_job_id']}]")
 

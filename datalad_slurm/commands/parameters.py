@@ -13,7 +13,9 @@ __all__ = [
     "assume_ready_parameter",
     "jobs_parameter",
     "joined",
+    "log_lines_parameter",
     "message_parameter",
+    "show_log_parameter",
     "working_directory",
 ]
 
@@ -43,6 +45,18 @@ jobs_parameter = Parameter(
     metavar="NJOBS",
     doc="""how many downloads of inputs may run at a time. 'auto' is the number that the
     configuration 'datalad.runtime.max-annex-jobs' gives.""",
+)
+show_log_parameter = Parameter(
+    args=("--show-log",),
+    action="store_true",
+    doc="""of each job that has failed, show the last lines of its log: of that of
+    stderr, where it has one. Of tasks of an array that have failed alike, one is
+    shown.""",
+)
+log_lines_parameter = Parameter(
+    args=("--log-lines",),
+    metavar="NUMBER",
+    doc="""how many lines of a log --show-log shows.""",
 )
 
 

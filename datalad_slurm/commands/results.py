@@ -13,7 +13,7 @@ from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError
 from datalad_slurm.jobs.script import as_line, as_lines
 from datalad_slurm.workflow.context import Context, Outcome, open_context
 
-__all__ = ["render", "run_flow", "show_dry_run", "show_recorded"]
+__all__ = ["render", "run_flow", "show_dry_run", "show_log_ends", "show_recorded"]
 
 lgr = logging.getLogger("datalad.slurm")
 
@@ -76,6 +76,20 @@ def render(res: dict[str, Any]) -> None:
         ui.message(f"{res['action']}({res['status']}): [{res['message']}]")
     else:
         generic_result_renderer(res)
+
+
+def show_log_ends(res: Mapping[str, Any]) -> None:
+    """Print how the logs of a job that has failed end, where that was asked for."""
+    from datalad_next.uis import ui_switcher as ui
+
+    for log in res.get("logs", ()):
+        name = log["path"] or "there is no log"
+        if "missing" in log:
+            ui.message(f"  log of {log['task']}: {as_line(name)}: {log['missing']}")
+            continue
+        told = "the last lines:" if log["lines"] else "it is empty"
+        lines = [f"  log of {log['task']}, {as_line(name)}, {told}"]
+        ui.message("\n".join([*lines, *(f"    {line}".rstrip() for line in log["lines"])]))
 
 
 def show_dry_run(res: dict[str, Any], what: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from datalad_slurm.jobs.sbatch_options import Call, directives, named_options, read_call
+from datalad_slurm.jobs.sbatch_options import Call, directives, read_call
+from datalad_slurm.jobs.sbatch_words import named_options
 from datalad_slurm.jobs.tasks import expand_index_list
 
 __all__ = ["Foreseen", "foresee", "with_array"]

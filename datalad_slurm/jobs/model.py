@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 from datalad_slurm.jobs.logs import LogName
 from datalad_slurm.jobs.process import Process
+from datalad_slurm.jobs.reports import AccountingRow
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.tasks import TaskId, format_index_list, name_tasks
 
 __all__ = [
-    "AccountingRow",
     "Answer",
     "JobStatus",
-    "QueueRow",
     "SlurmJob",
     "TaskStatus",
     "TrackedJob",
@@ -25,49 +24,6 @@ __all__ = [
 
 #: Above this many tasks a message names ranges instead of every task.
 _TASKS_NAMED_ONE_BY_ONE = 20
-
-
-@dataclass(frozen=True)
-class QueueRow:
-    """What slurmctld says of one task, by way of ``squeue``."""
-
-    task: TaskId
-    state: JobState
-    word: str
-    reason: str = ""
-    elapsed: str = ""
-    submitted: int | None = None
-
-
-@dataclass(frozen=True)
-class AccountingRow:
-    """What slurmdbd says of one task, by way of ``sacct``.
-
-    Times are seconds since the epoch, `elapsed` seconds, memory bytes.
-    """
-
-    task: TaskId
-    state: JobState
-    word: str
-    #: the task's own job id, where `task` is part of an array or het job
-    raw_id: int | None = None
-    #: slurmdbd has put the row together from a step, and does not know the job itself yet
-    is_provisional: bool = False
-    submitted: int | None = None
-    started: int | None = None
-    ended: int | None = None
-    elapsed: int | None = None
-    time_limit: str = ""
-    exit_code: str = ""
-    nodes: str = ""
-    partition: str = ""
-    cpus: int | None = None
-    cpu_seconds: float | None = None
-    requested_memory: str = ""
-    peak_memory: int | None = None
-    cluster: str = ""
-    #: who told, where it was not the accounting
-    source: str = ""
 
 
 class Answer(Enum):
@@ -265,6 +221,31 @@ class TrackedJob:
     def is_submitted(self) -> bool:
         """Whether at least one job id is known."""
         return bool(self.slurm_jobs)
+
+    @property
+    def attempts(self) -> Sequence[Mapping[str, Any]]:
+        """What is known of earlier attempts at the job, oldest first; see `jobs.attempts`."""
+        return tuple(self.extra.get("attempts", ()))
+
+    @property
+    def attempt(self) -> int:
+        """Number of the latest attempt, from 1."""
+        return int(self.extra.get("attempt", 1))
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether it is being submitted again: an attempt that has no job yet."""
+        return "retry" in self.extra
+
+    @property
+    def submission(self) -> str:
+        """Token of the latest attempt, by which its Slurm job is found."""
+        return str(self.extra.get("submission") or self.token)
+
+    @property
+    def submitted_cmd(self) -> str:
+        """The command of the latest attempt, which may run only some tasks of an array."""
+        return str(self.extra.get("submitted_cmd") or self.cmd)
 
     @property
     def alt_dir(self) -> str:

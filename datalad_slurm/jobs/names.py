@@ -94,11 +94,21 @@ def select_jobs(
             )
         chosen |= {tracked_id: job for tracked_id, (_, job) in found.items()}
     if missing:
+        _refuse_replaced(jobs, missing)
         raise JobNotTrackedError(
             f"no open job {', '.join(map(str, missing))} in this dataset; "
             "`datalad slurm-finish --list-open-jobs` shows those there are"
         )
     return list(chosen.values())
+
+
+def _refuse_replaced(jobs: Sequence[TrackedJob], names: Iterable[JobName]) -> None:
+    for name in names:
+        for job in jobs:
+            if any(entry["slurm_job_id"] == name.job_id for entry in job.attempts):
+                raise JobNotTrackedError(
+                    f"job {name} was submitted again, and is job {job.slurm_jobs[-1].job_id} now"
+                )
 
 
 def select_tasks(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
@@ -11,7 +11,7 @@ from datalad_slurm.jobs.plan import Action, FailedJobs, decide
 from datalad_slurm.jobs.task_outputs import claims_of
 from datalad_slurm.jobs.tasks import TaskId
 
-__all__ = ["Split", "parts_staying", "parts_to_commit", "split", "tasks_to_close"]
+__all__ = ["Split", "narrowed", "parts_staying", "parts_to_commit", "split", "tasks_to_close"]
 
 
 @dataclass(frozen=True)
@@ -149,14 +149,15 @@ def _only(
     if len(tasks) == len(status.tasks) and not job.extra.get(RELEASED):
         return job, status
     mine, gone = frozenset(tasks), frozenset((*tasks, *closed))
-    part = _narrowed(job, mine)
-    others = _narrowed(job, frozenset(job.tasks) - gone)
+    part = narrowed(job, mine)
+    others = narrowed(job, frozenset(job.tasks) - gone)
     theirs = frozenset(others.outputs if others.tasks else ())
     outputs = tuple(claim for claim in part.outputs if claim not in theirs)
     return replace(part, outputs=outputs, leaving=tuple(sorted(gone))), status.of(mine)
 
 
-def _narrowed(job: TrackedJob, tasks: frozenset[TaskId]) -> TrackedJob:
+def narrowed(job: TrackedJob, tasks: Set[TaskId]) -> TrackedJob:
+    """Return a job with some of its tasks, and what these claim."""
     slurm_jobs = tuple(
         replace(each, tasks=tuple(task for task in each.tasks or () if task in tasks))
         for each in job.slurm_jobs

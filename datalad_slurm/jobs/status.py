@@ -13,14 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from datalad_slurm.jobs.endings import Ending
-from datalad_slurm.jobs.model import (
-    AccountingRow,
-    Answer,
-    JobStatus,
-    QueueRow,
-    SlurmJob,
-    TaskStatus,
-)
+from datalad_slurm.jobs.model import Answer, JobStatus, SlurmJob, TaskStatus
+from datalad_slurm.jobs.reports import AccountingRow, QueueRow
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.tasks import TaskId
 

@@ -170,6 +170,14 @@ def is_alive(notes: Path) -> bool:
     return False
 
 
+def began(notes: Path) -> int | None:
+    """Return when a command with these notes was run, by their file system's clock (ns)."""
+    try:
+        return (notes / "alive").stat().st_ctime_ns
+    except FileNotFoundError:
+        return None
+
+
 @contextmanager
 def _relayed(child: subprocess.Popen[bytes]) -> Iterator[tuple[list[bytes], list[bytes]]]:
     """Pass on what `child` prints and keep it."""

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 from datalad_slurm.jobs.tasks import TaskId, expand_tasks, fold_tasks
 from datalad_slurm.tracking.database import Database
-from datalad_slurm.tracking.rows import release_tasks
+from datalad_slurm.tracking.rows import forget_rows, release_tasks
 from datalad_slurm.tracking.schema import from_json, path_from_row, path_to_row, to_json
-from datalad_slurm.tracking.store import forget_rows
 
 __all__ = ["Publication", "complete", "note", "pending", "withdraw"]
 

@@ -17,7 +17,16 @@ from datalad_slurm.jobs.tasks import TaskId, expand_tasks, fold_tasks
 from datalad_slurm.tracking.process import current_process, process_from_row, process_to_row
 from datalad_slurm.tracking.schema import from_json, path_from_row, path_to_row, to_json
 
-__all__ = ["ALL", "ONE", "WITHOUT_SLURM_JOB", "add", "load", "note_slurm_jobs", "release_tasks"]
+__all__ = [
+    "ALL",
+    "ONE",
+    "WITHOUT_SLURM_JOB",
+    "add",
+    "forget_rows",
+    "load",
+    "note_slurm_jobs",
+    "release_tasks",
+]
 
 #: Which jobs are meant, in a statement about `jobs`.
 ALL = "TRUE"
@@ -117,6 +126,11 @@ def note_slurm_jobs(
         if connection.execute(_UPDATE_SLURM_JOB, values).rowcount == 0:
             connection.execute(_ADD_SLURM_JOB, values)
     _renew_claims(connection, tracked_id)
+
+
+def forget_rows(connection: sqlite3.Connection, tracked_ids: Iterable[int]) -> None:
+    """Drop jobs with their claims, inside a transaction."""
+    connection.executemany("DELETE FROM jobs WHERE id = ?", [(each,) for each in tracked_ids])
 
 
 def release_tasks(connection: sqlite3.Connection, tracked_id: int, tasks: Iterable[TaskId]) -> None:

@@ -16,6 +16,7 @@ from datalad_slurm.jobs.errors import InvalidRequestError, TransferError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.sbatch_options import chdir, log_directories
 from datalad_slurm.jobs.task_outputs import places_expected
+from datalad_slurm.workflow import alt_notes
 from datalad_slurm.workflow.alt_notes import INPUTS, Note, refuse_other_owner, take, write_note
 from datalad_slurm.workflow.context import Context, Outcome, lgr
 
@@ -134,6 +135,7 @@ def place(
             note.made = [path for path in mirror.all_directories() if not note.path(path).is_dir()]
             tops = dict.fromkeys(map(top_of, claim.outputs))
             note.were_there = [path for path in tops if note.path(path).is_dir()]
+            note.go_on(alt_notes.read_note(context, claim.token))
             take(context, claim.alt_dir)
             write_note(context, note)
         _warn_of_left_overs(note, claim, mirror)

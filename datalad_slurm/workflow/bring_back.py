@@ -29,8 +29,9 @@ from datalad_slurm.workflow.alt_notes import (
     release,
     write_note,
 )
-from datalad_slurm.workflow.collect import find_logs, leads_elsewhere
+from datalad_slurm.workflow.collect import leads_elsewhere
 from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.logs import earlier_logs, find_logs
 
 __all__ = ["Brought", "bring_back", "inputs_in", "leave"]
 
@@ -85,7 +86,8 @@ def bring_back(
     brought = Brought()
     try:
         logs, _ = find_logs(context, job, status)
-        wanted = [*_outputs(context, job, brought), *logs]
+        earlier, _ = earlier_logs(context, job)
+        wanted = [*_outputs(context, job, brought), *earlier, *logs]
         parts = context.repo.state_file("incoming")
         shutil.rmtree(parts, ignore_errors=True)  # what a finish that was killed has left
         parts.mkdir()

@@ -106,7 +106,7 @@ class Placeholders:
 
         def expanded() -> str:
             if "{tmpdir}" in cmd:
-                self._tmpdir.mkdir(parents=True)
+                self._tmpdir.mkdir(parents=True, exist_ok=True)
             return self._expanded(cmd, self._tmpdir)
 
         return expanded

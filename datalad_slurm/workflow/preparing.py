@@ -20,7 +20,7 @@ from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.placeholders import message_of
 from datalad_slurm.workflow.request import Request
 from datalad_slurm.workflow.scripts import with_directives
-from datalad_slurm.workflow.submissions import note_prepared
+from datalad_slurm.workflow.submission_notes import note_prepared
 
 __all__ = ["calls_elsewhere", "logs_there", "made_writable"]
 
@@ -44,7 +44,7 @@ def made_writable(context: Context, request: Request, claim: TrackedJob) -> Iter
     prepared = find_locked(context.hierarchy, claim.outputs, (*request.overwrites, *logs))
     if prepared == Prepared():
         return
-    note_prepared(context, claim.token, prepared)
+    note_prepared(context, claim.submission, prepared)
     make_writable(context.hierarchy, prepared)
     removed = [path for path, _ in prepared.removed]
     if removed:

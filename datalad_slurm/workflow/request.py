@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from datalad_slurm.dataset.paths import normalise_output
+from datalad_slurm.jobs.claims import top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.task_outputs import is_template, marked
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.placeholders import Placeholders
 
-__all__ = ["Request", "at_head", "claim_of"]
+__all__ = ["DIRECTORIES", "Request", "at_head", "claim_of"]
+
+#: Key of the outputs, in a job's notes, that were directories before its first attempt.
+DIRECTORIES = "directories"
 
 
 @dataclass(frozen=True)
@@ -118,9 +124,26 @@ def claim_of(
             from datalad_slurm.workflow.expect import with_expected_claims
 
             claim = with_expected_claims(context, claim, placeholders.preview(claim.cmd))
+    there = _directories_there(Path(alt_dir or root), claim.outputs)
+    if there:
+        claim = replace(claim, extra={**claim.extra, DIRECTORIES: there})
     return claim, placeholders
 
 
 def at_head(context: Context, claim: TrackedJob) -> TrackedJob:
     """Return a claim that is about to be made, with the commit that is checked out."""
     return replace(claim, commit_at_submission=context.repo.head())
+
+
+def _directories_there(root: Path, outputs: Iterable[str]) -> list[str]:
+    """Return the directories that there are already for outputs, none for the root."""
+    tops = set(map(top_of, outputs)) - {""}
+    found: list[str] = []
+    # each directory is listed once, as thousands of tasks may have their outputs in it
+    for parent in {top.rpartition("/")[0] for top in tops}:
+        above = f"{parent}/" if parent else ""
+        with suppress(OSError), os.scandir(root / parent) as entries:
+            found += (
+                above + each.name for each in entries if above + each.name in tops and each.is_dir()
+            )
+    return sorted(found)

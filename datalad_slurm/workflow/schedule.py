@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from datalad_slurm.jobs.errors import (
     DatabaseError,
@@ -14,24 +15,27 @@ from datalad_slurm.jobs.errors import (
 )
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.task_outputs import shown
+from datalad_slurm.jobs.verify import VERIFY
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.endings import drop_notes_of_endings, have_endings_noted
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.preparing import calls_elsewhere, logs_there, made_writable
 from datalad_slurm.workflow.request import Request, at_head, claim_of
+from datalad_slurm.workflow.submission_notes import notes_directory
 from datalad_slurm.workflow.submissions import (
     adopt,
-    drop_notes,
+    give_up,
     in_flight,
     is_confirmed,
     jobs_past_shim,
-    notes_directory,
     settle_claims,
-    undo_prepared,
 )
 
-__all__ = ["schedule", "scheduled"]
+if TYPE_CHECKING:
+    from datalad_slurm.workflow.leftovers import Stale
+
+__all__ = ["refuse_without_sbatch", "schedule", "scheduled", "submit_claim"]
 
 #: sbatch's words when it lost the controller in the middle; others are plain refusals
 _LOST_CONTACT = re.compile(
@@ -56,32 +60,70 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
     settle_claims(context)
     with in_flight(claim.token):
         claim = context.tracker.claim(claim, check=request.check_outputs)
-        notes = notes_directory(context, claim.token)
-        with _undone_unless_submitted(context, claim):
-            notes.mkdir(parents=True)
-            if request.assume_ready not in ("inputs", "both"):
-                yield from placeholders.fetch_inputs(request.extra_inputs, request.jobs)
-            if request.expand in ("inputs", "both"):
-                context.tracker.note_extra(claim.id, _expanded_inputs(request, placeholders))
-            if request.assume_ready not in ("outputs", "both"):
-                yield from made_writable(context, request, claim)
-            if claim.inputs or claim.extra_inputs:
-                from datalad_slurm.workflow.inputs import note_inputs
+        yield from submit_claim(context, request, claim, command, placeholders)
 
-                claim = note_inputs(context, claim, logs_there(context, request))
-            text = command()
-            if claim.alt_dir:
-                from datalad_slurm.workflow.alt_dir import place
 
-                inputs = (*placeholders.inputs, *request.extra_inputs)
-                yield from place(context, claim, inputs, calls_elsewhere(context, claim, text))
-            have_endings_noted(context, claim.token, notes)
-            if claim.extra:
-                from datalad_slurm.workflow.verify import note_time
+def submit_claim(
+    context: Context,
+    request: Request,
+    claim: TrackedJob,
+    command: Callable[[], str],
+    placeholders: Placeholders,
+    *,
+    stale: Stale | None = None,
+) -> Iterator[Outcome]:
+    """Prepare what a job needs whose outputs are claimed, submit it, and track it.
 
-                note_time(context, claim, notes)
-            submission = sbatch.submit(text, context.run_directory(claim), claim.token, notes)
-            jobs = _settled(context, claim, submission)
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    request : Request
+        What is to be run.
+    claim : TrackedJob
+        In the tracking database, and marked as in flight.
+    command : callable
+        Returns the command with placeholders filled in.
+    placeholders : Placeholders
+        Those of the request.
+    stale : Stale, optional
+        What a failed attempt may have left.
+
+    Raises
+    ------
+    SubmissionError, QueryFailedError
+        As `schedule` does; everything is as it was before the claim, or in doubt.
+    """
+    notes = notes_directory(context, claim.submission)
+    with _undone_unless_submitted(context, claim):
+        notes.mkdir(parents=True)
+        if request.assume_ready not in ("inputs", "both"):
+            yield from placeholders.fetch_inputs(request.extra_inputs, request.jobs)
+        if request.expand in ("inputs", "both"):
+            context.tracker.note_extra(claim.id, _expanded_inputs(request, placeholders))
+        if request.assume_ready not in ("outputs", "both"):
+            if stale:
+                from datalad_slurm.workflow.leftovers import cleared
+
+                yield from cleared(context, claim, stale, notes)
+            yield from made_writable(context, request, claim)
+        if claim.inputs or claim.extra_inputs:
+            from datalad_slurm.workflow.inputs import note_inputs
+
+            claim = note_inputs(context, claim, logs_there(context, request))
+        text = command()
+        if claim.alt_dir:
+            from datalad_slurm.workflow.alt_dir import place
+
+            inputs = (*placeholders.inputs, *request.extra_inputs)
+            yield from place(context, claim, inputs, calls_elsewhere(context, claim, text))
+        have_endings_noted(context, claim.token, notes)
+        if VERIFY in claim.extra:
+            from datalad_slurm.workflow.verify import note_time
+
+            note_time(context, claim, notes)
+        submission = sbatch.submit(text, context.run_directory(claim), claim.submission, notes)
+        jobs = _settled(context, claim, submission)
     message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
     if submission.exit_code:
         message += f", though the command ended with exit status {submission.exit_code}"
@@ -91,14 +133,19 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
 def _validated(
     context: Context, request: Request
 ) -> tuple[TrackedJob, Callable[[], str], Placeholders]:
+    refuse_without_sbatch()
+    claim, placeholders = claim_of(context, request)
+    command = placeholders.check_command(request.cmd)
+    return at_head(context, claim), command, placeholders
+
+
+def refuse_without_sbatch() -> None:
+    """Raise InvalidRequestError where a command would not find sbatch."""
     if sbatch.sbatch_path() is None:
         raise InvalidRequestError(
             "sbatch is not on PATH; log in to a node of the cluster, or load the site's module "
             "for Slurm"
         )
-    claim, placeholders = claim_of(context, request)
-    command = placeholders.check_command(request.cmd)
-    return at_head(context, claim), command, placeholders
 
 
 def _expanded_inputs(request: Request, placeholders: Placeholders) -> dict[str, list[str]]:
@@ -117,20 +164,17 @@ def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[No
     except QueryFailedError:
         raise  # a job may have been submitted
     except BaseException as exc:
-        from datalad_slurm.workflow.alt_notes import abandon, clean_up
+        from datalad_slurm.workflow.alt_notes import clean_up
 
-        jobs, in_doubt = sbatch.read_notes(notes_directory(context, claim.token))
+        jobs, in_doubt = sbatch.read_notes(notes_directory(context, claim.submission))
         if jobs or (in_doubt and not isinstance(exc, SubmissionError)):
             raise
         # a job that sbatch was not seen to submit may need what was copied for it
         unseen = bool(claim.alt_dir and jobs_past_shim(context, claim))
-        abandon(context, claim.token, keep_files=unseen)
-        if not context.tracker.free(claim.id):
-            raise  # its jobs are tracked, and the notes gone
-        undo_prepared(context, claim.token)
-        drop_notes(context, claim.token)
-        drop_notes_of_endings(context, claim.token)
-        clean_up(context)
+        if give_up(context, claim, keep_files=unseen):
+            if not claim.is_retry:
+                drop_notes_of_endings(context, claim.token)
+            clean_up(context)
         raise
 
 
@@ -146,7 +190,7 @@ def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> li
         try:
             patient = _LOST_CONTACT.search(done.said) is not None
             jobs = find_by_token(
-                context, claim, notes_directory(context, claim.token), patient=patient
+                context, claim, notes_directory(context, claim.submission), patient=patient
             )
         except QueryFailedError as exc:
             raise QueryFailedError(

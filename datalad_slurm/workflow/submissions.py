@@ -3,58 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
-from datalad_slurm.dataset.prepare import Prepared, undo
-from datalad_slurm.jobs.errors import DatasetError, JobNotTrackedError, QueryFailedError
+from datalad_slurm.jobs.errors import JobNotTrackedError, QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch, scontrol
 from datalad_slurm.tracking.process import current_process, is_running
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.scripts import identified_scripts
-from datalad_slurm.workflow.whole_files import write_whole
+from datalad_slurm.workflow.submission_notes import (
+    all_notes,
+    drop_notes,
+    notes_directory,
+    undo_prepared,
+)
 
 __all__ = [
     "adopt",
     "describe",
-    "drop_notes",
+    "described",
     "drop_temporary_directories",
+    "give_up",
     "in_flight",
     "is_confirmed",
     "jobs_past_shim",
-    "note_prepared",
-    "notes_directory",
     "settle_claims",
-    "undo_prepared",
 ]
 
-#: Name of the note of what was done in the dataset before the submission.
-_PREPARED = "prepared.json"
-#: How many outputs a message names.
-_MOST_NAMED = 3
 #: Login node and controller may have different clocks (seconds).
 _CLOCK_SLACK = 5
 #: Tokens of claims that this process is submitting.
 _in_flight: set[str] = set()
-
-
-def notes_directory(context: Context, token: str) -> Path:
-    """Return the directory in which a submission leaves its notes."""
-    return _all_notes(context) / token
-
-
-def _all_notes(context: Context) -> Path:
-    return context.repo.state_dir / "submissions"
-
-
-def drop_notes(context: Context, token: str) -> None:
-    """Remove the notes of a submission that is settled."""
-    shutil.rmtree(notes_directory(context, token), ignore_errors=True)
 
 
 def drop_temporary_directories(context: Context) -> None:
@@ -65,47 +47,6 @@ def drop_temporary_directories(context: Context) -> None:
         shutil.rmtree(context.temporary_directories / token, ignore_errors=True)
 
 
-def note_prepared(context: Context, token: str, prepared: Prepared) -> None:
-    """Note what is about to be done to make room for a job, so that anybody can undo it."""
-    path = notes_directory(context, token) / _PREPARED
-    write_whole(path, json.dumps(dataclasses.asdict(prepared)))
-
-
-def undo_prepared(context: Context, token: str) -> None:
-    """Undo what was done to make room for a job that was not submitted after all.
-
-    What cannot be undone is left to the user: no content is lost by it, and
-    other jobs must not wait for it.
-    """
-    path = notes_directory(context, token) / _PREPARED
-    try:
-        noted = json.loads(path.read_text())
-        removed = tuple((path, target) for path, target in noted["removed"])
-        prepared = Prepared(tuple(noted["unlocked"]), removed)
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, KeyError) as exc:
-        _warn_of_outputs(f"in {context.repo.root}", f"{path} cannot be read: {exc!r}")
-        return
-    try:
-        undo(context.hierarchy, prepared)
-    except (OSError, DatasetError) as exc:
-        outputs = (*(path for path, _ in prepared.removed), *prepared.unlocked)
-        where = ", ".join(f"'{output}'" for output in outputs[:_MOST_NAMED])
-        more = f" and {len(outputs) - _MOST_NAMED} more" if len(outputs) > _MOST_NAMED else ""
-        _warn_of_outputs(f"{where}{more} in {context.repo.root}", str(exc))
-
-
-def _warn_of_outputs(where: str, reason: str) -> None:
-    lgr.warning(
-        "outputs %s were unlocked or removed for a job that was not submitted, and may be so "
-        "still (%s); see `git status`: `git annex lock PATH` locks a file again, "
-        "`git checkout -- PATH` brings back a link",
-        where,
-        reason,
-    )
-
-
 def settle_claims(context: Context) -> None:
     """Settle the claims of schedulers that died between claim and note.
 
@@ -114,9 +55,9 @@ def settle_claims(context: Context) -> None:
     """
     drop_temporary_directories(context)
     # Notes are made after their claim: what is listed first can be judged by the claims.
-    noted = [notes.name for notes in _all_notes(context).glob("*")]
+    noted = [notes.name for notes in all_notes(context).glob("*")]
     claims = context.tracker.claims_without_job()
-    over = set(noted) - {claim.token for claim in claims}
+    over = set(noted) - {claim.submission for claim in claims}
     tracked = context.tracker.tokens() if over else set()
     for token in over:
         if token not in tracked:
@@ -125,7 +66,7 @@ def settle_claims(context: Context) -> None:
     for claim in claims:
         if _is_being_submitted(claim):
             continue
-        notes = notes_directory(context, claim.token)
+        notes = notes_directory(context, claim.submission)
         if sbatch.is_alive(notes):
             lgr.info("the submission of %r is still under way", claim.cmd)
             continue
@@ -164,14 +105,41 @@ def settle_claims(context: Context) -> None:
                     claim.cmd,
                     job_id,
                 )
-            from datalad_slurm.workflow.alt_notes import abandon
+            if give_up(context, claim, keep_files=bool(unseen)):
+                what = "put back the failed job of" if claim.is_retry else "freed the outputs of"
+                lgr.info(
+                    "%s %r, for which no %sjob is known", what, claim.cmd, "new " * claim.is_retry
+                )
 
-            abandon(context, claim.token, keep_files=bool(unseen))
-            if not context.tracker.free(claim.id):
-                continue  # its scheduler has noted a job and ended since we looked
-            undo_prepared(context, claim.token)
-            drop_notes(context, claim.token)
-            lgr.info("freed the outputs of %r, for which no job is known", claim.cmd)
+
+def give_up(context: Context, claim: TrackedJob, *, keep_files: bool) -> bool:
+    """Free a claim that has come to nothing, and undo what was prepared for it.
+
+    A job that was to be submitted again is what it was before.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    claim : TrackedJob
+        The claim.
+    keep_files : bool
+        Whether what was copied to an alternative directory stays there.
+
+    Returns
+    -------
+    bool
+        False when a job was noted for it meanwhile.
+    """
+    if not claim.is_retry:
+        from datalad_slurm.workflow.alt_notes import abandon
+
+        abandon(context, claim.token, keep_files=keep_files)
+    if not context.tracker.free(claim.id):
+        return False
+    undo_prepared(context, claim.submission)
+    drop_notes(context, claim.submission)
+    return True
 
 
 def _is_being_submitted(claim: TrackedJob) -> bool:
@@ -224,19 +192,24 @@ def jobs_past_shim(context: Context, claim: TrackedJob) -> list[int]:
         )
     except QueryFailedError:
         return []
-    tracked = {job.job_id for each in context.tracker.open_jobs() for job in each.slurm_jobs}
+    jobs = [*context.tracker.open_jobs(), claim]
+    tracked = {job.job_id for each in jobs for job in each.slurm_jobs}
+    tracked |= {entry["slurm_job_id"] for each in jobs for entry in each.attempts}
     return [job_id for job_id in found if job_id not in tracked]
 
 
 def adopt(context: Context, claim: TrackedJob, found: list[SlurmJob]) -> list[SlurmJob]:
     """Track the jobs that a claim turned out to have."""
-    context.tracker.note_submission(claim.id, found)  # before anything else can fail
+    notes = notes_directory(context, claim.submission)
+    began = sbatch.began(notes)
+    extra = {"began": began} if began else None
+    context.tracker.note_submission(claim.id, found, extra=extra)  # before anything else can fail
     described = describe(context, found)
-    scripts = identified_scripts(context, claim, notes_directory(context, claim.token), found)
+    scripts = identified_scripts(context, claim, notes, found)
     identities = {**claim.identities, "scripts": scripts} if scripts else None
     with suppress(JobNotTrackedError):  # a short job may have been finished already
         context.tracker.note_submission(claim.id, described, identities)
-    drop_notes(context, claim.token)
+    drop_notes(context, claim.submission)
     return described
 
 
@@ -254,3 +227,15 @@ def describe(context: Context, slurm_jobs: Iterable[SlurmJob]) -> list[SlurmJob]
             lgr.warning("job %s is tracked, but not described yet: %s", job.job_id, exc)
             described.append(job)
     return described
+
+
+def described(context: Context, jobs: list[TrackedJob]) -> list[TrackedJob]:
+    """Catch up on jobs that slurmctld could not be asked about at submission."""
+    lacking = [job for job in jobs if any(slurm.tasks is None for slurm in job.slurm_jobs)]
+    if not lacking:
+        return jobs
+    for job in lacking:
+        with suppress(JobNotTrackedError):  # another process has taken over
+            context.tracker.note_submission(job.id, describe(context, job.slurm_jobs))
+    chosen = {job.id for job in jobs}
+    return [job for job in context.tracker.open_jobs() if job.id in chosen]

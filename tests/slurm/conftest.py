@@ -24,6 +24,8 @@ _LONG = (
     "test_finish_interrupted",
     "test_crash",
     "test_crash_reschedule",
+    "test_crash_retry",
+    "test_partial_killed",
     "test_lives_of_jobs",
     "test_restarts",
     "test_concurrency",

@@ -53,12 +53,16 @@ class PartialScenario:
         return box.git("rev-parse", "HEAD^{tree}"), box.git("ls-files", "-s"), box.status()
 
 
+#: What moves the branch and the index, and each change of the database, such as the release.
+_TELLING = "index.lock|update-ref|fast-import|commit"
+
+
 @pytest.mark.faults
 def test_a_partial_finish_that_is_killed_anywhere_commits_every_task_once(
     box, slurm, tmp_path, count_faults
 ):
     scenario = PartialScenario(box, slurm, tmp_path / "original")
     crasher = Crasher(tmp_path / "crash", box.path)
-    points = crasher.sweep(scenario.prepare, scenario.check, KILL)
-    assert points >= 60
+    points = crasher.sweep_some(scenario.prepare, scenario.check, KILL, _TELLING)
+    assert points >= 25
     count_faults("crash points", points)
