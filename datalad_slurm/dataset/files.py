@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from enum import Enum
 from pathlib import Path
 
 from datalad_slurm.dataset.git import Repo
 
 __all__ = [
     "LINK_MODE",
+    "Form",
     "add_content",
     "file_stat",
     "is_committed",
@@ -22,6 +24,13 @@ __all__ = [
 
 #: git's mode of a symbolic link
 LINK_MODE = "120000"
+
+
+class Form(Enum):
+    """How git-annex holds a file."""
+
+    LOCKED = "locked"
+    UNLOCKED = "unlocked"
 
 
 def file_stat(repo: Repo, path: str) -> tuple[int, int, int] | None:

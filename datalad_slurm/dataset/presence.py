@@ -7,6 +7,7 @@ import uuid as uuids
 from collections.abc import Iterable, Mapping
 
 from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.errors import DatasetError
 
 __all__ = ["bring_up_to_date", "note_presence", "read_common_settings"]
@@ -54,7 +55,9 @@ def note_presence(repo: Repo, logs: Mapping[str, str]) -> None:
     uuid = repo.ask("config", "annex.uuid")
     if not logs or not uuid:
         return
-    known = _existing(repo, logs)
+    # looked up tree by tree: for each path that is not there git itself would look for new packs
+    with TreeReader(repo, _BRANCH) as branch:
+        known = {key for key, path in logs.items() if branch.lookup(path) is not None}
     if known:
         lines = "\n".join(f"{key} {uuid} 1" for key in known)
         repo.run("annex", "setpresentkey", "--batch", input=lines.encode())
@@ -72,14 +75,6 @@ def note_presence(repo: Repo, logs: Mapping[str, str]) -> None:
                 "the content of new files is; `git annex merge` says why"
             )
         repo.run("update-ref", "-d", ref)
-
-
-def _existing(repo: Repo, logs: Mapping[str, str]) -> set[str]:
-    asked = "\n".join(f"{_BRANCH}:{path}" for path in logs.values())
-    told = repo.run("cat-file", "--batch-check", input=asked.encode()).splitlines()
-    if len(told) != len(logs):
-        raise DatasetError(f"git told of {len(told)} location logs, but was asked for {len(logs)}")
-    return {key for key, line in zip(logs, told, strict=True) if not line.endswith(b" missing")}
 
 
 def _clock() -> str:

@@ -7,11 +7,10 @@ import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 
 from datalad_slurm.dataset.annexing import FEWEST, Added, add_at_once
-from datalad_slurm.dataset.files import LINK_MODE, lstat_of, plain_stat, stat_of
+from datalad_slurm.dataset.files import LINK_MODE, Form, lstat_of, plain_stat, stat_of
 from datalad_slurm.dataset.git import Repo, nul_joined, without_call_stack
 from datalad_slurm.dataset.indexed import parse_staged
 from datalad_slurm.dataset.ingest import CHANGED
@@ -20,13 +19,6 @@ from datalad_slurm.jobs.errors import DatasetError
 __all__ = ["Change", "Form", "Staging", "drop_staging_index", "stage"]
 
 _INDEX_NAME = "staging.index"
-
-
-class Form(Enum):
-    """How git-annex holds a file."""
-
-    LOCKED = "locked"
-    UNLOCKED = "unlocked"
 
 
 @dataclass(frozen=True)
