@@ -28,7 +28,7 @@ from datalad_slurm.jobs.errors import DatasetError
 
 __all__ = ["FEWEST", "Added", "add_at_once"]
 
-lgr = logging.getLogger("datalad.slurm.annexing")
+lgr = logging.getLogger("datalad.slurm")
 
 #: For fewer files, ``git annex add`` is done sooner.
 FEWEST = 100
