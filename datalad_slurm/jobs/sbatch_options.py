@@ -26,6 +26,7 @@ __all__ = [
     "sbatch_calls",
     "script_paths",
     "split_words",
+    "takes_rest",
 ]
 
 #: Larger files are no job scripts (bytes); sbatch itself refuses them above 4 MiB.
@@ -199,6 +200,11 @@ def _short_named(letters: str) -> list[tuple[str, bool]] | None:
             return None
         found.append((f"-{letter}", False))
     return found
+
+
+def takes_rest(start: str) -> bool:
+    """Return whether what follows the start of an option, in the same word, is its value."""
+    return (start.startswith("--") and "=" in start) or start[1:2] in _SHORT_WITH_VALUE
 
 
 def _length_of_options(words: Sequence[str]) -> int:
