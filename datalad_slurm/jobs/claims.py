@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from datalad_slurm.jobs.globs import parse_glob
 
@@ -24,6 +24,7 @@ __all__ = [
     "bounds_of_prefix",
     "collide",
     "covers",
+    "first_collision",
     "is_below",
     "is_glob",
     "prefixes",
@@ -51,6 +52,35 @@ def collide(one: str, other: str) -> bool:
         if not parse_glob(patterned[0]).reaches(path):
             return False  # as is most often the case, and quickly found
     return parse_glob(one).shares_path_with(parse_glob(other))
+
+
+def first_collision(
+    claims: Sequence[str], owners: Sequence[int], new_from: int
+) -> tuple[int, int] | None:
+    """Return the positions of two claims that collide, or None when none do.
+
+    Parameters
+    ----------
+    claims : sequence of str
+        Old and new ones.
+    owners : sequence of int
+        Whose they are; claims of one owner may collide.
+    new_from : int
+        Position of the first new claim; old ones are not compared with each other.
+    """
+    starts = [os.fsencode(beginning(claim)) for claim in claims]
+    # sorted, each comes right behind those with which it begins
+    begun: list[int] = []
+    for current in sorted(range(len(claims)), key=starts.__getitem__):
+        while begun and not starts[current].startswith(starts[begun[-1]]):
+            begun.pop()
+        for other in begun:
+            is_new = max(current, other) >= new_from
+            is_other = owners[current] != owners[other]
+            if is_new and is_other and collide(claims[current], claims[other]):
+                return min(current, other), max(current, other)
+        begun.append(current)
+    return None
 
 
 def covers(claim: str, path: str) -> bool:

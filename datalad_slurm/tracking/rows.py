@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import select
@@ -17,28 +18,68 @@ from datalad_slurm.jobs.tasks import expand_tasks, fold_tasks
 from datalad_slurm.tracking.process import current_process, process_from_row, process_to_row
 from datalad_slurm.tracking.schema import ClaimRow, JobRow, SlurmJobRow
 
-__all__ = ["load", "new_row", "note_slurm_jobs"]
+__all__ = [
+    "claim_values",
+    "job_values",
+    "load",
+    "new_row",
+    "note_slurm_jobs",
+    "slurm_job_values",
+]
 
 
 def new_row(job: TrackedJob) -> JobRow:
     """Return the row of a job that this process claims now."""
+    claimed = replace(job, claimed_at=int(time.time()), claimed_by=current_process())
+    values = job_values(claimed)
+    del values["id"]
     return JobRow(
-        token=job.token,
-        cmd=job.cmd,
-        pwd=job.pwd,
-        dsid=job.dsid,
-        message=job.message,
-        declared_outputs=list(job.declared_outputs),
-        inputs=list(job.inputs),
-        extra_inputs=list(job.extra_inputs),
-        chain=list(job.chain),
-        commit_at_submission=job.commit_at_submission,
-        claimed_at=int(time.time()),
-        claimed_by=process_to_row(current_process()),
-        extra=dict(job.extra),
-        identities=dict(job.identities),
+        **values,
         claims=[ClaimRow(path=path, start=beginning(path)) for path in dict.fromkeys(job.outputs)],
     )
+
+
+def job_values(job: TrackedJob) -> dict[str, Any]:
+    """Return the columns of a job that a process has claimed."""
+    return {
+        "id": job.id,
+        "token": job.token,
+        "cmd": job.cmd,
+        "pwd": job.pwd,
+        "dsid": job.dsid,
+        "message": job.message,
+        "declared_outputs": list(job.declared_outputs),
+        "inputs": list(job.inputs),
+        "extra_inputs": list(job.extra_inputs),
+        "chain": list(job.chain),
+        "commit_at_submission": job.commit_at_submission,
+        "claimed_at": job.claimed_at,
+        "claimed_by": process_to_row(job.claimed_by) if job.claimed_by else {},
+        "extra": dict(job.extra),
+        "identities": dict(job.identities),
+    }
+
+
+def claim_values(job: TrackedJob) -> Iterator[dict[str, Any]]:
+    """Yield the columns of what a job claims."""
+    for path in dict.fromkeys(job.outputs):
+        yield {"job": job.id, "path": path, "start": beginning(path)}
+
+
+def slurm_job_values(tracked_id: int, job: SlurmJob) -> dict[str, Any]:
+    """Return the columns of a job that Slurm took."""
+    return {
+        "job": tracked_id,
+        "job_id": job.job_id,
+        "cluster": job.cluster,
+        "attempt": job.attempt,
+        "submitted": job.submitted,
+        "name": job.name,
+        "work_dir": job.work_dir,
+        "logs": [[log.pattern, log.index] for log in job.logs],
+        "tasks": None if job.tasks is None else fold_tasks(job.tasks),
+        "facts": dict(job.facts),
+    }
 
 
 def note_slurm_jobs(session: Session, tracked_id: int, slurm_jobs: Sequence[SlurmJob]) -> None:
@@ -47,16 +88,12 @@ def note_slurm_jobs(session: Session, tracked_id: int, slurm_jobs: Sequence[Slur
     known = {(row.job_id, row.cluster): row for row in noted}
     for job in slurm_jobs:
         row = known.get((job.job_id, job.cluster))
+        values = slurm_job_values(tracked_id, job)
         if row is None:
-            row = SlurmJobRow(job=tracked_id, job_id=job.job_id, cluster=job.cluster)
-            session.add(row)
-        row.attempt = job.attempt
-        row.submitted = job.submitted
-        row.name = job.name
-        row.work_dir = job.work_dir
-        row.logs = [[log.pattern, log.index] for log in job.logs]
-        row.tasks = None if job.tasks is None else fold_tasks(job.tasks)
-        row.facts = dict(job.facts)
+            session.add(SlurmJobRow(**values))
+            continue
+        for name, value in values.items():
+            setattr(row, name, value)
     session.flush()
 
 
