@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 from datalad_next.constraints import Constraint, EnsureDataset
 
+from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.names import JobName
+from datalad_slurm.jobs.table import Table, read_table, table_of
 
-__all__ = ["EnsureJobIds", "EnsureParallelJobs", "EnsureTexts", "dataset_with_repository"]
+__all__ = [
+    "EnsureJobIds",
+    "EnsureParallelJobs",
+    "EnsureTable",
+    "EnsureTexts",
+    "dataset_with_repository",
+]
 
 
 class EnsureTexts(Constraint):
@@ -68,6 +79,29 @@ class EnsureParallelJobs(Constraint):
     def short_description(self) -> str:
         """Return what is expected, for documentation."""
         return "number or 'auto'"
+
+
+class EnsureTable(Constraint):
+    """Ensure a table, from the path of a file, ``-`` for standard input, or a list of rows."""
+
+    def __call__(self, value: Any) -> Table:
+        """Return the table."""
+        try:
+            if not isinstance(value, str | os.PathLike):
+                return table_of(value)
+            if os.fspath(value) == "-":
+                return read_table(sys.stdin.buffer.read(), "standard input")
+            return read_table(Path(value).read_bytes(), os.fspath(value))
+        except (OSError, ValueError) as exc:
+            said = getattr(exc, "strerror", None) or str(exc)
+            self.raise_for(value, "cannot read {file}: {said}", file=value, said=said)
+        except (InvalidRequestError, TypeError) as exc:
+            self.raise_for(value, "{said}", said=str(exc))
+        raise AssertionError("raise_for has returned")
+
+    def short_description(self) -> str:
+        """Return what is expected, for documentation."""
+        return "path of a table, or list of dictionaries"
 
 
 def dataset_with_repository(purpose: str) -> Any:

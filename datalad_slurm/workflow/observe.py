@@ -24,11 +24,13 @@ from datalad_slurm.jobs.model import (
 )
 from datalad_slurm.jobs.status import Observation, combine, resolve
 from datalad_slurm.slurm import sacct, scontrol, squeue
+from datalad_slurm.slurm.describe import describe_many
+from datalad_slurm.tracking.many import note_submissions
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.endings import noted_endings
 from datalad_slurm.workflow.namesakes import without_namesakes
 
-__all__ = ["describe_submitted", "observe"]
+__all__ = ["describe_all", "describe_submitted", "observe"]
 
 #: Seconds in which the accounting usually catches up with slurmctld.
 _ACCOUNTING_LAG = 6.0
@@ -169,3 +171,39 @@ def describe_submitted(
     with suppress(JobNotTrackedError):  # short jobs may have been finished meanwhile
         context.tracker.note_submission(tracked_id, described)
     return described
+
+
+def describe_all(
+    context: Context, submitted: Sequence[tuple[TrackedJob, Sequence[SlurmJob]]]
+) -> None:
+    """Learn and note the tasks and log files of many jobs, as `describe_submitted` of one.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    submitted : sequence of pairs
+        The commands, and the jobs that Slurm took from each.
+    """
+    tokens: defaultdict[str, dict[int, str]] = defaultdict(dict)
+    for claim, jobs in submitted:
+        for job in jobs:
+            tokens[job.cluster][job.job_id] = claim.token
+    timeout = context.settings.query_timeout
+    try:
+        listed = {
+            (cluster, job_id): job
+            for cluster in tokens
+            for job_id, job in describe_many(tokens[cluster], cluster, timeout).items()
+        }
+    except QueryFailedError as exc:
+        lgr.warning("jobs are tracked, but not described yet: %s", exc)
+        return
+    known: dict[int, list[SlurmJob]] = {}
+    for claim, jobs in submitted:
+        if all((job.cluster, job.job_id) in listed for job in jobs):
+            found = [(listed[job.cluster, job.job_id], job.attempt) for job in jobs]
+            known[claim.id] = [replace(job, attempt=attempt) for job, attempt in found]
+        else:
+            describe_submitted(context, claim.id, jobs)
+    note_submissions(context.tracker, known)

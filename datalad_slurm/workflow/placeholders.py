@@ -12,7 +12,7 @@ from typing import Any
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.workflow.context import Outcome
 
-__all__ = ["Placeholders", "literal"]
+__all__ = ["Placeholders", "literal", "substitutions"]
 
 _PREFIX = "datalad.run.substitutions."
 
@@ -20,6 +20,14 @@ _PREFIX = "datalad.run.substitutions."
 def literal(text: str) -> str:
     """Return a text in which braces are no placeholders."""
     return text.replace("{", "{{").replace("}", "}}")
+
+
+def substitutions(dataset: Any) -> dict[str, Any]:
+    """Return the placeholders that are configured, with their values."""
+    return {
+        name.removeprefix(_PREFIX): value
+        for name, value in dataset.config.items(_PREFIX.rstrip("."))
+    }
 
 
 class Placeholders:
@@ -70,10 +78,7 @@ class Placeholders:
 
     @cached_property
     def _substitutions(self) -> dict[str, Any]:
-        return {
-            name.removeprefix(_PREFIX): value
-            for name, value in self._dataset.config.items(_PREFIX.rstrip("."))
-        }
+        return substitutions(self._dataset)
 
     def _formatted(self, specs: Sequence[str]) -> list[str]:
         if not any(brace in spec for spec in specs for brace in "{}"):

@@ -15,7 +15,7 @@ from datalad_slurm.workflow.alt_dir import checked_alt_dir
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.placeholders import Placeholders
 
-__all__ = ["Request", "claim_of"]
+__all__ = ["Request", "Surroundings", "claim_of"]
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,42 @@ class Request:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholders]:
+@dataclass(frozen=True)
+class Surroundings:
+    """What is the same for all requests that are made at a time."""
+
+    #: that is checked out
+    commit: str
+    #: absolute; empty for none
+    alt_dir: str
+
+    @classmethod
+    def look(cls, context: Context, request: Request) -> Surroundings:
+        """Return what a request finds.
+
+        Raises
+        ------
+        InvalidRequestError
+            When jobs cannot run in its alternative directory.
+        """
+        commit = context.repo.ask("rev-parse", "-q", "--verify", "HEAD") or ""
+        alt_dir = checked_alt_dir(context, request.alt_dir) if request.alt_dir else ""
+        return cls(commit, alt_dir)
+
+
+def claim_of(
+    context: Context, request: Request, around: Surroundings | None = None
+) -> tuple[TrackedJob, Placeholders]:
     """Return what a request claims, not yet in the database, and its placeholders.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    request : Request
+        What is to be run.
+    around : Surroundings, optional
+        Looked at when not given.
 
     Raises
     ------
@@ -75,7 +109,8 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         raise InvalidRequestError("an input cannot hold a null character")
     token = f"datalad-slurm-{uuid.uuid4().hex}"
     tmpdir = context.temporary_directories / token
-    alt_dir = checked_alt_dir(context, request.alt_dir) if request.alt_dir else ""
+    around = around or Surroundings.look(context, request)
+    alt_dir = around.alt_dir
     placeholders = Placeholders(
         context.dataset,
         cwd,
@@ -97,7 +132,7 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         extra_inputs=request.extra_inputs,
         message=request.message,
         chain=request.chain,
-        commit_at_submission=context.repo.ask("rev-parse", "-q", "--verify", "HEAD") or "",
+        commit_at_submission=around.commit,
         extra={**request.extra, "alt_dir": alt_dir} if alt_dir else request.extra,
     )
     return claim, placeholders

@@ -29,7 +29,7 @@ from datalad_slurm.slurm.sbatch import NotedCall, Submitted, read_calls
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.inputs import note_identities
 
-__all__ = ["identify_script", "note_scripts", "script_text"]
+__all__ = ["identify_script", "note_scripts", "script_entries", "script_text"]
 
 
 def note_scripts(
@@ -48,11 +48,18 @@ def note_scripts(
     found : sequence of SlurmJob
         The jobs; used where the notes do not tell.
     """
+    entries = script_entries(context, claim, notes, found)
+    if entries:
+        note_identities(context, claim, {"scripts": entries})
+
+
+def script_entries(
+    context: Context, claim: TrackedJob, notes: Path, found: Sequence[SlurmJob]
+) -> list[dict[str, Any]]:
+    """Return what is noted of the scripts; parameters as for `note_scripts`."""
     calls = [call for call in read_calls(notes) if call.jobs]
     entries = [_entry(context, claim, call) for call in calls or _as_typed(context, claim, found)]
-    distinct = {json.dumps(entry, sort_keys=True): entry for entry in entries}
-    if distinct:
-        note_identities(context, claim, {"scripts": list(distinct.values())})
+    return list({json.dumps(entry, sort_keys=True): entry for entry in entries}.values())
 
 
 def _as_typed(

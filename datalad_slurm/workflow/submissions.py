@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from datalad_slurm.dataset.prepare import Prepared, undo
 from datalad_slurm.jobs.errors import JobNotTrackedError, QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch, scontrol, squeue
+from datalad_slurm.tracking.many import free_all
 from datalad_slurm.tracking.process import current_process, is_running
 from datalad_slurm.workflow.alt_notes import abandon
 from datalad_slurm.workflow.context import Context, lgr
@@ -25,6 +26,7 @@ __all__ = [
     "adopt",
     "drop_notes",
     "drop_temporary_directories",
+    "free_claims",
     "in_flight",
     "is_confirmed",
     "jobs_past_shim",
@@ -67,19 +69,25 @@ def drop_temporary_directories(context: Context) -> None:
 def note_prepared(context: Context, token: str, prepared: Prepared) -> None:
     """Note what is about to be done to make room for a job, so that anybody can undo it."""
     path = notes_directory(context, token) / _PREPARED
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(json.dumps(dataclasses.asdict(prepared)))
     part.replace(path)
 
 
-def undo_prepared(context: Context, token: str) -> None:
-    """Undo what was done to make room for a job that was not submitted after all."""
-    try:
-        noted = json.loads((notes_directory(context, token) / _PREPARED).read_text())
-    except FileNotFoundError:
-        return
-    removed = tuple((path, target) for path, target in noted["removed"])
-    undo(context.hierarchy, Prepared(tuple(noted["unlocked"]), removed))
+def undo_prepared(context: Context, *tokens: str) -> None:
+    """Undo what was done to make room for jobs that were not submitted after all."""
+    unlocked: list[str] = []
+    removed: list[tuple[str, str]] = []
+    for token in tokens:
+        try:
+            noted = json.loads((notes_directory(context, token) / _PREPARED).read_text())
+        except FileNotFoundError:
+            continue
+        unlocked += noted["unlocked"]
+        removed += [(path, target) for path, target in noted["removed"]]
+    if unlocked or removed:
+        undo(context.hierarchy, Prepared(tuple(unlocked), tuple(removed)))
 
 
 def settle_claims(context: Context) -> None:
@@ -96,6 +104,7 @@ def settle_claims(context: Context) -> None:
         if token not in context.tracker.tokens():
             undo_prepared(context, token)
         drop_notes(context, token)
+    without_job: list[TrackedJob] = []
     for claim in claims:
         if _is_being_submitted(claim):
             continue
@@ -137,11 +146,20 @@ def settle_claims(context: Context) -> None:
                     job_id,
                 )
             abandon(context, claim.token, keep_files=bool(unseen))
-            if not context.tracker.free(claim.id):
-                continue  # its scheduler has noted a job and ended since we looked
-            undo_prepared(context, claim.token)
-            drop_notes(context, claim.token)
-            lgr.info("freed the outputs of %r, for which no job is known", claim.cmd)
+            without_job.append(claim)
+    # a scheduler may have noted a job and ended since we looked
+    for claim in free_claims(context, without_job):
+        lgr.info("freed the outputs of %r, for which no job is known", claim.cmd)
+
+
+def free_claims(context: Context, claims: Sequence[TrackedJob]) -> list[TrackedJob]:
+    """Free claims that have no job, and undo what was prepared; return those that were freed."""
+    ids = free_all(context.tracker, [claim.id for claim in claims]) if claims else set()
+    freed = [claim for claim in claims if claim.id in ids]
+    undo_prepared(context, *(claim.token for claim in freed))
+    for claim in freed:
+        drop_notes(context, claim.token)
+    return freed
 
 
 def _is_being_submitted(claim: TrackedJob) -> bool:
@@ -152,13 +170,13 @@ def _is_being_submitted(claim: TrackedJob) -> bool:
 
 
 @contextmanager
-def in_flight(token: str) -> Iterator[None]:
-    """Mark a claim as one that this process is submitting."""
-    _in_flight.add(token)
+def in_flight(*tokens: str) -> Iterator[None]:
+    """Mark claims as such that this process is submitting."""
+    _in_flight.update(tokens)
     try:
         yield
     finally:
-        _in_flight.discard(token)
+        _in_flight.difference_update(tokens)
 
 
 def is_confirmed(context: Context, claim: TrackedJob, job: SlurmJob) -> bool:
