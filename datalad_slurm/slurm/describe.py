@@ -54,7 +54,8 @@ def parse_many(
     refused: set[int] = set()
     for job_id, text in _records(lines, tokens):
         record = parse_records(text)[0]
-        is_whole = record.get("Comment") == tokens[job_id]
+        # scontrol prints a space behind it
+        is_whole = record.get("Comment", "").rstrip() == tokens[job_id]
         is_one = not {"ArrayJobId", "HetJobId"} & record.keys()
         if job_id in found or not is_whole or not is_one:
             refused.add(job_id)
