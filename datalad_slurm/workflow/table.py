@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -133,10 +134,11 @@ def _fetched(context: Context, entries: Sequence[Entry]) -> Iterator[Outcome]:
     try:
         yield from together.fetch_inputs(request.extra_inputs, request.jobs)
     except InvalidRequestError as exc:
-        lines = (
+        named = (
             entry.row.label
             for entry in entries
-            if any(f"{request.cwd.resolve() / path}" in str(exc) for path in entry.claim.inputs)
+            for path in entry.claim.inputs
+            if re.search(rf"[ (/]{re.escape(path)}(?=[ )]|$)", str(exc))
         )
-        label = next(lines, "")
+        label = next(named, "")
         raise InvalidRequestError(f"{label}: {exc}" if label else str(exc)) from exc

@@ -114,7 +114,6 @@ def test_inputs_of_a_row_are_fetched_and_recorded(box, slurm, tmp_path):
     for name in ("a", "b", "c"):
         (box.path / f"in_{name}").write_text(name)
     box.cli("save", "-m", "inputs")
-    box.git("annex", "numcopies", "0")
     box.git("clone", "-q", str(box.path), str(tmp_path / "clone"))
     clone = Box(tmp_path / "clone")
     clone.git("annex", "init", "-q")
@@ -304,7 +303,7 @@ def test_jobs_run_in_an_alternative_directory(study, slurm, tmp_path):
     wait_for_accounting(slurm, [res["slurm_job_id"] for res in results])
     assert {res["status"] for res in finish(study)} == {"ok"}
     assert (study.path / "out/b/dose").read_text() == "2"
-    assert list(elsewhere.iterdir()) == []
+    assert [path for path in elsewhere.rglob("*") if not path.is_dir()] == []
 
 
 def test_outputs_may_lie_in_subdatasets(study, slurm):
@@ -344,11 +343,14 @@ def test_no_program_but_sbatch_is_started_for_a_row(study, slurm, tmp_path):
         command = ["sbatch", "--hold", "job.sh", "{name}"]
         ended = crasher.run(lambda: submit(study, rows, command, inputs=["in"]))
         assert ended.code == 0, ended.output
-        return [call for call in ended.calls if not call.startswith("sbatch ")]
+        sbatch = [call for call in ended.calls if call.startswith("sbatch ")]
+        assert len(sbatch) == len(names)
+        # commits are those of the database, and the stand-in for sbatch tells of itself
+        return [call for call in ended.calls if call not in ("commit", "sbatch", *sbatch)]
 
     few, many = calls(*"ab"), calls(*"cdefghij")
     assert len(noted_jobs(study)) == 10
-    assert len(many) == len(few)
+    assert len(many) == len(few), many
     slurm.run("scancel", *map(str, noted_jobs(study)))
 
 
