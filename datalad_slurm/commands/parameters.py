@@ -14,6 +14,7 @@ __all__ = [
     "jobs_parameter",
     "joined",
     "message_parameter",
+    "table_parameter",
     "working_directory",
 ]
 
@@ -43,6 +44,18 @@ jobs_parameter = Parameter(
     metavar="NJOBS",
     doc="""how many downloads of inputs may run at a time. 'auto' is the number that the
     configuration 'datalad.runtime.max-annex-jobs' gives.""",
+)
+table_parameter = Parameter(
+    args=("--table",),
+    metavar="FILE",
+    doc="""submit one job for each row of a table: CSV, TSV or JSON lines, by its suffix, or
+    '-' for standard input. [PY: Can be a list of dictionaries. PY] The names of the columns
+    are placeholders in the command, inputs, outputs and the message. A value is inserted as
+    it is, and stays one argument: no wildcard, brace or quote in it means anything, to a
+    shell neither. All rows are checked, and all outputs claimed, before the first job is
+    submitted. Where Slurm takes no more jobs for now, it is waited for. When a submission
+    fails, the jobs before it stand, and the same command submits the others: a row whose job
+    is open, or has been committed, is not submitted again.""",
 )
 
 

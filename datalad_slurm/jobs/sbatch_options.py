@@ -26,6 +26,7 @@ __all__ = [
     "sbatch_calls",
     "script_paths",
     "split_words",
+    "takes_rest",
 ]
 
 #: Larger files are no job scripts (bytes); sbatch itself refuses them above 4 MiB.
@@ -201,6 +202,11 @@ def _short_named(letters: str) -> list[tuple[str, bool]] | None:
     return found
 
 
+def takes_rest(start: str) -> bool:
+    """Return whether what follows the start of an option, in the same word, is its value."""
+    return (start.startswith("--") and "=" in start) or start[1:2] in _SHORT_WITH_VALUE
+
+
 def _length_of_options(words: Sequence[str]) -> int:
     position = 0
     while position < len(words) and _is_option(words[position]):
@@ -233,15 +239,12 @@ def _values(words: Sequence[str], short: str, name: str) -> Iterator[str]:
 
 def log_names(options: Iterable[str]) -> Iterator[str]:
     """Yield the names that options give for logs, but none that is new for each job."""
-    for name in _logs(options):
-        if name and not _UNIQUE.search(name):
-            yield name
+    yield from (name for name in _logs(options) if name and not _UNIQUE.search(name))
 
 
 def log_directories(options: Iterable[str]) -> Iterator[str]:
     """Yield the directories in which options put logs, but none that is new for each job."""
-    for name in _logs(options):
-        directory = name.rpartition("/")[0]
+    for directory in (name.rpartition("/")[0] for name in _logs(options)):
         if directory and "%" not in directory:
             yield directory
 
@@ -260,8 +263,7 @@ def clusters(options: Iterable[str]) -> Iterator[str]:
 
 def chdir(options: Iterable[str]) -> str:
     """Return the directory that options let the job run in, or nothing; the last one counts."""
-    found = list(_values(list(options), "D", "chdir"))
-    return found[-1] if found else ""
+    return next(reversed(list(_values(list(options), "D", "chdir"))), "")
 
 
 def has_wrap(options: Iterable[str]) -> bool:

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import shlex
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from datalad_slurm.jobs.claims import beginning, bounds_of_prefix, collide
-from datalad_slurm.jobs.errors import (
-    AlreadyTrackedError,
-    JobNotTrackedError,
-    OutputConflictError,
-)
+from datalad_slurm.jobs.errors import AlreadyTrackedError, JobNotTrackedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.names import JobName, select_jobs
+from datalad_slurm.tracking.conflicts import refuse_conflicts
 from datalad_slurm.tracking.database import DEFAULT_BUSY_TIMEOUT, Database
 from datalad_slurm.tracking.rows import ONE, WITHOUT_SLURM_JOB, add, load, note_slurm_jobs
-from datalad_slurm.tracking.schema import from_json, path_from_row, path_to_row, to_json
+from datalad_slurm.tracking.schema import from_json, to_json
 
-__all__ = ["FILE_NAME", "Tracker", "adopt_in", "forget_rows"]
+__all__ = ["FILE_NAME", "Tracker", "adopt_in", "forget_rows", "free_row", "is_tracked"]
 
 FILE_NAME = "tracking.sqlite"
 
 _FREE = f"DELETE FROM jobs WHERE {ONE} AND {WITHOUT_SLURM_JOB}"  # noqa: S608 - constants
 _SLURM_JOB = "SELECT 1 FROM slurm_jobs WHERE job_id = ? AND cluster IN (?, ?) LIMIT 1"
-#: claims whose beginning a text begins with; CROSS JOIN keeps SQLite from reading all claims
-_CLAIMS_ABOVE = """
-WITH RECURSIVE lengths (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM lengths WHERE n < length(?1))
-SELECT path, job FROM lengths CROSS JOIN claims ON start = substr(?1, 1, n)"""
-_CLAIMS_BELOW = "SELECT path, job FROM claims WHERE start >= ? AND start < ?"
-_CLAIMS_FROM = "SELECT path, job FROM claims WHERE start >= ?"
 _GONE = "a job has been finished, or its claim freed, by another process"
 
 
@@ -106,7 +94,7 @@ class Tracker:
             As `claim` does.
         """
         with self.database.transaction() as connection:
-            _refuse_conflicts(connection, outputs)
+            refuse_conflicts(connection, outputs)
 
     def note_submission(
         self,
@@ -131,7 +119,7 @@ class Tracker:
             When the claim, or tracked job, is gone.
         """
         with self.database.transaction() as connection:
-            if not _is_tracked(connection, tracked_id):
+            if not is_tracked(connection, tracked_id):
                 ids = ", ".join(str(job.job_id) for job in slurm_jobs)
                 raise JobNotTrackedError(
                     f"job {ids} was submitted, but is not tracked any more; if that is not "
@@ -179,7 +167,7 @@ class Tracker:
     def free(self, tracked_id: int) -> bool:
         """Drop a claim, unless a job was noted for it; return whether it is gone."""
         with self.database.transaction() as connection:
-            return connection.execute(_FREE, (tracked_id,)).rowcount > 0
+            return free_row(connection, tracked_id)
 
     def open_jobs(
         self,
@@ -247,11 +235,17 @@ def adopt_in(
 
 def _claim(connection: sqlite3.Connection, job: TrackedJob, *, check: bool) -> TrackedJob:
     if check:
-        _refuse_conflicts(connection, job.outputs)
+        refuse_conflicts(connection, job.outputs)
     return load(connection, ONE, add(connection, job))[0]
 
 
-def _is_tracked(connection: sqlite3.Connection, tracked_id: int) -> bool:
+def free_row(connection: sqlite3.Connection, tracked_id: int) -> bool:
+    """As `Tracker.free`, inside a transaction."""
+    return connection.execute(_FREE, (tracked_id,)).rowcount > 0
+
+
+def is_tracked(connection: sqlite3.Connection, tracked_id: int) -> bool:
+    """Return whether a claim, or job, is there, inside a transaction."""
     found = connection.execute("SELECT 1 FROM jobs WHERE id = ?", (tracked_id,))
     return found.fetchone() is not None
 
@@ -266,39 +260,3 @@ def _note_identities(
 def forget_rows(connection: sqlite3.Connection, tracked_ids: Iterable[int]) -> None:
     """Drop jobs with their claims, inside a transaction."""
     connection.executemany("DELETE FROM jobs WHERE id = ?", [(each,) for each in tracked_ids])
-
-
-def _refuse_conflicts(connection: sqlite3.Connection, outputs: Iterable[str]) -> None:
-    for output in outputs:
-        near = _claims_near(connection, beginning(output))
-        # without globs the first that is found this way collides
-        hit = next(((path, job) for path, job in near if collide(output, path)), None)
-        if hit is None:
-            continue
-        path, tracked_id = hit
-        (holder,) = load(connection, ONE, tracked_id)
-        if holder.is_submitted:
-            name = JobName(holder.job_id, holder.slurm_jobs[0].cluster)
-            who = f"job {name}"
-            command = shlex.join(["datalad", "slurm-finish", str(name)])
-            ways_on = f"finish or close that job first ({command})"
-        else:
-            who, ways_on = f"a job that {holder.claimed_by} is submitting", "wait for that"
-        wanted = output or "."
-        covers = "" if path == output else f", which claims '{path or '.'}'"
-        raise OutputConflictError(
-            f"output '{wanted}' conflicts with {who}{covers}; {ways_on}, or choose another output"
-        )
-
-
-def _claims_near(connection: sqlite3.Connection, start: str) -> Iterator[tuple[str, int]]:
-    """Yield path and job of each claim that may collide with one that begins in this way."""
-    bounds = bounds_of_prefix(start)
-    below = (
-        connection.execute(_CLAIMS_FROM, (path_to_row(start),))
-        if bounds is None
-        else connection.execute(_CLAIMS_BELOW, tuple(map(path_to_row, bounds)))
-    )
-    above = connection.execute(_CLAIMS_ABOVE, (path_to_row(start),))
-    for path, job in chain(above, below):
-        yield path_from_row(path), job

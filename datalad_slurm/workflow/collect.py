@@ -70,6 +70,8 @@ class Findings:
         if self.logs_elsewhere:
             slurm["logs_elsewhere"] = list(self.logs_elsewhere)
         slurm |= self.inputs.to_json()
+        if "table" in job.extra:
+            slurm["table"] = job.extra["table"]
         if self.verdict is not None:
             slurm["verified"] = self.verdict.to_json()
         return RunRecord(

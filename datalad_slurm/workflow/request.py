@@ -46,10 +46,21 @@ class Request:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholders]:
+def claim_of(
+    context: Context, request: Request, alt_dir: str | None = None
+) -> tuple[TrackedJob, Placeholders]:
     """Return what a request claims, not yet in the database, and its placeholders.
 
     Which commit is checked out is not asked here; see `at_head`.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    request : Request
+        What is to be run.
+    alt_dir : str, optional
+        What `checked_alt_dir` returned for the request, when it was asked already.
 
     Raises
     ------
@@ -76,8 +87,7 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         raise InvalidRequestError("an input cannot hold a null character")
     token = f"datalad-slurm-{uuid.uuid4().hex}"
     tmpdir = context.temporary_directories / token
-    alt_dir = ""
-    if request.alt_dir:
+    if request.alt_dir and alt_dir is None:
         from datalad_slurm.workflow.alt_dir import checked_alt_dir
 
         alt_dir = checked_alt_dir(context, request.alt_dir)

@@ -30,7 +30,14 @@ from datalad_slurm.workflow.submissions import (
     undo_prepared,
 )
 
-__all__ = ["schedule", "scheduled"]
+__all__ = [
+    "expanded_inputs",
+    "found_jobs",
+    "nothing_submitted",
+    "require_sbatch",
+    "schedule",
+    "scheduled",
+]
 
 #: sbatch's words when it lost the controller in the middle; others are plain refusals
 _LOST_CONTACT = re.compile(
@@ -61,9 +68,9 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
             if request.assume_ready not in ("inputs", "both"):
                 yield from placeholders.fetch_inputs(request.extra_inputs, request.jobs)
             if request.expand in ("inputs", "both"):
-                context.tracker.note_extra(claim.id, _expanded_inputs(request, placeholders))
+                context.tracker.note_extra(claim.id, expanded_inputs(request, placeholders))
             if request.assume_ready not in ("outputs", "both"):
-                yield from made_writable(context, request, claim)
+                yield from made_writable(context, [(request, claim)])
             if claim.inputs or claim.extra_inputs:
                 from datalad_slurm.workflow.inputs import note_inputs
 
@@ -90,17 +97,22 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
 def _validated(
     context: Context, request: Request
 ) -> tuple[TrackedJob, Callable[[], str], Placeholders]:
-    if sbatch.sbatch_path() is None:
-        raise InvalidRequestError(
-            "sbatch is not on PATH; log in to a node of the cluster, or load the site's module "
-            "for Slurm"
-        )
+    require_sbatch()
     claim, placeholders = claim_of(context, request)
     command = placeholders.check_command(request.cmd)
     return at_head(context, claim), command, placeholders
 
 
-def _expanded_inputs(request: Request, placeholders: Placeholders) -> dict[str, list[str]]:
+def require_sbatch() -> None:
+    """Raise InvalidRequestError when there is no sbatch to call."""
+    if sbatch.sbatch_path() is None:
+        raise InvalidRequestError(
+            "sbatch is not on PATH; log in to a node of the cluster, or load the site's module "
+            "for Slurm"
+        )
+
+
+def expanded_inputs(request: Request, placeholders: Placeholders) -> dict[str, list[str]]:
     """Return the inputs for a record in which globs are replaced."""
     return {
         "expanded_inputs": placeholders.expand_for_record(placeholders.inputs),
@@ -133,8 +145,14 @@ def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[No
         raise
 
 
-def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> list[SlurmJob]:
-    """Track the jobs that were submitted, or free the claim when there are none."""
+def found_jobs(context: Context, claim: TrackedJob, done: sbatch.Submission) -> list[SlurmJob]:
+    """Return the jobs that a command has submitted.
+
+    Raises
+    ------
+    QueryFailedError
+        When it is not known whether there are any.
+    """
     jobs = [SlurmJob(job.job_id, job.cluster, claim.claimed_at) for job in done.jobs]
     if not done.is_noted:
         jobs = [job for job in jobs if is_confirmed(context, claim, job)]
@@ -152,6 +170,12 @@ def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> li
                 f"it is not known whether a job was submitted ({exc}); its outputs stay claimed "
                 f"until Slurm answers the next command; the command said: {done.said}"
             ) from exc
+    return jobs
+
+
+def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> list[SlurmJob]:
+    """Track the jobs that were submitted, or free the claim when there are none."""
+    jobs = found_jobs(context, claim, done)
     if jobs:
         try:
             return adopt(context, claim, jobs)
@@ -161,6 +185,13 @@ def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> li
                 f"Slurm job {ids} was submitted, but that could not be noted in the tracking "
                 f"database; when that is mended, the next command tracks it: {exc}"
             ) from exc
+    raise nothing_submitted(context, claim, done)
+
+
+def nothing_submitted(
+    context: Context, claim: TrackedJob, done: sbatch.Submission
+) -> SubmissionError:
+    """Return the error that says that a command has submitted no job."""
     unseen = jobs_past_shim(context, claim)
     said = f": {done.said}" if done.said else ""
     if claim.alt_dir:
@@ -170,12 +201,12 @@ def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> li
         )
     if unseen:
         ids = ", ".join(map(str, unseen))
-        raise SubmissionError(
+        return SubmissionError(
             f"the command told of no job, but {ids} was submitted from here meanwhile; if it is "
             f"the command's, track it with `datalad slurm-schedule --job-id {unseen[0]}` and the "
             f"same outputs{said}"
         )
-    raise SubmissionError(
+    return SubmissionError(
         f"the command submitted no job (exit status {done.exit_code}){said}"
         if done.exit_code
         else f"the command ended well, but submitted no job{said}"

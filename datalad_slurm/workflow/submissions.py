@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,6 +24,7 @@ __all__ = [
     "describe",
     "drop_notes",
     "drop_temporary_directories",
+    "free_claims",
     "in_flight",
     "is_confirmed",
     "jobs_past_shim",
@@ -68,29 +69,34 @@ def drop_temporary_directories(context: Context) -> None:
 def note_prepared(context: Context, token: str, prepared: Prepared) -> None:
     """Note what is about to be done to make room for a job, so that anybody can undo it."""
     path = notes_directory(context, token) / _PREPARED
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(dataclasses.asdict(prepared)))
 
 
-def undo_prepared(context: Context, token: str) -> None:
-    """Undo what was done to make room for a job that was not submitted after all.
+def undo_prepared(context: Context, *tokens: str) -> None:
+    """Undo what was done to make room for jobs that were not submitted after all.
 
     What cannot be undone is left to the user: no content is lost by it, and
     other jobs must not wait for it.
     """
-    path = notes_directory(context, token) / _PREPARED
-    try:
-        noted = json.loads(path.read_text())
-        removed = tuple((path, target) for path, target in noted["removed"])
-        prepared = Prepared(tuple(noted["unlocked"]), removed)
-    except FileNotFoundError:
+    unlocked: list[str] = []
+    removed: list[tuple[str, str]] = []
+    for token in tokens:
+        path = notes_directory(context, token) / _PREPARED
+        try:
+            noted = json.loads(path.read_text())
+            unlocked += noted["unlocked"]
+            removed += [(path, target) for path, target in noted["removed"]]
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, KeyError) as exc:
+            _warn_of_outputs(f"in {context.repo.root}", f"{path} cannot be read: {exc!r}")
+    if not (unlocked or removed):
         return
-    except (OSError, ValueError, KeyError) as exc:
-        _warn_of_outputs(f"in {context.repo.root}", f"{path} cannot be read: {exc!r}")
-        return
     try:
-        undo(context.hierarchy, prepared)
+        undo(context.hierarchy, Prepared(tuple(unlocked), tuple(removed)))
     except (OSError, DatasetError) as exc:
-        outputs = (*(path for path, _ in prepared.removed), *prepared.unlocked)
+        outputs = (*(path for path, _ in removed), *unlocked)
         where = ", ".join(f"'{output}'" for output in outputs[:_MOST_NAMED])
         more = f" and {len(outputs) - _MOST_NAMED} more" if len(outputs) > _MOST_NAMED else ""
         _warn_of_outputs(f"{where}{more} in {context.repo.root}", str(exc))
@@ -122,6 +128,7 @@ def settle_claims(context: Context) -> None:
         if token not in tracked:
             undo_prepared(context, token)
         drop_notes(context, token)
+    without_job: list[TrackedJob] = []
     for claim in claims:
         if _is_being_submitted(claim):
             continue
@@ -167,11 +174,24 @@ def settle_claims(context: Context) -> None:
             from datalad_slurm.workflow.alt_notes import abandon
 
             abandon(context, claim.token, keep_files=bool(unseen))
-            if not context.tracker.free(claim.id):
-                continue  # its scheduler has noted a job and ended since we looked
-            undo_prepared(context, claim.token)
-            drop_notes(context, claim.token)
-            lgr.info("freed the outputs of %r, for which no job is known", claim.cmd)
+            without_job.append(claim)
+    # a scheduler may have noted a job and ended since we looked
+    for claim in free_claims(context, without_job):
+        lgr.info("freed the outputs of %r, for which no job is known", claim.cmd)
+
+
+def free_claims(context: Context, claims: Sequence[TrackedJob]) -> list[TrackedJob]:
+    """Free claims that have no job, and undo what was prepared; return those that were freed."""
+    if not claims:
+        return []
+    from datalad_slurm.tracking.many import free_all
+
+    ids = free_all(context.tracker, [claim.id for claim in claims])
+    freed = [claim for claim in claims if claim.id in ids]
+    undo_prepared(context, *(claim.token for claim in freed))
+    for claim in freed:
+        drop_notes(context, claim.token)
+    return freed
 
 
 def _is_being_submitted(claim: TrackedJob) -> bool:
@@ -182,13 +202,13 @@ def _is_being_submitted(claim: TrackedJob) -> bool:
 
 
 @contextmanager
-def in_flight(token: str) -> Iterator[None]:
-    """Mark a claim as one that this process is submitting."""
-    _in_flight.add(token)
+def in_flight(*tokens: str) -> Iterator[None]:
+    """Mark claims as such that this process is submitting."""
+    _in_flight.update(tokens)
     try:
         yield
     finally:
-        _in_flight.discard(token)
+        _in_flight.difference_update(tokens)
 
 
 def is_confirmed(context: Context, claim: TrackedJob, job: SlurmJob) -> bool:
