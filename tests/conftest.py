@@ -21,11 +21,15 @@ from pathlib import Path
 
 import pytest
 
+from tests import processes
+
 pytest.register_assert_rewrite("tests.slurm.disk", "tests.slurm.sweeps")
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTBED = ROOT / "tools" / "testbed"
 DATALAD = str(Path(sys.executable).parent / "datalad")
+#: Commands of its own, which prepare what a test is about.
+_OF_DATALAD = ("clone", "create", "get", "save")
 _REDIRECTING = re.compile(r"(SLURM|SBATCH|SQUEUE|SACCT|SCONTROL|GIT|DATALAD)_")
 
 
@@ -203,14 +207,17 @@ class Box:
         self, *args: str, cwd: Path | None = None, code: int | None = 0, **env: str
     ) -> subprocess.CompletedProcess[str]:
         """Run datalad as a user would; with `code`, insist on the exit status."""
-        done = subprocess.run(
-            [DATALAD, *args],
-            cwd=cwd or self.path,
-            capture_output=True,
-            text=True,
-            env=os.environ | env,
-            check=False,
-        )
+        if args[0] in _OF_DATALAD and not env:
+            done = processes.datalad(args, cwd or self.path)
+        else:
+            done = subprocess.run(
+                [DATALAD, *args],
+                cwd=cwd or self.path,
+                capture_output=True,
+                text=True,
+                env=os.environ | env,
+                check=False,
+            )
         if code is not None:
             assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr, done.stderr

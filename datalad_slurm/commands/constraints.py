@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from datalad_next.constraints import Constraint, EnsureDataset
 from datalad_next.constraints.exceptions import ConstraintError
 
+from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.names import JobName
+
+if TYPE_CHECKING:
+    from datalad_slurm.jobs.table import Table
 
 __all__ = [
     "EnsureJobIds",
     "EnsureParallelJobs",
     "EnsureRetries",
+    "EnsureTable",
     "EnsureTexts",
     "dataset_with_repository",
+    "one_job",
     "only_retry",
 ]
 
@@ -100,6 +109,45 @@ class EnsureParallelJobs(Constraint):
         return "number or 'auto'"
 
 
+class EnsureTable(Constraint):
+    """Ensure a table, from the path of a file, ``-`` for standard input, or a list of rows."""
+
+    def __call__(self, value: Any) -> Table:
+        """Return the table."""
+        from datalad_slurm.jobs.table import read_table, table_of
+
+        try:
+            if not isinstance(value, str | os.PathLike):
+                return table_of(value)
+            if os.fspath(value) == "-":
+                return read_table(sys.stdin.buffer.read(), "standard input")
+            return read_table(Path(value).read_bytes(), os.fspath(value))
+        except (OSError, ValueError) as exc:
+            said = getattr(exc, "strerror", None) or str(exc)
+            self.raise_for(value, "cannot read {file}: {said}", file=value, said=said)
+        except (InvalidRequestError, TypeError) as exc:
+            self.raise_for(value, "{said}", said=str(exc))
+        raise AssertionError("raise_for has returned")
+
+    def short_description(self) -> str:
+        """Return what is expected, for documentation."""
+        return "path of a table, or list of dictionaries"
+
+
 def dataset_with_repository(purpose: str) -> Any:
     """Return the constraint for the dataset a command works on."""
     return EnsureDataset(installed=True, purpose=purpose)
+
+
+def one_job(**kwargs: Any) -> None:
+    """Refuse what cannot be said together with the id of a job that is to be tracked."""
+    job_id = kwargs["job_id"]
+    if job_id is not None and (kwargs["cmd"] or len(job_id) != 1):
+        raise ConstraintError(
+            EnsureJobIds(), kwargs, "--job-id takes the id of one job, and no command with it"
+        )
+    if job_id is not None and job_id[0].indices:
+        raise ConstraintError(EnsureJobIds(), kwargs, "--job-id takes the id of a whole array")
+    if job_id is not None and (kwargs["dry_run"] or kwargs["expand"] or kwargs["table"]):
+        said = "--job-id submits nothing, so it takes no --dry-run, --expand or --table"
+        raise ConstraintError(EnsureJobIds(), kwargs, said)

@@ -16,6 +16,7 @@ __all__ = [
     "log_lines_parameter",
     "message_parameter",
     "show_log_parameter",
+    "table_parameter",
     "working_directory",
 ]
 
@@ -57,6 +58,18 @@ log_lines_parameter = Parameter(
     args=("--log-lines",),
     metavar="NUMBER",
     doc="""how many lines of a log --show-log shows.""",
+)
+table_parameter = Parameter(
+    args=("--table",),
+    metavar="FILE",
+    doc="""submit one job for each row of a table: CSV, TSV or JSON lines, by its suffix, or
+    '-' for standard input. [PY: Can be a list of dictionaries. PY] The names of the columns
+    are placeholders in the command, inputs, outputs and the message. A value is inserted as
+    it is, and stays one argument: no wildcard, brace or quote in it means anything, to a
+    shell neither. All rows are checked, and all outputs claimed, before the first job is
+    submitted. Where Slurm takes no more jobs for now, it is waited for. When a submission
+    fails, the jobs before it stand, and the same command submits the others: a row whose job
+    is open, or has been committed, is not submitted again.""",
 )
 
 

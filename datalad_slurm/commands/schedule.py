@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import REMAINDER
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from datalad_next.commands import (
     EnsureCommandParameterization,
@@ -16,13 +16,14 @@ from datalad_next.commands import (
     eval_results,
 )
 from datalad_next.constraints import EnsureBool, EnsureChoice, EnsureStr
-from datalad_next.constraints.exceptions import ConstraintError
 
 from datalad_slurm.commands.constraints import (
     EnsureJobIds,
     EnsureParallelJobs,
+    EnsureTable,
     EnsureTexts,
     dataset_with_repository,
+    one_job,
 )
 from datalad_slurm.commands.parameters import (
     alt_dir_parameter,
@@ -30,26 +31,16 @@ from datalad_slurm.commands.parameters import (
     jobs_parameter,
     joined,
     message_parameter,
+    table_parameter,
     working_directory,
 )
 from datalad_slurm.commands.results import render, run_flow, show_dry_run
 from datalad_slurm.jobs.names import JobName
 
+if TYPE_CHECKING:
+    from datalad_slurm.jobs.table import Table
+
 __all__ = ["Schedule"]
-
-
-def _one_job(**kwargs: Any) -> None:
-    job_id = kwargs["job_id"]
-    if job_id is not None and (kwargs["cmd"] or len(job_id) != 1):
-        raise ConstraintError(
-            EnsureJobIds(), kwargs, "--job-id takes the id of one job, and no command with it"
-        )
-    if job_id is not None and job_id[0].indices:
-        raise ConstraintError(EnsureJobIds(), kwargs, "--job-id takes the id of a whole array")
-    if job_id is not None and (kwargs["dry_run"] or kwargs["expand"]):
-        raise ConstraintError(
-            EnsureJobIds(), kwargs, "--job-id submits nothing, so it takes no --dry-run or --expand"
-        )
 
 
 @build_doc
@@ -101,10 +92,13 @@ class Schedule(ValidatedInterface):
             "jobs": EnsureParallelJobs(),
             "container_name": EnsureStr(min_len=1),
             "job_id": EnsureJobIds(),
+            "table": EnsureTable(),
         },
         validate_defaults=("dataset",),
         joint_constraints={
-            ParameterConstraintContext(("cmd", "job_id", "dry_run", "expand"), "one job"): _one_job,
+            ParameterConstraintContext(
+                ("cmd", "job_id", "dry_run", "expand", "table"), "one job"
+            ): one_job,
         },
     )
 
@@ -181,6 +175,7 @@ class Schedule(ValidatedInterface):
             directory are those that Slurm remembers. A job of another cluster is named
             'ID;CLUSTER', as by "sbatch --parsable".""",
         ),
+        "table": table_parameter,
     }
 
     _examples_: ClassVar[list[dict[str, str]]] = [
@@ -222,6 +217,17 @@ class Schedule(ValidatedInterface):
             ),
         },
         {
+            "text": "Schedule one job for each row of a table with columns 'subject' and 'dose'",
+            "code_py": (
+                "slurm_schedule(['sbatch', 'job.sh', '{subject}', '{dose}'], "
+                "outputs=['out/{subject}'], table='params.tsv')"
+            ),
+            "code_cmd": (
+                "datalad slurm-schedule --table params.tsv -o 'out/{subject}' "
+                "sbatch job.sh {subject} {dose}"
+            ),
+        },
+        {
             "text": "See what would be submitted",
             "code_py": (
                 "slurm_schedule('sbatch job.sh {inputs}', inputs=['*.csv'], outputs=['out'], "
@@ -251,13 +257,15 @@ class Schedule(ValidatedInterface):
         jobs: int | str | None = "auto",
         container_name: str | None = None,
         job_id: tuple[JobName, ...] | None = None,
+        table: Table | None = None,
     ) -> Iterator[dict[str, Any]]:
         from datalad_slurm.workflow.context import Context, Outcome
         from datalad_slurm.workflow.request import Request
         from datalad_slurm.workflow.schedule import schedule
 
+        words = tuple(cmd or ())
         request = Request(
-            cmd=joined(tuple(cmd or ())),
+            cmd=joined(words),
             cwd=working_directory(dataset),
             outputs=tuple(outputs or ()),
             inputs=tuple(inputs or ()),
@@ -275,6 +283,11 @@ class Schedule(ValidatedInterface):
                 from datalad_slurm.workflow.adopt import adopt_job
 
                 return adopt_job(context, job_id[0], request)
+            if table is not None:
+                from datalad_slurm.workflow.table import dry_run_table, schedule_table
+
+                submit = dry_run_table if dry_run else schedule_table
+                return submit(context, table, words, request, container_name or "")
             if container_name:
                 from datalad_slurm.workflow.containers import in_container
 

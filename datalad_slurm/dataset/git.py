@@ -13,7 +13,14 @@ from pathlib import Path
 
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["STATE_DIR", "Repo", "in_argument_chunks", "inherited", "without_call_stack"]
+__all__ = [
+    "STATE_DIR",
+    "Repo",
+    "in_argument_chunks",
+    "inherited",
+    "nul_joined",
+    "without_call_stack",
+]
 
 #: Name of our directory inside a repository's git directory.
 STATE_DIR = "datalad-slurm"
@@ -244,3 +251,11 @@ def in_argument_chunks(paths: Iterable[str]) -> Iterator[list[str]]:
         chunk.append(path)
     if chunk:
         yield chunk
+
+
+def nul_joined(paths: Iterable[str]) -> bytes:
+    """Return paths for git or git-annex to read with ``-z``.
+
+    Nothing follows the last one: git-annex would take the empty text there for a path.
+    """
+    return b"\0".join(map(os.fsencode, paths))

@@ -44,7 +44,13 @@ def resolve(repo: Repo, revision: str) -> str:
 
 
 def read_commits(
-    repo: Repo, tip: str, *, without: str = "", single: bool = False, pattern: str = ""
+    repo: Repo,
+    tip: str,
+    *,
+    without: str = "",
+    single: bool = False,
+    pattern: str = "",
+    branches: str = "",
 ) -> Iterator[Commit]:
     """Yield commits one by one, parents before their children.
 
@@ -61,6 +67,8 @@ def read_commits(
     pattern : str
         Extended regular expression; commits without a line that matches are
         left out.
+    branches : str
+        A pattern of git's; branches that match are read from as well.
 
     Raises
     ------
@@ -75,6 +83,8 @@ def read_commits(
     options = ["--no-walk"] if single else ["--topo-order", "--reverse"]
     if pattern:
         options += ["-E", f"--grep={pattern}"]
+    if branches:
+        options.append(f"--branches={branches}")
     process = repo.start(
         "log", "-z", "-s", "--no-show-signature", "--no-color", "--encoding=UTF-8",
         "--format=%H%n%P%n%an%n%aI%n%B", *options, tip, *([f"^{without}"] if without else []),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from datalad_slurm.jobs.globs import parse_glob
 
@@ -25,6 +25,7 @@ __all__ = [
     "collide",
     "common_beginning",
     "covers",
+    "first_collision",
     "is_below",
     "is_glob",
     "top_of",
@@ -51,6 +52,29 @@ def collide(one: str, other: str) -> bool:
         if not parse_glob(patterned[0]).reaches(path):
             return False  # as is most often the case, and quickly found
     return parse_glob(one).shares_path_with(parse_glob(other))
+
+
+def first_collision(claims: Sequence[str], owners: Sequence[int]) -> tuple[int, int] | None:
+    """Return the positions of two claims that collide, or None when none do.
+
+    Parameters
+    ----------
+    claims : sequence of str
+        Of several jobs.
+    owners : sequence of int
+        Whose they are; claims of one owner may collide.
+    """
+    starts = [os.fsencode(beginning(claim)) for claim in claims]
+    # sorted, each comes right behind those with which it begins
+    begun: list[int] = []
+    for current in sorted(range(len(claims)), key=starts.__getitem__):
+        while begun and not starts[current].startswith(starts[begun[-1]]):
+            begun.pop()
+        for other in begun:
+            if owners[current] != owners[other] and collide(claims[current], claims[other]):
+                return min(current, other), max(current, other)
+        begun.append(current)
+    return None
 
 
 def covers(claim: str, path: str) -> bool:

@@ -172,15 +172,12 @@ def _values(words: Sequence[str], short: str, name: str) -> Iterator[str]:
 
 def log_names(options: Iterable[str]) -> Iterator[str]:
     """Yield the names that options give for logs, but none that is new for each job."""
-    for name in _logs(options):
-        if name and not _UNIQUE.search(name):
-            yield name
+    yield from (name for name in _logs(options) if name and not _UNIQUE.search(name))
 
 
 def log_directories(options: Iterable[str]) -> Iterator[str]:
     """Yield the directories in which options put logs, but none that is new for each job."""
-    for name in _logs(options):
-        directory = name.rpartition("/")[0]
+    for directory in (name.rpartition("/")[0] for name in _logs(options)):
         if directory and "%" not in directory:
             yield directory
 
@@ -199,8 +196,7 @@ def clusters(options: Iterable[str]) -> Iterator[str]:
 
 def chdir(options: Iterable[str]) -> str:
     """Return the directory that options let the job run in, or nothing; the last one counts."""
-    found = list(_values(list(options), "D", "chdir"))
-    return found[-1] if found else ""
+    return next(reversed(list(_values(list(options), "D", "chdir"))), "")
 
 
 def has_wrap(options: Iterable[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["named_options"]
+__all__ = ["named_options", "takes_rest"]
 
 #: Options of sbatch(1) that take no value, or only one behind an equals sign.
 _WITHOUT_VALUE = frozenset(
@@ -79,3 +79,8 @@ def _short_named(letters: str) -> list[tuple[str, bool]] | None:
             return None
         found.append((f"-{letter}", False))
     return found
+
+
+def takes_rest(start: str) -> bool:
+    """Return whether what follows the start of an option, in the same word, is its value."""
+    return (start.startswith("--") and "=" in start) or start[1:2] in _SHORT_WITH_VALUE

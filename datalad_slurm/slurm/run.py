@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator
+from typing import IO
 
 from datalad_slurm.jobs.errors import AccountingDisabledError, QueryFailedError
 
-__all__ = ["DEFAULT_TIMEOUT", "in_chunks", "on_cluster", "query", "query_environment"]
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "in_chunks",
+    "on_cluster",
+    "query",
+    "query_environment",
+    "query_lines",
+]
 
 #: Seconds until a query counts as failed.
 DEFAULT_TIMEOUT = 120.0
@@ -36,12 +45,32 @@ def query(argv: list[str], timeout: float = DEFAULT_TIMEOUT) -> str:
     AccountingDisabledError
         When it failed because this Slurm has no accounting.
     """
+    return os.fsdecode(_answer(argv, timeout, subprocess.PIPE))
+
+
+def query_lines(argv: list[str], timeout: float = DEFAULT_TIMEOUT) -> Iterator[str]:
+    """Yield the lines that a query program prints, however many, when it has ended.
+
+    Raises
+    ------
+    QueryFailedError
+        As for `query`.
+    """
+    with tempfile.TemporaryFile() as answer:
+        _answer(argv, timeout, answer)
+        answer.seek(0)
+        for line in answer:
+            yield os.fsdecode(line)
+
+
+def _answer(argv: list[str], timeout: float, stdout: int | IO[bytes]) -> bytes:
     program = argv[0]
     try:
         done = subprocess.run(
             argv,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
             timeout=timeout,
             env=query_environment(),
             check=False,
@@ -57,7 +86,7 @@ def query(argv: list[str], timeout: float = DEFAULT_TIMEOUT) -> str:
         if any(_NO_ACCOUNTING in line for line in said):
             raise AccountingDisabledError("this Slurm has no accounting")
         raise QueryFailedError(said[0] if said else f"{program} ended with {done.returncode}")
-    return os.fsdecode(done.stdout)
+    return done.stdout or b""
 
 
 def query_environment() -> dict[str, str]:

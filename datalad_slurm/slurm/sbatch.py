@@ -55,6 +55,8 @@ class Submission:
     is_in_doubt: bool = False
     #: whether our sbatch saw the jobs; else they are only what the command printed
     is_noted: bool = True
+    #: whether Ctrl-C was typed meanwhile
+    is_interrupted: bool = False
 
 
 def sbatch_path() -> str | None:
@@ -111,7 +113,7 @@ def submit(command: str, cwd: Path, token: str, notes: Path) -> Submission:
             # An inherited lock outlives us: a later command sees that sbatch still runs.
             pass_fds=(alive.fileno(),),
         )
-        with _relayed(child) as (out, err), _survives_interrupt(child):
+        with _relayed(child) as (out, err), _survives_interrupt(child) as interrupts:
             child.wait()
     printed = os.fsdecode(b"".join(out))
     jobs, is_in_doubt = read_notes(notes)
@@ -120,7 +122,9 @@ def submit(command: str, cwd: Path, token: str, notes: Path) -> Submission:
         jobs = parse_printed(printed)
     said = os.fsdecode(b"".join(err)).strip() or printed.strip()
     words = "; ".join(line.strip() for line in said.splitlines() if line.strip())
-    return Submission(tuple(jobs), child.returncode, words, is_in_doubt, is_noted)
+    return Submission(
+        tuple(jobs), child.returncode, words, is_in_doubt, is_noted, is_interrupted=bool(interrupts)
+    )
 
 
 def read_notes(notes: Path) -> tuple[list[JobName], bool]:
@@ -203,12 +207,14 @@ def _relayed(child: subprocess.Popen[bytes]) -> Iterator[tuple[list[bytes], list
 
 
 @contextmanager
-def _survives_interrupt(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Let an interrupt reach the command, which got it too, but see it through.
+def _survives_interrupt(child: subprocess.Popen[bytes]) -> Iterator[list[KeyboardInterrupt]]:
+    """Let an interrupt reach the command, which got it too, but see it through; yields it.
 
     sbatch may have submitted just before; only when it has ended is that known.
     """
+    caught: list[KeyboardInterrupt] = []
     try:
-        yield
-    except KeyboardInterrupt:
+        yield caught
+    except KeyboardInterrupt as exc:
+        caught.append(exc)
         child.wait()

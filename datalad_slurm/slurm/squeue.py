@@ -15,6 +15,7 @@ __all__ = [
     "find_in_command",
     "find_restarted",
     "find_submitted_in",
+    "has_own",
     "parse",
     "parse_comments",
     "show",
@@ -108,6 +109,12 @@ def find_submitted_in(directory: str, since: int, timeout: float = DEFAULT_TIMEO
         if named and place == directory and (parse_number(moment) or 0) >= since:
             found.append(named.tasks[0].job_id)
     return sorted(set(found))
+
+
+def has_own(cluster: str = "", timeout: float = DEFAULT_TIMEOUT) -> bool:
+    """Return whether a job of one's own waits or runs."""
+    argv = ["squeue", "--noheader", "--format=%i", "--me", *on_cluster(cluster)]
+    return any(map(parse_task_name, query(argv, timeout).split()))
 
 
 def parse(text: str, wanted: Collection[int] | None = None) -> list[QueueRow]:

@@ -19,19 +19,20 @@ from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.notes import COMMITTED_IN
 from datalad_slurm.jobs.tasks import expand_tasks, fold_tasks
 from datalad_slurm.tracking.process import current_process, process_to_row
-from datalad_slurm.tracking.rows import ONE, load, note_slurm_jobs
+from datalad_slurm.tracking.rows import ONE, WITHOUT_SLURM_JOB, load, note_slurm_jobs
 from datalad_slurm.tracking.schema import from_json, to_json
 
 if TYPE_CHECKING:
     from datalad_slurm.jobs.attempts import Retry
 
-__all__ = ["begin", "submitted", "withdrawn"]
+__all__ = ["begin", "free", "note_submitted"]
 
 #: What is kept of a row while it is submitted again: columns with JSON, and others.
 _JSON = ("cmd", "claimed_by", "identities", "extra")
 _PLAIN = ("claimed_at", "commit_at_submission")
 _READ = f"SELECT {', '.join((*_JSON, *_PLAIN))} FROM jobs WHERE id = ?"  # noqa: S608 - constants
 _WRITE = f"UPDATE jobs SET {' = ?, '.join((*_JSON, *_PLAIN))} = ? WHERE id = ?"  # noqa: S608
+_FREE = f"DELETE FROM jobs WHERE {ONE} AND {WITHOUT_SLURM_JOB}"  # noqa: S608 - constants
 #: True of one attempt only.
 _OF_ONE_ATTEMPT = ("began", "submitted_cmd", "untouched_outputs", COMMITTED_IN)
 
@@ -75,15 +76,12 @@ def begin(connection: sqlite3.Connection, job: TrackedJob, retry: Retry) -> None
     connection.execute("DELETE FROM slurm_jobs WHERE job = ?", (job.id,))
 
 
-def submitted(
-    connection: sqlite3.Connection,
-    tracked_id: int,
-    extra: Mapping[str, Any],
-    slurm_jobs: Sequence[SlurmJob],
-) -> list[SlurmJob]:
-    """Return which Slurm jobs to note with a tracked job, now that it has some.
+def note_submitted(
+    connection: sqlite3.Connection, tracked_id: int, slurm_jobs: Sequence[SlurmJob]
+) -> bool:
+    """Note the jobs that Slurm took for a claim, or tracked job; return whether that is there.
 
-    For one that was submitted again, those that stay are put back with them. Slurm
+    With one that was submitted again, those Slurm jobs that stay are put back. Slurm
     jobs of earlier attempts, which a slow command may describe yet, are left out.
 
     Parameters
@@ -92,11 +90,13 @@ def submitted(
         A transaction.
     tracked_id : int
         The tracked job.
-    extra : mapping
-        What is noted with it.
     slurm_jobs : sequence of SlurmJob
         What Slurm took.
     """
+    row = connection.execute("SELECT extra FROM jobs WHERE id = ?", (tracked_id,)).fetchone()
+    if row is None:
+        return False
+    extra = from_json(row[0])
     pending = extra.get("retry", {})
     earlier = {entry["slurm_job_id"] for entry in extra.get("attempts", ())}
     new = [job for job in slurm_jobs if job.job_id not in earlier]
@@ -108,13 +108,24 @@ def submitted(
     query = "SELECT job_id, attempt FROM slurm_jobs WHERE job = ?"
     attempts = dict(connection.execute(query, (tracked_id,)).fetchall())
     latest = extra.get("attempt", 1)
-    return [
-        *kept,
-        *(replace(job, attempt=attempts.get(job.job_id, max(job.attempt, latest))) for job in new),
+    numbered = [
+        replace(job, attempt=attempts.get(job.job_id, max(job.attempt, latest))) for job in new
     ]
+    note_slurm_jobs(connection, tracked_id, [*kept, *numbered])
+    return True
 
 
-def withdrawn(connection: sqlite3.Connection, tracked_id: int) -> bool:
+def free(connection: sqlite3.Connection, tracked_id: int) -> bool:
+    """Drop a claim, unless a job was noted for it, or put back a job that was to be run again.
+
+    Returns whether that was done.
+    """
+    if _withdrawn(connection, tracked_id):
+        return True
+    return connection.execute(_FREE, (tracked_id,)).rowcount > 0
+
+
+def _withdrawn(connection: sqlite3.Connection, tracked_id: int) -> bool:
     """Put a job back that was to be submitted again; return whether it was such a one."""
     now = _read(connection, tracked_id)
     pending = now["extra"].get("retry") if now else None

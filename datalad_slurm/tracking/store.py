@@ -33,7 +33,6 @@ __all__ = ["FILE_NAME", "Tracker", "adopt_in"]
 
 FILE_NAME = "tracking.sqlite"
 
-_FREE = f"DELETE FROM jobs WHERE {ONE} AND {WITHOUT_SLURM_JOB}"  # noqa: S608 - constants
 _SLURM_JOB = "SELECT 1 FROM slurm_jobs WHERE job_id = ? AND cluster IN (?, ?) LIMIT 1"
 _TOKENS = "SELECT token, json_extract(extra, '$.submission') FROM jobs"
 _GONE = "a job has been finished, or its claim freed, by another process"
@@ -136,16 +135,13 @@ class Tracker:
             When the claim, or tracked job, is gone.
         """
         with self.database.transaction() as connection:
-            noted = _extra(connection, tracked_id)
-            if noted is None:
+            if not retries.note_submitted(connection, tracked_id, slurm_jobs):
                 ids = ", ".join(str(job.job_id) for job in slurm_jobs)
                 raise JobNotTrackedError(
                     f"job {ids} was submitted, but is not tracked any more; if that is not "
                     "because it has been finished, track it with `datalad slurm-schedule "
                     f"--job-id {slurm_jobs[0].job_id}` and its outputs"
                 )
-            new = retries.submitted(connection, tracked_id, noted, slurm_jobs)
-            note_slurm_jobs(connection, tracked_id, new)
             if extra:
                 _note_extra(connection, tracked_id, extra)
             if identities is not None:
@@ -204,9 +200,7 @@ class Tracker:
         A job that was to be submitted again becomes what it was before.
         """
         with self.database.transaction() as connection:
-            if retries.withdrawn(connection, tracked_id):
-                return True
-            return connection.execute(_FREE, (tracked_id,)).rowcount > 0
+            return retries.free(connection, tracked_id)
 
     def open_jobs(
         self,

@@ -27,8 +27,8 @@ from datalad_slurm.workflow.context import Context, Outcome, default_cluster
 from datalad_slurm.workflow.endings import has_notes
 from datalad_slurm.workflow.placeholders import literal
 from datalad_slurm.workflow.request import Request, at_head, claim_of
-from datalad_slurm.workflow.schedule import scheduled
 from datalad_slurm.workflow.submissions import settle_claims
+from datalad_slurm.workflow.submitted import scheduled
 
 __all__ = ["adopt_job"]
 

@@ -74,6 +74,8 @@ class Findings:
         attempts = recorded_attempts(job, self.status, self.latest_logs)
         if attempts:
             slurm["attempts"] = attempts
+        if "table" in job.extra:
+            slurm["table"] = job.extra["table"]
         if self.verdict is not None:
             slurm["verified"] = self.verdict.to_json()
         return RunRecord(

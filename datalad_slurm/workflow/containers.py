@@ -10,9 +10,10 @@ from dataclasses import replace
 from datalad_slurm.dataset.paths import inside
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.workflow.context import Context
+from datalad_slurm.workflow.placeholders import literal
 from datalad_slurm.workflow.request import Request
 
-__all__ = ["in_container"]
+__all__ = ["image_of", "in_container", "with_image"]
 
 #: ``{img}``, also as a quoted word, but not where braces are doubled to stand for themselves
 _PLACEHOLDER = re.compile(r"'\{img\}'|(?<!\{)\{img\}(?!\})")
@@ -41,13 +42,27 @@ def in_container(context: Context, request: Request, name: str) -> Request:
         When datalad-container is not installed, knows no such container, or
         the image is outside the dataset.
     """
-    image = _image(context, name)
-    relative = os.path.relpath(image, request.cwd)
-    typed = shlex.quote(relative).replace("{", "{{").replace("}", "}}")
+    return with_image(request, image_of(context, request, name), name)
+
+
+def image_of(context: Context, request: Request, name: str) -> str:
+    """Return the path of a container's image, relative to the directory a command runs in.
+
+    Raises
+    ------
+    InvalidRequestError
+        As for `in_container`.
+    """
+    return os.path.relpath(_image(context, name), request.cwd)
+
+
+def with_image(request: Request, image: str, name: str) -> Request:
+    """Return a request in which an image is an extra input, and filled in."""
+    typed = literal(shlex.quote(image))
     return replace(
         request,
         cmd=_PLACEHOLDER.sub(lambda _: typed, request.cmd),
-        extra_inputs=(*request.extra_inputs, relative),
+        extra_inputs=(*request.extra_inputs, image),
         extra={**request.extra, "container": name},
     )
 

@@ -64,6 +64,7 @@ def have_endings_noted(context: Context, token: str, notes: Path) -> None:
     if _is_wanted(context):
         endings = _root(context) / token
         endings.mkdir(parents=True, exist_ok=True)
+        notes.mkdir(parents=True, exist_ok=True)
         place(notes, endings)
 
 

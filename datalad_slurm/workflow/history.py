@@ -20,7 +20,7 @@ from datalad_slurm.jobs.record import (
 )
 from datalad_slurm.workflow.context import Context
 
-__all__ = ["Recorded", "Selection", "read_history"]
+__all__ = ["Recorded", "Selection", "read_history", "record_of"]
 
 #: Lines with which the messages of records begin.
 _TITLES = r"^\[DATALAD (SLURM RUN|RUNCMD)\]"
@@ -84,7 +84,7 @@ def read_history(context: Context, selection: Selection) -> Iterator[Recorded]:
         repo, tip, without=without, single=not selection.is_range, pattern=pattern
     ):
         try:
-            record = _record(context, commit)
+            record = record_of(context, commit)
         except RecordError as exc:
             raise RecordError(f"commit {commit.id[:10]}: {exc}") from exc
         if record is not None or is_plain_run(commit.message):
@@ -96,7 +96,14 @@ def read_history(context: Context, selection: Selection) -> Iterator[Recorded]:
             )
 
 
-def _record(context: Context, commit: Commit) -> RunRecord | None:
+def record_of(context: Context, commit: Commit) -> RunRecord | None:
+    """Return the record of a commit, or None when it holds none of a Slurm job.
+
+    Raises
+    ------
+    RecordError
+        When it cannot be read.
+    """
     found = parse_message(commit.message)
     if not isinstance(found, Sidecar):
         return found

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 from datalad_slurm.dataset.identity import identify
@@ -20,6 +21,7 @@ __all__ = [
     "is_own",
     "note_identities",
     "note_inputs",
+    "noted_inputs",
     "others_files",
     "tree_of",
 ]
@@ -52,13 +54,48 @@ def note_inputs(context: Context, claim: TrackedJob, logs: Iterable[str] = ()) -
     DatasetError
         When git or git-annex fails.
     """
-    left_out = frozenset(logs)
-    directory = context.repo.root / claim.pwd
-    declared = []
-    for name in dict.fromkeys((*claim.inputs, *claim.extra_inputs)):
-        each = expand(context.repo, directory, name)
-        declared.append(replace(each, files=others_files(claim, each, left_out)))
-    now = identify(context.repo, (path for each in declared for path in each.files))
+    (noted,) = noted_inputs(context, [(claim, logs)])
+    return note_identities(context, claim, {"inputs": noted})
+
+
+def noted_inputs(
+    context: Context, claims: Sequence[tuple[TrackedJob, Iterable[str]]]
+) -> list[list[dict[str, Any]]]:
+    """Return what is noted of the inputs of several jobs.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    claims : sequence of pairs
+        What is going to be submitted, and the logs as for `note_inputs`.
+
+    Raises
+    ------
+    DatasetError
+        When git or git-annex fails.
+    """
+    expanded = cache(partial(expand, context.repo))
+    declared: list[list[DeclaredInput]] = []
+    for claim, logs in claims:
+        directory, left_out = context.repo.root / claim.pwd, frozenset(logs)
+        names = dict.fromkeys((*claim.inputs, *claim.extra_inputs))
+        found = [expanded(directory, name) for name in names]
+        declared.append([replace(e, files=others_files(claim, e, left_out)) for e in found])
+    paths = dict.fromkeys(path for each in declared for found in each for path in found.files)
+    now = identify(context.repo, paths)
+    return [
+        _entries(context, claim, each, now)
+        for (claim, _), each in zip(claims, declared, strict=True)
+    ]
+
+
+def _entries(
+    context: Context,
+    claim: TrackedJob,
+    declared: Iterable[DeclaredInput],
+    now: Mapping[str, Mapping[str, Any]],
+) -> list[dict[str, Any]]:
     entries: dict[str, dict[str, Any]] = {}
     for each in declared:
         if each.too_many_in is not None:
@@ -68,8 +105,7 @@ def note_inputs(context: Context, claim: TrackedJob, logs: Iterable[str] = ()) -
             entries[each.path] = {"files": len(files), "digest": digest(files)}
         else:
             entries |= {path: dict(now[path]) for path in each.files}
-    noted = [{"path": path, **identity} for path, identity in entries.items()]
-    return note_identities(context, claim, {"inputs": noted})
+    return [{"path": path, **identity} for path, identity in entries.items()]
 
 
 def is_own(job: TrackedJob, path: str) -> bool:

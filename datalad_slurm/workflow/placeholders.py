@@ -12,7 +12,7 @@ from typing import Any
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.workflow.context import Outcome
 
-__all__ = ["Placeholders", "literal", "message_of"]
+__all__ = ["Placeholders", "literal", "message_of", "substitutions"]
 
 _PREFIX = "datalad.run.substitutions."
 
@@ -26,6 +26,14 @@ def message_of(result: Mapping[str, Any]) -> str:
     """Return the message of a result of datalad's, which may come with values to fill in."""
     message = result.get("message") or ""
     return message[0] % message[1:] if isinstance(message, tuple) else str(message)
+
+
+def substitutions(dataset: Any) -> dict[str, Any]:
+    """Return the placeholders that are configured, with their values."""
+    return {
+        name.removeprefix(_PREFIX): value
+        for name, value in dataset.config.items(_PREFIX.rstrip("."))
+    }
 
 
 class Placeholders:
@@ -76,10 +84,7 @@ class Placeholders:
 
     @cached_property
     def _substitutions(self) -> dict[str, Any]:
-        return {
-            name.removeprefix(_PREFIX): value
-            for name, value in self._dataset.config.items(_PREFIX.rstrip("."))
-        }
+        return substitutions(self._dataset)
 
     def _formatted(self, specs: Sequence[str]) -> list[str]:
         if not any(brace in spec for spec in specs for brace in "{}"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from datalad.support.exceptions import IncompleteResultsError
@@ -25,31 +25,40 @@ from datalad_slurm.workflow.submission_notes import note_prepared
 __all__ = ["calls_elsewhere", "logs_there", "made_writable"]
 
 
-def made_writable(context: Context, request: Request, claim: TrackedJob) -> Iterator[Outcome]:
-    """Unlock what the job will overwrite, and install the subdatasets that it writes into.
+def made_writable(
+    context: Context, wanted: Sequence[tuple[Request, TrackedJob]]
+) -> Iterator[Outcome]:
+    """Unlock what jobs will overwrite, and install the subdatasets that they write into.
 
     Parameters
     ----------
     context : Context
         The dataset.
-    request : Request
-        What is to be run.
-    claim : TrackedJob
-        What it claims, in the tracking database.
+    wanted : sequence of pairs
+        What is to be run, and what it claims, in the tracking database.
     """
-    yield from _installed(context, claim.outputs)
-    if claim.alt_dir:
-        return  # what is in the dataset is replaced when the job is finished
-    logs = [path for path in logs_there(context, request) if is_annex_link(context.repo, path)]
-    prepared = find_locked(context.hierarchy, claim.outputs, (*request.overwrites, *logs))
-    if prepared == Prepared():
+    yield from _installed(context, (output for _, claim in wanted for output in claim.outputs))
+    found: dict[int, Prepared] = {}
+    for request, claim in wanted:
+        if claim.alt_dir:
+            continue  # what is in the dataset is replaced when the job is finished
+        logs = [path for path in logs_there(context, request) if is_annex_link(context.repo, path)]
+        prepared = find_locked(context.hierarchy, claim.outputs, (*request.overwrites, *logs))
+        if prepared != Prepared():
+            note_prepared(context, claim.submission, prepared)
+            found[claim.id] = prepared
+    if not found:
         return
-    note_prepared(context, claim.submission, prepared)
-    make_writable(context.hierarchy, prepared)
-    removed = [path for path, _ in prepared.removed]
-    if removed:
-        context.tracker.note_extra(claim.id, {"removed_outputs": removed})
-    for path in prepared.unlocked:
+    unlocked = dict.fromkeys(path for each in found.values() for path in each.unlocked)
+    removed = dict(pair for each in found.values() for pair in each.removed)
+    make_writable(context.hierarchy, Prepared(tuple(unlocked), tuple(removed.items())))
+    removals = {number: [path for path, _ in each.removed] for number, each in found.items()}
+    noted = {number: {"removed_outputs": paths} for number, paths in removals.items() if paths}
+    if noted:
+        from datalad_slurm.tracking.many import note_all
+
+        note_all(context.tracker, extra=noted)
+    for path in unlocked:
         yield Outcome("unlock", "ok", path=path, type="file")
     for path in removed:
         yield Outcome("remove", "ok", "its content is not here", path=path, type="file")

@@ -10,7 +10,7 @@ from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.request import Request, claim_of
 
-__all__ = ["DRY_RUN_ACTION", "dry_run", "preview"]
+__all__ = ["DRY_RUN_ACTION", "dry_run", "preview", "shown"]
 
 DRY_RUN_ACTION = "slurm-schedule [dry-run]"
 
@@ -25,8 +25,20 @@ def dry_run(context: Context, request: Request) -> Iterator[Outcome]:
     InvalidRequestError
         When the request would be refused.
     """
-    claim, placeholders = claim_of(context, request)
-    shown = preview(claim, placeholders)
+    yield shown(context, request, *claim_of(context, request))
+
+
+def shown(
+    context: Context, request: Request, claim: TrackedJob, placeholders: Placeholders
+) -> Outcome:
+    """Return what a dry run says of a request; last, what `claim_of` has returned for it.
+
+    Raises
+    ------
+    InvalidRequestError
+        When the command has a placeholder that is unknown.
+    """
+    previewed = preview(claim, placeholders)
     expand = {
         "both": ("inputs", "extra_inputs", "outputs"),
         "inputs": ("inputs", "extra_inputs"),
@@ -37,7 +49,7 @@ def dry_run(context: Context, request: Request) -> Iterator[Outcome]:
         "extra_inputs": list(request.extra_inputs),
         "outputs": placeholders.outputs,
     }
-    yield Outcome(
+    return Outcome(
         DRY_RUN_ACTION,
         "ok",
         "Dry run",
@@ -54,10 +66,10 @@ def dry_run(context: Context, request: Request) -> Iterator[Outcome]:
                 "dsid": claim.dsid,
             },
             "dry_run_info": {
-                "cmd_expanded": shown["cmd"],
+                "cmd_expanded": previewed["cmd"],
                 "pwd_full": str(context.run_directory(claim)),
-                "inputs": shown["inputs"],
-                "outputs": shown["outputs"],
+                "inputs": previewed["inputs"],
+                "outputs": previewed["outputs"],
             },
         },
     )

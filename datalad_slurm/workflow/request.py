@@ -54,13 +54,28 @@ class Request:
 
 
 def claim_of(
-    context: Context, request: Request, *, is_submitted: bool = False
+    context: Context,
+    request: Request,
+    alt_dir: str | None = None,
+    *,
+    is_submitted: bool = False,
 ) -> tuple[TrackedJob, Placeholders]:
     """Return what a request claims, not yet in the database, and its placeholders.
 
     Which commit is checked out is not asked here; see `at_head`. Patterns in outputs are
     filled in as far as it is known what the command will submit; of a job that is submitted
     already they are not.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    request : Request
+        What is to be run.
+    alt_dir : str, optional
+        What `checked_alt_dir` returned for the request, when it was asked already.
+    is_submitted : bool
+        Whether Slurm has taken the job already.
 
     Raises
     ------
@@ -87,8 +102,7 @@ def claim_of(
         raise InvalidRequestError("an input cannot hold a null character")
     token = f"datalad-slurm-{uuid.uuid4().hex}"
     tmpdir = context.temporary_directories / token
-    alt_dir = ""
-    if request.alt_dir:
+    if request.alt_dir and alt_dir is None:
         from datalad_slurm.workflow.alt_dir import checked_alt_dir
 
         alt_dir = checked_alt_dir(context, request.alt_dir)

@@ -26,7 +26,7 @@ from datalad_slurm.workflow.observe import observe
 from datalad_slurm.workflow.placeholders import Placeholders, literal
 from datalad_slurm.workflow.recovery import settle_publications
 from datalad_slurm.workflow.request import Request
-from datalad_slurm.workflow.schedule import refuse_without_sbatch, submit_claim
+from datalad_slurm.workflow.schedule import require_sbatch, submit_claim
 from datalad_slurm.workflow.submissions import described, in_flight, settle_claims
 
 __all__ = ["RetryOptions", "retry"]
@@ -82,7 +82,7 @@ def retry(
     SubmissionError, QueryFailedError
         When a submission fails; those before it stand.
     """
-    refuse_without_sbatch()
+    require_sbatch()
     settle_claims(context)
     with _alone(context):
         settle_publications(context)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from datalad_slurm.jobs.errors import (
-    DatabaseError,
     InvalidRequestError,
     QueryFailedError,
     SubmissionError,
 )
-from datalad_slurm.jobs.model import SlurmJob, TrackedJob
-from datalad_slurm.jobs.task_outputs import shown
+from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.verify import VERIFY
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
@@ -24,23 +21,17 @@ from datalad_slurm.workflow.preparing import calls_elsewhere, logs_there, made_w
 from datalad_slurm.workflow.request import Request, at_head, claim_of
 from datalad_slurm.workflow.submission_notes import notes_directory
 from datalad_slurm.workflow.submissions import (
-    adopt,
     give_up,
     in_flight,
-    is_confirmed,
     jobs_past_shim,
     settle_claims,
 )
+from datalad_slurm.workflow.submitted import scheduled, settled
 
 if TYPE_CHECKING:
     from datalad_slurm.workflow.leftovers import Stale
 
-__all__ = ["refuse_without_sbatch", "schedule", "scheduled", "submit_claim"]
-
-#: sbatch's words when it lost the controller in the middle; others are plain refusals
-_LOST_CONTACT = re.compile(
-    "timed out|socket|connect|contact|communication|transport|zero bytes", re.IGNORECASE
-)
+__all__ = ["expanded_inputs", "require_sbatch", "schedule", "submit_claim"]
 
 
 def schedule(context: Context, request: Request) -> Iterator[Outcome]:
@@ -100,13 +91,13 @@ def submit_claim(
         if request.assume_ready not in ("inputs", "both"):
             yield from placeholders.fetch_inputs(request.extra_inputs, request.jobs)
         if request.expand in ("inputs", "both"):
-            context.tracker.note_extra(claim.id, _expanded_inputs(request, placeholders))
+            context.tracker.note_extra(claim.id, expanded_inputs(request, placeholders))
         if request.assume_ready not in ("outputs", "both"):
             if stale:
                 from datalad_slurm.workflow.leftovers import cleared
 
                 yield from cleared(context, claim, stale, notes)
-            yield from made_writable(context, request, claim)
+            yield from made_writable(context, [(request, claim)])
         if claim.inputs or claim.extra_inputs:
             from datalad_slurm.workflow.inputs import note_inputs
 
@@ -123,7 +114,7 @@ def submit_claim(
 
             note_time(context, claim, notes)
         submission = sbatch.submit(text, context.run_directory(claim), claim.submission, notes)
-        jobs = _settled(context, claim, submission)
+        jobs = settled(context, claim, submission)
     message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
     if submission.exit_code:
         message += f", though the command ended with exit status {submission.exit_code}"
@@ -133,14 +124,14 @@ def submit_claim(
 def _validated(
     context: Context, request: Request
 ) -> tuple[TrackedJob, Callable[[], str], Placeholders]:
-    refuse_without_sbatch()
+    require_sbatch()
     claim, placeholders = claim_of(context, request)
     command = placeholders.check_command(request.cmd)
     return at_head(context, claim), command, placeholders
 
 
-def refuse_without_sbatch() -> None:
-    """Raise InvalidRequestError where a command would not find sbatch."""
+def require_sbatch() -> None:
+    """Raise InvalidRequestError when there is no sbatch to call."""
     if sbatch.sbatch_path() is None:
         raise InvalidRequestError(
             "sbatch is not on PATH; log in to a node of the cluster, or load the site's module "
@@ -148,7 +139,7 @@ def refuse_without_sbatch() -> None:
         )
 
 
-def _expanded_inputs(request: Request, placeholders: Placeholders) -> dict[str, list[str]]:
+def expanded_inputs(request: Request, placeholders: Placeholders) -> dict[str, list[str]]:
     """Return the inputs for a record in which globs are replaced."""
     return {
         "expanded_inputs": placeholders.expand_for_record(placeholders.inputs),
@@ -176,72 +167,3 @@ def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[No
                 drop_notes_of_endings(context, claim.token)
             clean_up(context)
         raise
-
-
-def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> list[SlurmJob]:
-    """Track the jobs that were submitted, or free the claim when there are none."""
-    jobs = [SlurmJob(job.job_id, job.cluster, claim.claimed_at) for job in done.jobs]
-    if not done.is_noted:
-        jobs = [job for job in jobs if is_confirmed(context, claim, job)]
-    if not jobs and done.is_in_doubt:
-        from datalad_slurm.workflow.lookup import find_by_token
-
-        # sbatch can fail after the controller took the job
-        try:
-            patient = _LOST_CONTACT.search(done.said) is not None
-            jobs = find_by_token(
-                context, claim, notes_directory(context, claim.submission), patient=patient
-            )
-        except QueryFailedError as exc:
-            raise QueryFailedError(
-                f"it is not known whether a job was submitted ({exc}); its outputs stay claimed "
-                f"until Slurm answers the next command; the command said: {done.said}"
-            ) from exc
-    if jobs:
-        try:
-            return adopt(context, claim, jobs)
-        except DatabaseError as exc:
-            ids = ", ".join(str(job.job_id) for job in jobs)
-            raise DatabaseError(
-                f"Slurm job {ids} was submitted, but that could not be noted in the tracking "
-                f"database; when that is mended, the next command tracks it: {exc}"
-            ) from exc
-    unseen = jobs_past_shim(context, claim)
-    said = f": {done.said}" if done.said else ""
-    if claim.alt_dir:
-        said += (
-            f"; it ran in {context.run_directory(claim)}: what it reads there, besides the script "
-            "that sbatch is given, must be declared as input"
-        )
-    if unseen:
-        ids = ", ".join(map(str, unseen))
-        raise SubmissionError(
-            f"the command told of no job, but {ids} was submitted from here meanwhile; if it is "
-            f"the command's, track it with `datalad slurm-schedule --job-id {unseen[0]}` and the "
-            f"same outputs{said}"
-        )
-    raise SubmissionError(
-        f"the command submitted no job (exit status {done.exit_code}){said}"
-        if done.exit_code
-        else f"the command ended well, but submitted no job{said}"
-    )
-
-
-def scheduled(claim: TrackedJob, jobs: Sequence[SlurmJob], message: str) -> Outcome:
-    """Return the outcome that tells of tracked jobs."""
-    return Outcome(
-        "slurm-schedule",
-        "ok",
-        message,
-        type="dataset",
-        details={
-            "slurm_job_id": jobs[0].job_id,
-            "slurm_job_ids": [job.job_id for job in jobs],
-            "cluster": jobs[0].cluster,
-            "cmd": claim.cmd,
-            "pwd": claim.pwd,
-            "alt_dir": claim.alt_dir or None,
-            "outputs": list(shown(claim)),
-            "inputs": list(claim.inputs),
-        },
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from datalad_slurm.dataset.leftovers import drop_aside, put_back
@@ -47,36 +48,42 @@ def drop_notes(context: Context, token: str) -> None:
 def note_prepared(context: Context, token: str, prepared: Prepared) -> None:
     """Note what is about to be done to make room for a job, so that anybody can undo it."""
     path = notes_directory(context, token) / _PREPARED
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(dataclasses.asdict(prepared)))
 
 
-def undo_prepared(context: Context, token: str) -> None:
-    """Undo what was done to make room for a job that was not submitted after all.
+def undo_prepared(context: Context, *tokens: str) -> None:
+    """Undo what was done to make room for jobs that were not submitted after all.
 
     What cannot be undone is left to the user: no content is lost by it, and
     other jobs must not wait for it.
     """
     try:
-        _make_read_only_again(context, token)
+        _make_read_only_again(context, tokens)
     finally:
-        put_back(notes_directory(context, token))
+        for token in tokens:
+            put_back(notes_directory(context, token))
 
 
-def _make_read_only_again(context: Context, token: str) -> None:
-    path = notes_directory(context, token) / _PREPARED
-    try:
-        noted = json.loads(path.read_text())
-        removed = tuple((path, target) for path, target in noted["removed"])
-        prepared = Prepared(tuple(noted["unlocked"]), removed)
-    except FileNotFoundError:
+def _make_read_only_again(context: Context, tokens: Iterable[str]) -> None:
+    unlocked: list[str] = []
+    removed: list[tuple[str, str]] = []
+    for token in tokens:
+        path = notes_directory(context, token) / _PREPARED
+        try:
+            noted = json.loads(path.read_text())
+            unlocked += noted["unlocked"]
+            removed += [(path, target) for path, target in noted["removed"]]
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, KeyError) as exc:
+            _warn_of_outputs(f"in {context.repo.root}", f"{path} cannot be read: {exc!r}")
+    if not (unlocked or removed):
         return
-    except (OSError, ValueError, KeyError) as exc:
-        _warn_of_outputs(f"in {context.repo.root}", f"{path} cannot be read: {exc!r}")
-        return
     try:
-        undo(context.hierarchy, prepared)
+        undo(context.hierarchy, Prepared(tuple(unlocked), tuple(removed)))
     except (OSError, DatasetError) as exc:
-        outputs = (*(path for path, _ in prepared.removed), *prepared.unlocked)
+        outputs = (*(path for path, _ in removed), *unlocked)
         where = ", ".join(f"'{output}'" for output in outputs[:_MOST_NAMED])
         more = f" and {len(outputs) - _MOST_NAMED} more" if len(outputs) > _MOST_NAMED else ""
         _warn_of_outputs(f"{where}{more} in {context.repo.root}", str(exc))

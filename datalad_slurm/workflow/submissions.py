@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from datalad_slurm.jobs.errors import JobNotTrackedError, QueryFailedError
@@ -26,6 +26,7 @@ __all__ = [
     "describe",
     "described",
     "drop_temporary_directories",
+    "free_claims",
     "give_up",
     "in_flight",
     "is_confirmed",
@@ -63,6 +64,7 @@ def settle_claims(context: Context) -> None:
         if token not in tracked:
             undo_prepared(context, token)
         drop_notes(context, token)
+    without_job: list[TrackedJob] = []
     for claim in claims:
         if _is_being_submitted(claim):
             continue
@@ -95,21 +97,32 @@ def settle_claims(context: Context) -> None:
                 claim.claimed_by,
             )
         else:
-            was_started = (notes / "alive").exists()
-            unseen = jobs_past_shim(context, claim) if was_started else []
-            for job_id in unseen:
-                lgr.warning(
-                    "job %s may be that of %r, whose scheduling was interrupted; if so, track it "
-                    "with `datalad slurm-schedule --job-id %s` and its outputs",
-                    job_id,
-                    claim.cmd,
-                    job_id,
-                )
-            if give_up(context, claim, keep_files=bool(unseen)):
-                what = "put back the failed job of" if claim.is_retry else "freed the outputs of"
-                lgr.info(
-                    "%s %r, for which no %sjob is known", what, claim.cmd, "new " * claim.is_retry
-                )
+            unseen = _told_of_unseen(context, claim)
+            if not claim.is_retry:
+                from datalad_slurm.workflow.alt_notes import abandon
+
+                abandon(context, claim.token, keep_files=unseen)
+            without_job.append(claim)
+    # a scheduler may have noted a job and ended since we looked
+    for claim in free_claims(context, without_job):
+        what = "put back the failed job of" if claim.is_retry else "freed the outputs of"
+        lgr.info("%s %r, for which no %sjob is known", what, claim.cmd, "new " * claim.is_retry)
+
+
+def _told_of_unseen(context: Context, claim: TrackedJob) -> bool:
+    """Tell of jobs that may be those of a claim whose command did run; return if there are any."""
+    if not (notes_directory(context, claim.submission) / "alive").exists():
+        return False
+    unseen = jobs_past_shim(context, claim)
+    for job_id in unseen:
+        lgr.warning(
+            "job %s may be that of %r, whose scheduling was interrupted; if so, track it "
+            "with `datalad slurm-schedule --job-id %s` and its outputs",
+            job_id,
+            claim.cmd,
+            job_id,
+        )
+    return bool(unseen)
 
 
 def give_up(context: Context, claim: TrackedJob, *, keep_files: bool) -> bool:
@@ -135,11 +148,21 @@ def give_up(context: Context, claim: TrackedJob, *, keep_files: bool) -> bool:
         from datalad_slurm.workflow.alt_notes import abandon
 
         abandon(context, claim.token, keep_files=keep_files)
-    if not context.tracker.free(claim.id):
-        return False
-    undo_prepared(context, claim.submission)
-    drop_notes(context, claim.submission)
-    return True
+    return bool(free_claims(context, [claim]))
+
+
+def free_claims(context: Context, claims: Sequence[TrackedJob]) -> list[TrackedJob]:
+    """Free claims that have no job, and undo what was prepared; return those that were freed."""
+    if not claims:
+        return []
+    from datalad_slurm.tracking.many import free_all
+
+    ids = free_all(context.tracker, [claim.id for claim in claims])
+    freed = [claim for claim in claims if claim.id in ids]
+    undo_prepared(context, *(claim.submission for claim in freed))
+    for claim in freed:
+        drop_notes(context, claim.submission)
+    return freed
 
 
 def _is_being_submitted(claim: TrackedJob) -> bool:
@@ -150,13 +173,13 @@ def _is_being_submitted(claim: TrackedJob) -> bool:
 
 
 @contextmanager
-def in_flight(token: str) -> Iterator[None]:
-    """Mark a claim as one that this process is submitting."""
-    _in_flight.add(token)
+def in_flight(*tokens: str) -> Iterator[None]:
+    """Mark claims as such that this process is submitting."""
+    _in_flight.update(tokens)
     try:
         yield
     finally:
-        _in_flight.discard(token)
+        _in_flight.difference_update(tokens)
 
 
 def is_confirmed(context: Context, claim: TrackedJob, job: SlurmJob) -> bool:

@@ -36,6 +36,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.slurm)
+        if item.path.stem in _LONG:
+            # minutes become many when the machine has more to do (seconds)
+            item.add_marker(pytest.mark.timeout(1500))
     items.sort(key=_turn)
 
 

@@ -95,11 +95,11 @@ def test_nobody_can_commit_what_a_killed_finish_had_begun(box, ended, monkeypatc
 
 @pytest.mark.parametrize("call", ["annex add", "update-ref -m"])
 def test_git_of_a_finish_that_was_killed_is_waited_for(box, ended, stand_in, tmp_path, call):
+    # one line, read as a whole: the file is written anew while this runs
     stand_in(
         "git",
-        f'[[ " $* " != *" {call} "* ]] || {{ touch {tmp_path}/there; sleep 4; }}\n'
-        f'$real "$@"; status=$?\n'
-        f'[[ " $* " != *" {call} "* ]] || touch {tmp_path}/ended\nexit $status',
+        f'case " $* " in *" {call} "*) touch {tmp_path}/there; sleep 4; $real "$@"; status=$?; '
+        f'touch {tmp_path}/ended; exit $status;; esac; exec $real "$@"',
     )
     finisher = subprocess.Popen(
         [DATALAD, "slurm-finish"],

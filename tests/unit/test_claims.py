@@ -12,6 +12,7 @@ from datalad_slurm.jobs.claims import (
     bounds_of_prefix,
     collide,
     covers,
+    first_collision,
     is_below,
 )
 
@@ -101,3 +102,21 @@ def test_bounds_hold_what_begins_with_a_text_in_byte_order(path, text):
 )
 def test_a_claim_covers_what_it_matches_and_all_below(claim, path, is_covered):
     assert covers(claim, path) is is_covered
+
+
+claims = paths | st.lists(st.sampled_from([*NAMES, "*", "a*", "**", "?"]), max_size=3).map("/".join)
+
+
+@given(st.lists(st.tuples(claims, st.integers(0, 3)), max_size=8))
+def test_the_first_collision_is_one_and_found_if_there_is_any(owned):
+    wanted = [claim for claim, _ in owned]
+    owners = [owner for _, owner in owned]
+    colliding = {
+        (one, other)
+        for other in range(len(owned))
+        for one in range(len(owned))
+        if owners[one] != owners[other] and collide(wanted[one], wanted[other])
+    }
+    found = first_collision(wanted, owners)
+    assert (found is None) == (not colliding)
+    assert found is None or found in colliding or found[::-1] in colliding

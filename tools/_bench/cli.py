@@ -23,6 +23,7 @@ from _bench.run_finish import finish
 from _bench.run_list import list_jobs
 from _bench.run_schedule import schedule
 from _bench.run_syscalls import syscalls
+from _bench.run_table import table
 from _bench.scenarios import Bench, Scenario, Wishes
 from _bench.world import World
 
@@ -41,12 +42,14 @@ environment of its own, on a Slurm and datasets made for it, in turns.
     tools/bench --check finish list  fails when a goal is missed
 
 schedule   one `datalad slurm-schedule` call, as a whole process
+table      `datalad slurm-schedule --table`, beside a loop of sbatch
 finish     `datalad slurm-finish` over ended jobs, per job
 list       `datalad slurm-finish -l` over open jobs, beside one sacct
 syscalls   file system calls on the dataset, per job, counted by strace
 """
 _SCENARIOS: dict[str, Scenario] = {
     "schedule": schedule,
+    "table": table,
     "finish": finish,
     "list": list_jobs,
     "syscalls": syscalls,

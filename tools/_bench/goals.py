@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,22 @@ def _within(seconds: float, factor: float = 1.0) -> Callable[[Row], Verdict]:
     return reached
 
 
+def _beside_loop(factor: float, seconds: float, megabytes: float) -> Callable[[Row], Verdict]:
+    """Judge by a loop that does the same without us, pair by pair, and by the memory."""
+
+    def reached(row: Row) -> Verdict:
+        if BARE not in row.series:
+            return False, "bare Slurm was not measured"
+        here, bare = row.series[HERE], row.series[BARE]
+        pairs = zip(here.values, bare.values, strict=True)
+        ratio = statistics.median((ours - seconds) / loop for ours, loop in pairs)
+        memory = max(run["memory_kb"] for run in here.runs) / 1024
+        said = f"{ratio:.2f} times, without {seconds:g} s, and {memory:.0f} MB"
+        return ratio <= factor and memory < megabytes, said
+
+    return reached
+
+
 GOALS = (
     Goal(
         "finish",
@@ -67,6 +84,12 @@ GOALS = (
         "list 1000 open jobs in at most one second more than one sacct",
         {"jobs": 1000},
         _within(1.0),
+    ),
+    Goal(
+        "table",
+        "submit a table of 1000 jobs in at most 2 times a loop of sbatch and a second, in 200 MB",
+        {"jobs": 1000},
+        _beside_loop(2, 1.0, 200),
     ),
 )
 
