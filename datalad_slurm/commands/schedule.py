@@ -65,6 +65,10 @@ class Schedule(ValidatedInterface):
     job that made it; a glob claims every path that it could match. Declared
     outputs that exist already are unlocked, so that the job can write to them.
 
+    An input may be an output of an open job. Then the new job waits for that one,
+    by a dependency "afterok" that is joined with what else it depends on, and
+    starts only if that has ended well: a chain of jobs is scheduled in one go.
+
     As long as the job waits and runs, nothing touches the repository. When it
     has ended, `slurm-finish` commits its outputs, its log files and a record
     with which `slurm-reschedule` can run it again.
@@ -93,6 +97,7 @@ class Schedule(ValidatedInterface):
             "jobs": EnsureParallelJobs(),
             "container_name": EnsureStr(min_len=1),
             "job_id": EnsureJobIds(),
+            "no_auto_dependency": EnsureBool(),
         },
         validate_defaults=("dataset",),
         joint_constraints={
@@ -163,6 +168,12 @@ class Schedule(ValidatedInterface):
             doc="""container that is registered in the dataset with datalad-container. Its image
             is an input of the job: retrieved first, and recorded. '{img}' in the command is the
             path of the image; what runs it is for the job script to say.""",
+        ),
+        "no_auto_dependency": Parameter(
+            args=("--no-auto-dependency",),
+            action="store_true",
+            doc="""refuse an input that an open job is going to make, instead of letting the
+            new job wait for that one.""",
         ),
         "job_id": Parameter(
             args=("--job-id",),
@@ -237,6 +248,7 @@ class Schedule(ValidatedInterface):
         jobs: int | str | None = "auto",
         container_name: str | None = None,
         job_id: tuple[JobName, ...] | None = None,
+        no_auto_dependency: bool = False,
     ) -> Iterator[dict[str, Any]]:
         from datalad_slurm.workflow.adopt import adopt_job
         from datalad_slurm.workflow.containers import in_container
@@ -256,6 +268,7 @@ class Schedule(ValidatedInterface):
             check_outputs=check_outputs,
             expand=expand or "",
             jobs=jobs,
+            auto_dependency=not no_auto_dependency,
         )
 
         def flow(context: Context) -> Iterator[Outcome]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from datalad_slurm.jobs.dependencies import DEPENDS_ON, read_relations
 from datalad_slurm.jobs.model import AccountingRow, JobStatus, TaskStatus, TrackedJob
 from datalad_slurm.jobs.tasks import format_index_list
 
@@ -32,6 +33,7 @@ def job_facts(job: TrackedJob, status: JobStatus) -> dict[str, Any]:
         "cpu_seconds": _sum(row.cpu_seconds for row in rows),
         "cpus": max((row.cpus for row in rows if row.cpus is not None), default=None),
         "declared_outputs": list(job.declared_outputs),
+        "depends_on": [each.to_json() for each in read_relations(job.extra.get(DEPENDS_ON))],
         "elapsed": elapsed,
         "end": _time(end),
         "exit_code": _common(row.exit_code for row in rows),

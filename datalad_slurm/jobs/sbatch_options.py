@@ -126,6 +126,8 @@ class Call:
     wrapped: str | None = None
     #: where sbatch looks for the script; empty for where it is called
     directory: str = ""
+    #: what it waits for, as typed; None when that is for the script to say
+    dependency: str | None = None
     #: whether sbatch only tells something, such as its version
     only_tells: bool = False
 
@@ -140,6 +142,7 @@ def read_call(words: Sequence[str]) -> Call | None:
     options: list[str] = []
     wrapped: str | None = None
     directory = ""
+    dependency: str | None = None
     position = 0
     while position < len(words) and words[position].startswith("-") and words[position] != "-":
         word = words[position]
@@ -163,10 +166,13 @@ def read_call(words: Sequence[str]) -> Call | None:
         options += taken
         if name in ("--chdir", "-D"):
             directory = _value(taken, name)
+        if name in ("--dependency", "-d"):
+            dependency = _value(taken, name)
     rest = words[position:]
     if (rest and rest[0] == ":") or (rest and wrapped is not None) or wrapped == "":
         return None  # a heterogeneous job, or something that sbatch refuses
-    return Call(tuple(options), rest[0] if rest else "", tuple(rest[1:]), wrapped, directory)
+    script, arguments = rest[0] if rest else "", tuple(rest[1:])
+    return Call(tuple(options), script, arguments, wrapped, directory, dependency)
 
 
 def _value(words: Sequence[str], name: str) -> str:

@@ -98,6 +98,15 @@ class Tracker:
         with self.database.transaction() as session:
             _refuse_conflicts(session, outputs)
 
+    def claimants(self, paths: Iterable[str]) -> list[TrackedJob]:
+        """Return the jobs, and claims, that claim a path or part of what a glob stands for.
+
+        In the order of their claims.
+        """
+        with self.database.transaction() as session:
+            ids = {tracked_id for path in paths for _, tracked_id in _colliding(session, path)}
+            return load(session, JobRow.id.in_(ids)) if ids else []
+
     def note_submission(self, tracked_id: int, slurm_jobs: Sequence[SlurmJob]) -> None:
         """Note the jobs that Slurm took; those that are noted already are brought up to date.
 
@@ -239,19 +248,26 @@ def forget_rows(session: Session, tracked_ids: Iterable[int]) -> None:
         session.execute(delete(JobRow).where(JobRow.id.in_(ids[start : start + 500])))
 
 
+def _colliding(session: Session, claim: str) -> Iterator[tuple[str, int]]:
+    """Yield the claims in the database that collide with one, and whose they are."""
+    start = beginning(claim)
+    conditions: list[Any] = [ClaimRow.start.in_(prefixes(start))]
+    bounds = bounds_of_prefix(start)
+    if bounds is None:
+        conditions.append(ClaimRow.start >= start)
+    else:
+        conditions.append(and_(ClaimRow.start >= bounds[0], ClaimRow.start < bounds[1]))
+    # without globs the first that is found this way collides
+    near = session.execute(select(ClaimRow.path, ClaimRow.job).where(or_(*conditions)))
+    try:
+        yield from ((row.path, row.job) for row in near if collide(claim, row.path))
+    finally:
+        near.close()
+
+
 def _refuse_conflicts(session: Session, outputs: Iterable[str]) -> None:
     for output in outputs:
-        start = beginning(output)
-        conditions: list[Any] = [ClaimRow.start.in_(prefixes(start))]
-        bounds = bounds_of_prefix(start)
-        if bounds is None:
-            conditions.append(ClaimRow.start >= start)
-        else:
-            conditions.append(and_(ClaimRow.start >= bounds[0], ClaimRow.start < bounds[1]))
-        # without globs the first that is found this way collides
-        near = session.execute(select(ClaimRow.path, ClaimRow.job).where(or_(*conditions)))
-        hit = next((row for row in near if collide(output, row.path)), None)
-        near.close()
+        hit = next(_colliding(session, output), None)
         if hit is None:
             continue
         path, tracked_id = hit

@@ -19,8 +19,10 @@ from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
 from datalad_slurm.workflow.deliver import deliver
 from datalad_slurm.workflow.endings import tidy_endings
 from datalad_slurm.workflow.observe import describe_submitted, observe
+from datalad_slurm.workflow.order import deliver_in_order
 from datalad_slurm.workflow.recovery import settle_publications
 from datalad_slurm.workflow.submissions import drop_temporary_directories, settle_claims
+from datalad_slurm.workflow.vain_waits import cancel_vain, vain_wait, with_vain_waits
 
 __all__ = ["finish"]
 
@@ -80,26 +82,35 @@ def finish(
         if not jobs:
             yield Outcome("finish", "notneeded", "there are no open jobs")
             return
-        statuses = observe(context, jobs, for_record=True)
+        statuses = with_vain_waits(jobs, observe(context, jobs, for_record=True))
         plan = {
             job.id: decide(statuses[job.id], failed_jobs, close_unknown=close_unknown)
             for job in jobs
         }
         ended = [(job, statuses[job.id]) for job in jobs if plan[job.id] is Action.COMMIT]
-        staying = [
-            (job, statuses.get(job.id))
-            for job in (context.tracker.open_jobs() if ended else ())
-            if plan.get(job.id) is not Action.COMMIT
-        ]
-        yield from deliver(context, ended, logs_of(context, staying), message, shape)
+
+        def deliver_some(some: Sequence[tuple[TrackedJob, JobStatus]]) -> Iterator[Outcome]:
+            chosen = {job.id for job, _ in some}
+            staying = [
+                (job, statuses.get(job.id))
+                for job in (context.tracker.open_jobs() if some else ())
+                if job.id not in chosen
+            ]
+            return deliver(context, some, logs_of(context, staying), message, shape)
+
+        yield from deliver_in_order(context, ended, deliver_some)
         closed = [job for job in jobs if plan[job.id] is Action.CLOSE]
+        closed, failures = cancel_vain(context, closed, statuses)
+        yield from failures
         leave(context, closed)
         context.tracker.forget(job.id for job in closed)
         clean_up(context)
         tidy_endings(context)
+        failed = {failure.details["slurm_job_id"] for failure in failures}
         for job in jobs:
-            if plan[job.id] is not Action.COMMIT:
-                yield _explain(job, statuses[job.id], plan[job.id])
+            if plan[job.id] is not Action.COMMIT and job.job_id not in failed:
+                in_vain = vain_wait(context, job) if statuses[job.id].never_starts else ""
+                yield _explain(job, statuses[job.id], plan[job.id], in_vain)
         drop_temporary_directories(context)
 
 
@@ -125,11 +136,14 @@ def _unexplained(task: TaskStatus) -> str:
     )
 
 
-def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
+def _explain(job: TrackedJob, status: JobStatus, action: Action, in_vain: str) -> Outcome:
     details = {"slurm_job_id": job.job_id, "slurm_state": status.word}
     states = f"Statuses: {status.describe()}"
     if action is Action.CLOSE and status.is_unknown:
         said = f"Closing a job that Slurm does not know. {states}{_stays(job)}"
+        return Outcome("finish", "ok", said, details=details)
+    if action is Action.CLOSE and in_vain:
+        said = f"Cancelled and closed a job that would never have started. {states}"
         return Outcome("finish", "ok", said, details=details)
     if action is Action.CLOSE:
         return Outcome(
@@ -142,7 +156,9 @@ def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
     message += "".join(map(_unexplained, status.tasks))
     name = JobName(job.job_id, job.slurm_jobs[0].cluster)
     finish_it = f"datalad slurm-finish {shlex.quote(str(name))}"
-    if action is Action.REFUSE:
+    if in_vain:
+        message += f"{in_vain}; to cancel and drop this one: {finish_it} --close-failed-jobs"
+    elif action is Action.REFUSE:
         declared = [f"-i {shlex.quote(path)}" for path in job.inputs]
         declared += [f"-o {shlex.quote(path)}" for path in job.declared_outputs]
         message += (

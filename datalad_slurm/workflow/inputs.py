@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from datalad_slurm.dataset.identity import identify
 from datalad_slurm.dataset.inputs import MOST_WALKED, DeclaredInput, expand
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.claims import covers, is_glob, top_of
+from datalad_slurm.jobs.dependencies import DEPENDS_ON, inherited_claims, read_relations
 from datalad_slurm.jobs.inputs import digest
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.workflow.context import Context
@@ -54,8 +56,12 @@ def note_inputs(context: Context, claim: TrackedJob, logs: Iterable[str] = ()) -
     left_out = frozenset(logs)
     directory = context.repo.root / claim.pwd
     declared = []
+    awaited = {each for r in read_relations(claim.extra.get(DEPENDS_ON)) for each in r.inputs}
     for name in dict.fromkeys((*claim.inputs, *claim.extra_inputs)):
         each = expand(context.repo, directory, name)
+        is_there = each.is_open or os.path.lexists(context.repo.root / each.path)
+        if name in awaited and not is_there:
+            continue  # another job is going to make it
         declared.append(replace(each, files=others_files(claim, each, left_out)))
     now = identify(context.repo, (path for each in declared for path in each.files))
     entries: dict[str, dict[str, Any]] = {}
@@ -77,7 +83,11 @@ def is_own(job: TrackedJob, path: str) -> bool:
 
 
 def others_files(job: TrackedJob, declared: DeclaredInput, logs: frozenset[str]) -> tuple[str, ...]:
-    """Return the files of an input without those that the job itself writes there."""
+    """Return the files of an input without those that the job, or one before it, writes there."""
+    inherited = inherited_claims(job.extra)
+    if inherited:
+        rest = (p for p in declared.files if not any(covers(claim, p) for claim in inherited))
+        declared = replace(declared, files=tuple(rest))
     if not declared.is_open or is_own(job, declared.path):
         return declared.files
     plain = [top_of(output) for output in job.outputs if not is_glob(output)]

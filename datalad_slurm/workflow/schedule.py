@@ -21,7 +21,14 @@ from datalad_slurm.workflow.endings import drop_notes_of_endings, have_endings_n
 from datalad_slurm.workflow.inputs import note_inputs
 from datalad_slurm.workflow.lookup import find_by_token
 from datalad_slurm.workflow.placeholders import Placeholders
+from datalad_slurm.workflow.predecessors import (
+    hold_back,
+    made_by_others,
+    wait_for_predecessors,
+    with_predecessors,
+)
 from datalad_slurm.workflow.preparing import calls_elsewhere, logs_there, made_writable
+from datalad_slurm.workflow.relations import note_typed, told_of
 from datalad_slurm.workflow.request import Request, claim_of
 from datalad_slurm.workflow.submissions import (
     adopt,
@@ -58,13 +65,16 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
     """
     claim, command, placeholders = _validated(context, request)
     settle_claims(context)
+    claim = with_predecessors(context, claim, is_wanted=request.auto_dependency)
     with in_flight(claim.token):
         claim = context.tracker.claim(claim, check=request.check_outputs)
         notes = notes_directory(context, claim.token)
         with _undone_unless_submitted(context, claim):
             notes.mkdir(parents=True)
             if request.assume_ready not in ("inputs", "both"):
-                yield from placeholders.fetch_inputs(request.extra_inputs, request.jobs)
+                yield from placeholders.fetch_inputs(
+                    request.extra_inputs, request.jobs, made_by_others(context, claim)
+                )
             if request.expand in ("inputs", "both"):
                 context.tracker.note_extra(claim.id, _expanded_inputs(request, placeholders))
             if request.assume_ready not in ("outputs", "both"):
@@ -77,12 +87,16 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
                 yield from place(context, claim, inputs, calls_elsewhere(context, claim, text))
             have_endings_noted(context, claim.token, notes)
             note_time(context, claim, notes)
+            claim = wait_for_predecessors(context, claim, notes, request.stand_ins)
             submission = sbatch.submit(text, context.run_directory(claim), claim.token, notes)
+            claim = note_typed(context, claim, notes, request.stand_ins)
             jobs = _settled(context, claim, submission)
     message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
     if submission.exit_code:
         message += f", though the command ended with exit status {submission.exit_code}"
     yield scheduled(claim, jobs, message)
+    if not submission.is_noted:
+        yield from hold_back(context, claim, jobs)
 
 
 def _validated(
@@ -177,10 +191,11 @@ def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> li
 
 def scheduled(claim: TrackedJob, jobs: Sequence[SlurmJob], message: str) -> Outcome:
     """Return the outcome that tells of tracked jobs."""
+    said, relations = told_of(claim)
     return Outcome(
         "slurm-schedule",
         "ok",
-        message,
+        message + said,
         type="dataset",
         details={
             "slurm_job_id": jobs[0].job_id,
@@ -191,5 +206,6 @@ def scheduled(claim: TrackedJob, jobs: Sequence[SlurmJob], message: str) -> Outc
             "alt_dir": claim.alt_dir or None,
             "outputs": list(claim.outputs),
             "inputs": list(claim.inputs),
+            **relations,
         },
     )

@@ -19,6 +19,7 @@ from datalad_slurm.workflow.alt_notes import abandon
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.lookup import find_by_token
 from datalad_slurm.workflow.observe import describe_submitted
+from datalad_slurm.workflow.relations import note_typed
 from datalad_slurm.workflow.scripts import note_scripts
 
 __all__ = [
@@ -117,7 +118,7 @@ def settle_claims(context: Context) -> None:
                 )
                 continue
         if found:
-            adopt(context, claim, found)
+            adopt(context, note_typed(context, claim, notes, {}), found)
         elif claim.claimed_by is not None and is_running(claim.claimed_by) is None:
             lgr.warning(
                 "the outputs of %r are claimed by %s, which cannot be seen from here; if it has "
