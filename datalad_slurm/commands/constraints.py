@@ -8,7 +8,13 @@ from datalad_next.constraints import Constraint, EnsureDataset
 
 from datalad_slurm.jobs.names import JobName
 
-__all__ = ["EnsureJobIds", "EnsureParallelJobs", "EnsureTexts", "dataset_with_repository"]
+__all__ = [
+    "EnsureJobIds",
+    "EnsureParallelJobs",
+    "EnsureSeconds",
+    "EnsureTexts",
+    "dataset_with_repository",
+]
 
 
 class EnsureTexts(Constraint):
@@ -68,6 +74,26 @@ class EnsureParallelJobs(Constraint):
     def short_description(self) -> str:
         """Return what is expected, for documentation."""
         return "number or 'auto'"
+
+
+class EnsureSeconds(Constraint):
+    """Ensure a number of seconds from 0, or None."""
+
+    def __call__(self, value: Any) -> float | None:
+        """Return the number."""
+        if value is None:
+            return None
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = -1.0
+        if not 0 <= number < float("inf"):
+            self.raise_for(value, "must be a number of seconds")
+        return number
+
+    def short_description(self) -> str:
+        """Return what is expected, for documentation."""
+        return "number of seconds"
 
 
 def dataset_with_repository(purpose: str) -> Any:

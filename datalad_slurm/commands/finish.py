@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from datalad_next.commands import (
@@ -18,8 +19,8 @@ from datalad_next.commands import (
 from datalad_next.constraints import EnsureBool, EnsureStr
 from datalad_next.uis import ui_switcher as ui
 
-from datalad_slurm.commands.constraints import EnsureJobIds, dataset_with_repository
-from datalad_slurm.commands.parameters import message_parameter
+from datalad_slurm.commands.constraints import EnsureJobIds, EnsureSeconds, dataset_with_repository
+from datalad_slurm.commands.parameters import message_parameter, timeout_parameter, wait_parameter
 from datalad_slurm.commands.results import render, run_flow
 from datalad_slurm.jobs.names import JobName
 
@@ -44,6 +45,8 @@ class _Validator(EnsureCommandParameterization):
                 "close_unknown_jobs": EnsureBool(),
                 "branches": EnsureBool(),
                 "octopus": EnsureBool(),
+                "wait": EnsureBool(),
+                "timeout": EnsureSeconds(),
             },
             validate_defaults=("dataset",),
             joint_constraints={
@@ -52,8 +55,9 @@ class _Validator(EnsureCommandParameterization):
                     "failed jobs",
                 ): self._one_fate,
                 ParameterConstraintContext(
-                    ("list_open_jobs", "close_failed_jobs", "accept_failed_jobs"), "list"
+                    ("list_open_jobs", "close_failed_jobs", "accept_failed_jobs", "wait"), "list"
                 ): self._only_list,
+                ParameterConstraintContext(("wait", "timeout"), "timeout"): self._timeout,
                 ParameterConstraintContext(
                     ("close_unknown_jobs", "job", "slurm_job_id"), "unknown jobs"
                 ): self._named,
@@ -69,9 +73,13 @@ class _Validator(EnsureCommandParameterization):
 
     def _only_list(self, **kwargs: Any) -> None:
         if kwargs["list_open_jobs"] and (
-            kwargs["close_failed_jobs"] or kwargs["accept_failed_jobs"]
+            kwargs["close_failed_jobs"] or kwargs["accept_failed_jobs"] or kwargs["wait"]
         ):
             self.raise_for(kwargs, "--list-open-jobs only lists, and changes nothing")
+
+    def _timeout(self, **kwargs: Any) -> None:
+        if kwargs["timeout"] is not None and not kwargs["wait"]:
+            self.raise_for(kwargs, "--timeout is for --wait: nothing else waits for jobs")
 
     def _named(self, **kwargs: Any) -> None:
         if kwargs["close_unknown_jobs"] and not (kwargs["job"] or kwargs["slurm_job_id"]):
@@ -93,6 +101,11 @@ class Finish(ValidatedInterface):
     --accept-failed-jobs commits what it left, --close-failed-jobs forgets it
     and leaves its files as they are. A job array counts as one job: if one
     task has failed, it has failed.
+
+    Jobs are committed in the order in which one reads what another writes. A job
+    stays open, if one that makes its inputs does: its record could not say what
+    it has read. A job that Slurm will never start, as one that it waits for did not
+    end well, counts as failed; --close-failed-jobs cancels it.
 
     The exit status is 0 only if every job was committed or closed, and, of those
     submitted with `slurm-reschedule --verify`, gave the same outputs again.
@@ -168,6 +181,8 @@ class Finish(ValidatedInterface):
             doc="""put the commits of the jobs side by side and merge them into your branch,
             up to 15 at a time, which is git's own limit. No branches remain.""",
         ),
+        "wait": wait_parameter,
+        "timeout": timeout_parameter,
     }
 
     _examples_: ClassVar[list[dict[str, str]]] = [
@@ -185,6 +200,11 @@ class Finish(ValidatedInterface):
             "text": "Give up on two jobs that have failed",
             "code_py": "slurm_finish([123, 124], close_failed_jobs=True)",
             "code_cmd": "datalad slurm-finish 123 124 --close-failed-jobs",
+        },
+        {
+            "text": "Wait for all jobs, at most an hour, and commit each when it has ended",
+            "code_py": "slurm_finish(wait=True, timeout=3600)",
+            "code_cmd": "datalad slurm-finish --wait --timeout 3600",
         },
     ]
 
@@ -207,9 +227,12 @@ class Finish(ValidatedInterface):
         close_unknown_jobs: bool = False,
         branches: bool = False,
         octopus: bool = False,
+        wait: bool = False,
+        timeout: float | None = None,
     ) -> Iterator[dict[str, Any]]:
         from datalad_slurm.jobs.plan import FailedJobs, Shape
         from datalad_slurm.workflow import finish, listing
+        from datalad_slurm.workflow.context import Context, Outcome
 
         names = [*(job or ()), *(slurm_job_id or ())] or None
         if list_open_jobs:
@@ -223,18 +246,26 @@ class Finish(ValidatedInterface):
         shape = Shape.BRANCHES if branches else Shape.CHAIN
         if octopus:
             shape = Shape.OCTOPUS
-        yield from run_flow(
-            "finish",
-            dataset.ds,
-            lambda ctx: finish.finish(
-                ctx,
-                names,
-                failed_jobs,
-                message or "",
+
+        def flow(context: Context) -> Iterator[Outcome]:
+            finish_jobs = partial(
+                finish.finish,
+                context,
+                failed_jobs=failed_jobs,
+                message=message or "",
                 close_unknown=close_unknown_jobs,
                 shape=shape,
-            ),
-        )
+            )
+            if not wait:
+                return finish_jobs(names)
+            from datalad_slurm.workflow.wait import Wishes, finish_as_they_end
+
+            wishes = Wishes(
+                lambda ids: finish_jobs(None, only=ids), failed_jobs, close_unknown_jobs
+            )
+            return finish_as_they_end(context, names, wishes, timeout)
+
+        yield from run_flow("finish", dataset.ds, flow)
 
     @staticmethod
     def custom_result_renderer(res: dict[str, Any], **kwargs: Any) -> None:

@@ -14,6 +14,11 @@ __all__ = [
     "jobs_parameter",
     "joined",
     "message_parameter",
+    "no_auto_dependency_parameter",
+    "then_finish_parameter",
+    "then_push_parameter",
+    "timeout_parameter",
+    "wait_parameter",
     "working_directory",
 ]
 
@@ -43,6 +48,39 @@ jobs_parameter = Parameter(
     metavar="NJOBS",
     doc="""how many downloads of inputs may run at a time. 'auto' is the number that the
     configuration 'datalad.runtime.max-annex-jobs' gives.""",
+)
+
+no_auto_dependency_parameter = Parameter(
+    args=("--no-auto-dependency",),
+    action="store_true",
+    doc="""refuse an input that an open job is going to make, instead of letting the new job
+    wait for that one.""",
+)
+wait_parameter = Parameter(
+    args=("--wait",),
+    action="store_true",
+    doc="""wait for the jobs, and finish each when it has ended. One that has failed, or will
+    never start, is not waited for. Slurm is asked every second at first, and every ten
+    seconds later. It can be interrupted at any time.""",
+)
+timeout_parameter = Parameter(
+    args=("--timeout",),
+    metavar="SEC",
+    doc="""with --wait, wait no longer than this; jobs that are still open are named.""",
+)
+then_finish_parameter = Parameter(
+    args=("--then-finish",),
+    action="store_true",
+    doc="""also submit a small job that runs `slurm-finish` for this one when it has ended. It
+    is not tracked; its log is in the git directory. The configuration
+    'datalad.slurm.finish-job-options' holds its options of sbatch, by default
+    "--ntasks=1 --mem=1000 --time=2:00:00".""",
+)
+then_push_parameter = Parameter(
+    args=("--then-push",),
+    metavar="SIBLING",
+    doc="""have the commit pushed to this sibling as well, by `datalad push`, when the job has
+    ended well and was finished. Implies --then-finish.""",
 )
 
 

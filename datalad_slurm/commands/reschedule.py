@@ -45,9 +45,10 @@ class Reschedule(ValidatedInterface):
     of `datalad run`, jobs that did not complete, jobs of another dataset, and
     jobs that a later one of the range repeats, by its record or because it is
     the same command with the same outputs. Two other jobs that write the same
-    output are refused, as they would run at the same time. For the same reason
-    a job does not wait for another one of the range whose output it reads; a
-    warning names both.
+    output are refused, as they would run at the same time. A job that reads what
+    an earlier one of the range writes waits for that one, as with `slurm-schedule`.
+    In a dependency that the command itself names, the new jobs take the place of
+    those that they repeat; jobs that are long over are left out of it.
 
     This runs commands that somebody has recorded, with your rights. In a
     dataset that is not your own look at them first: --report shows them, and

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import REMAINDER
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, ClassVar
 
 from datalad_next.commands import (
@@ -30,6 +31,9 @@ from datalad_slurm.commands.parameters import (
     jobs_parameter,
     joined,
     message_parameter,
+    no_auto_dependency_parameter,
+    then_finish_parameter,
+    then_push_parameter,
     working_directory,
 )
 from datalad_slurm.commands.results import render, run_flow, show_dry_run
@@ -65,9 +69,8 @@ class Schedule(ValidatedInterface):
     job that made it; a glob claims every path that it could match. Declared
     outputs that exist already are unlocked, so that the job can write to them.
 
-    An input may be an output of an open job. Then the new job waits for that one,
-    by a dependency "afterok" that is joined with what else it depends on, and
-    starts only if that has ended well: a chain of jobs is scheduled in one go.
+    A job whose input is an output of an open job waits for that one, by a
+    dependency "afterok" that is joined with what else it depends on.
 
     As long as the job waits and runs, nothing touches the repository. When it
     has ended, `slurm-finish` commits its outputs, its log files and a record
@@ -98,6 +101,8 @@ class Schedule(ValidatedInterface):
             "container_name": EnsureStr(min_len=1),
             "job_id": EnsureJobIds(),
             "no_auto_dependency": EnsureBool(),
+            "then_finish": EnsureBool(),
+            "then_push": EnsureStr(min_len=1),
         },
         validate_defaults=("dataset",),
         joint_constraints={
@@ -169,12 +174,9 @@ class Schedule(ValidatedInterface):
             is an input of the job: retrieved first, and recorded. '{img}' in the command is the
             path of the image; what runs it is for the job script to say.""",
         ),
-        "no_auto_dependency": Parameter(
-            args=("--no-auto-dependency",),
-            action="store_true",
-            doc="""refuse an input that an open job is going to make, instead of letting the
-            new job wait for that one.""",
-        ),
+        "no_auto_dependency": no_auto_dependency_parameter,
+        "then_finish": then_finish_parameter,
+        "then_push": then_push_parameter,
         "job_id": Parameter(
             args=("--job-id",),
             metavar="JOB",
@@ -249,6 +251,8 @@ class Schedule(ValidatedInterface):
         container_name: str | None = None,
         job_id: tuple[JobName, ...] | None = None,
         no_auto_dependency: bool = False,
+        then_finish: bool = False,
+        then_push: str | None = None,
     ) -> Iterator[dict[str, Any]]:
         from datalad_slurm.workflow.adopt import adopt_job
         from datalad_slurm.workflow.containers import in_container
@@ -256,6 +260,7 @@ class Schedule(ValidatedInterface):
         from datalad_slurm.workflow.preview import dry_run as preview
         from datalad_slurm.workflow.request import Request
         from datalad_slurm.workflow.schedule import schedule
+        from datalad_slurm.workflow.then_finish import finished_later
 
         request = Request(
             cmd=joined(tuple(cmd or ())),
@@ -272,10 +277,15 @@ class Schedule(ValidatedInterface):
         )
 
         def flow(context: Context) -> Iterator[Outcome]:
-            if job_id:
-                return adopt_job(context, job_id[0], request)
-            wanted = in_container(context, request, container_name) if container_name else request
-            return preview(context, wanted) if dry_run else schedule(context, wanted)
+            wanted = request
+            if container_name and not job_id:
+                wanted = in_container(context, request, container_name)
+            if dry_run:
+                return preview(context, wanted)
+            track = partial(adopt_job, name=job_id[0]) if job_id else schedule
+            outcomes = track(context, request=wanted)
+            is_last = not (then_finish or then_push)
+            return outcomes if is_last else finished_later(context, outcomes, then_push or "")
 
         yield from run_flow("slurm-schedule", dataset.ds, flow)
 

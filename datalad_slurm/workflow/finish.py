@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 from datalad_slurm.dataset.commits import check_identity
@@ -35,6 +35,7 @@ def finish(
     *,
     close_unknown: bool = False,
     shape: Shape = Shape.CHAIN,
+    only: Collection[int] | None = None,
 ) -> Iterator[Outcome]:
     """Commit or close jobs that have ended; say of the others why not.
 
@@ -52,6 +53,8 @@ def finish(
         Whether to forget jobs of which Slurm knows nothing at all.
     shape : Shape
         How the commits hang together.
+    only : collection of int, optional
+        Tracking ids; no other job is looked at.
 
     Raises
     ------
@@ -78,8 +81,9 @@ def finish(
         settle_claims(context)
         clean_up(context)
         tidy_endings(context)
-        jobs = _described(context, open_jobs(context, names))
-        if not jobs:
+        chosen = [job for job in open_jobs(context, names) if only is None or job.id in only]
+        jobs = _described(context, chosen)
+        if not jobs and only is None:
             yield Outcome("finish", "notneeded", "there are no open jobs")
             return
         statuses = with_vain_waits(jobs, observe(context, jobs, for_record=True))

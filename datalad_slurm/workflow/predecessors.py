@@ -110,8 +110,9 @@ def _states(
         status = statuses[job.id]
         what = f"input '{inputs[0]}' is an output of job {job.label}"
         if status.never_starts or any(task.has_ended and not task.is_ok for task in status.tasks):
+            went = "will never start" if status.never_starts else "has not ended well"
             raise InvalidRequestError(
-                f"{what}, which has not ended well ({status.describe()}); "
+                f"{what}, which {went} ({status.describe()}); "
                 f"`datalad slurm-finish {job.job_id}` names the ways on"
             )
         if not status.is_answered:

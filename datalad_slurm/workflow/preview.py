@@ -8,6 +8,7 @@ from typing import Any
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.placeholders import Placeholders
+from datalad_slurm.workflow.predecessors import find_predecessors
 from datalad_slurm.workflow.request import Request, claim_of
 
 __all__ = ["DRY_RUN_ACTION", "dry_run", "preview"]
@@ -58,6 +59,10 @@ def dry_run(context: Context, request: Request) -> Iterator[Outcome]:
                 "pwd_full": str(context.run_directory(claim)),
                 "inputs": shown["inputs"],
                 "outputs": shown["outputs"],
+                "depends_on": [
+                    f"job {job.label}, which makes {' '.join(inputs)}"
+                    for job, inputs in find_predecessors(context, claim)
+                ],
             },
         },
     )

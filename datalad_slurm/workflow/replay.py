@@ -5,18 +5,19 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from datalad_slurm.dataset.diff import Difference, changes_of_commits, differences
 from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.jobs.claims import ancestors
+from datalad_slurm.jobs.dependencies import DEPENDS_ON, read_relations
 from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError, RecordError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.replay import Replay, find_readers, find_superseded
-from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.history import Recorded, Selection, read_history
 from datalad_slurm.workflow.placeholders import Placeholders, literal
 from datalad_slurm.workflow.request import Request, claim_of
@@ -47,6 +48,8 @@ class Run:
     request: Request
     claim: TrackedJob
     placeholders: Placeholders
+    #: commits whose jobs run again before it: what they make of its inputs, or "typed"
+    after: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,8 @@ def plan(context: Context, selection: Selection, options: Options) -> list[Run |
             runs[commit] = _run(context, each, changes.pop(commit), options)
     replays = [_replay(run) for run in runs.values()]
     superseded = find_superseded(replays)
-    for later, earlier, path in find_readers(r for r in replays if r.commit not in superseded):
-        lgr.warning(
-            "the job of commit %s reads '%s', which that of %s writes, and will not wait for it",
-            later[:10], path, earlier[:10],
-        )  # fmt: skip
+    final = {commit: run for commit, run in runs.items() if commit not in superseded}
+    runs |= _in_their_order(final, find_readers(r for r in replays if r.commit in final))
     reasons |= {
         commit: f"its job is repeated by that of commit {later[:10]}"
         for commit, later in superseded.items()
@@ -95,6 +95,22 @@ def plan(context: Context, selection: Selection, options: Options) -> list[Run |
         Skip(each, reason) if (reason := reasons[each.commit.id]) else runs[each.commit.id]
         for each in found
     ]
+
+
+def _in_their_order(
+    runs: Mapping[str, Run], readers: Iterable[tuple[str, str, str]]
+) -> dict[str, Run]:
+    """Return runs with those before them, by what they read and by what their commands say."""
+    after: dict[str, dict[str, list[str]]] = {commit: {} for commit in runs}
+    for later, earlier, path in readers:
+        after[later].setdefault(earlier, []).append(path)
+    current = {old: commit for commit, run in runs.items() for old in (*run.record.chain, commit)}
+    for commit, run in runs.items():
+        for relation in read_relations(run.record.slurm.get(DEPENDS_ON)):
+            before = current.get(relation.commit, commit)
+            if relation.typed and before != commit:
+                after[commit].setdefault(before, []).append("typed")
+    return {commit: replace(run, after=after[commit]) for commit, run in runs.items()}
 
 
 @contextmanager
