@@ -20,6 +20,7 @@ from datalad_slurm.jobs.replay import Replay, find_readers, find_superseded
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.history import Recorded, Selection, read_history
 from datalad_slurm.workflow.placeholders import Placeholders, literal
+from datalad_slurm.workflow.relations import claimed_inputs
 from datalad_slurm.workflow.request import Request, claim_of
 from datalad_slurm.workflow.verify import to_verify
 
@@ -83,7 +84,7 @@ def plan(context: Context, selection: Selection, options: Options) -> list[Run |
         commit = each.commit.id
         with naming(commit, selection):
             runs[commit] = _run(context, each, changes.pop(commit), options)
-    replays = [_replay(run) for run in runs.values()]
+    replays = [_replay(context, run) for run in runs.values()]
     superseded = find_superseded(replays)
     final = {commit: run for commit, run in runs.items() if commit not in superseded}
     runs |= _in_their_order(final, find_readers(r for r in replays if r.commit in final))
@@ -176,18 +177,13 @@ def _run(context: Context, found: Recorded, changes: Iterable[Difference], optio
     return Run(found, record, request, claim, placeholders)
 
 
-def _replay(run: Run) -> Replay:
-    inputs: Sequence[str] = run.placeholders.inputs
-    if any(map(glob.has_magic, inputs)):
-        inputs = run.placeholders.expand(inputs)
-    pwd = run.claim.pwd
-    from_root = (glob.escape(os.path.normpath(f"{pwd}/{path}")) for path in inputs)
+def _replay(context: Context, run: Run) -> Replay:
     return Replay(
         commit=run.found.commit.id,
         cmd=run.record.cmd,
-        pwd=pwd,
+        pwd=run.claim.pwd,
         outputs=run.claim.outputs,
-        inputs=tuple("" if path == "." else path for path in from_root),
+        inputs=tuple(claimed_inputs(context, run.claim).values()),
         chain=run.record.chain,
     )
 
