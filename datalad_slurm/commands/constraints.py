@@ -20,6 +20,7 @@ __all__ = [
     "EnsureJobIds",
     "EnsureParallelJobs",
     "EnsureRetries",
+    "EnsureSeconds",
     "EnsureTable",
     "EnsureTexts",
     "dataset_with_repository",
@@ -134,6 +135,26 @@ class EnsureTable(Constraint):
         return "path of a table, or list of dictionaries"
 
 
+class EnsureSeconds(Constraint):
+    """Ensure a number of seconds from 0, or None."""
+
+    def __call__(self, value: Any) -> float | None:
+        """Return the number."""
+        if value is None:
+            return None
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = -1.0
+        if not 0 <= number < float("inf"):
+            self.raise_for(value, "must be a number of seconds")
+        return number
+
+    def short_description(self) -> str:
+        """Return what is expected, for documentation."""
+        return "number of seconds"
+
+
 def dataset_with_repository(purpose: str) -> Any:
     """Return the constraint for the dataset a command works on."""
     return EnsureDataset(installed=True, purpose=purpose)
@@ -148,6 +169,9 @@ def one_job(**kwargs: Any) -> None:
         )
     if job_id is not None and job_id[0].indices:
         raise ConstraintError(EnsureJobIds(), kwargs, "--job-id takes the id of a whole array")
+    if kwargs["table"] is not None and (kwargs["then_finish"] or kwargs["then_push"]):
+        said = "--then-finish is for one job; `slurm-finish --wait` waits for those of a table"
+        raise ConstraintError(EnsureTable(), kwargs, said)
     if job_id is not None and (kwargs["dry_run"] or kwargs["expand"] or kwargs["table"]):
         said = "--job-id submits nothing, so it takes no --dry-run, --expand or --table"
         raise ConstraintError(EnsureJobIds(), kwargs, said)

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, ClassVar
 
 from datalad_next.commands import (
-    EnsureCommandParameterization,
     Parameter,
-    ParameterConstraintContext,
     ValidatedInterface,
     build_doc,
     datasetmethod,
     eval_results,
 )
-from datalad_next.constraints import EnsureBool, EnsureInt, EnsureRange, EnsureStr
 from datalad_next.uis import ui_switcher as ui
 
-from datalad_slurm.commands.constraints import EnsureJobIds, dataset_with_repository
+from datalad_slurm.commands.finish_validation import FinishValidator
 from datalad_slurm.commands.parameters import (
     log_lines_parameter,
     message_parameter,
     show_log_parameter,
+    timeout_parameter,
+    wait_parameter,
 )
 from datalad_slurm.commands.results import render, run_flow, show_log_ends
 from datalad_slurm.jobs.names import JobName
@@ -31,58 +30,6 @@ __all__ = ["Finish"]
 
 #: Files of one job that are named on a terminal; redirected output names them all.
 _FILES_SHOWN = 10
-
-
-class _Validator(EnsureCommandParameterization):
-    def __init__(self) -> None:
-        super().__init__(
-            param_constraints={
-                "job": EnsureJobIds(),
-                "slurm_job_id": EnsureJobIds(),
-                "dataset": dataset_with_repository("finish Slurm jobs"),
-                "message": EnsureStr(),
-                "list_open_jobs": EnsureBool(),
-                "close_failed_jobs": EnsureBool(),
-                "accept_failed_jobs": EnsureBool(),
-                "commit_failed_jobs": EnsureBool(),
-                "close_unknown_jobs": EnsureBool(),
-                "partial": EnsureBool(),
-                "branches": EnsureBool(),
-                "octopus": EnsureBool(),
-                "show_log": EnsureBool(),
-                "log_lines": EnsureInt() & EnsureRange(min=1),
-            },
-            validate_defaults=("dataset",),
-            joint_constraints={
-                ParameterConstraintContext(
-                    ("close_failed_jobs", "accept_failed_jobs", "commit_failed_jobs"),
-                    "failed jobs",
-                ): self._one_fate,
-                ParameterConstraintContext(
-                    ("list_open_jobs", "close_failed_jobs", "accept_failed_jobs"), "list"
-                ): self._only_list,
-                ParameterConstraintContext(
-                    ("close_unknown_jobs", "job", "slurm_job_id"), "unknown jobs"
-                ): self._named,
-            },
-        )
-
-    def _one_fate(self, **kwargs: Any) -> None:
-        accept = kwargs["accept_failed_jobs"] or kwargs["commit_failed_jobs"]
-        if kwargs["close_failed_jobs"] and accept:
-            self.raise_for(
-                kwargs, "failed jobs can either be accepted or closed, not both; name the jobs"
-            )
-
-    def _only_list(self, **kwargs: Any) -> None:
-        if kwargs["list_open_jobs"] and (
-            kwargs["close_failed_jobs"] or kwargs["accept_failed_jobs"]
-        ):
-            self.raise_for(kwargs, "--list-open-jobs only lists, and changes nothing")
-
-    def _named(self, **kwargs: Any) -> None:
-        if kwargs["close_unknown_jobs"] and not (kwargs["job"] or kwargs["slurm_job_id"]):
-            self.raise_for(kwargs, "--close-unknown-jobs is for jobs that are named one by one")
 
 
 @build_doc
@@ -108,6 +55,11 @@ class Finish(ValidatedInterface):
     123_[1-5,8]; then nothing else of the job is touched. Outputs that all tasks
     share are committed with the last ones.
 
+    Jobs are committed in the order in which one reads what another writes. A job
+    stays open, if one that makes its inputs does: its record could not say what
+    it has read. A job that Slurm will never start, as one that it waits for did not
+    end well, counts as failed; --close-failed-jobs cancels it.
+
     The exit status is 0 only if every job was committed or closed, and, of those
     submitted with `slurm-reschedule --verify`, gave the same outputs again.
     """
@@ -115,7 +67,7 @@ class Finish(ValidatedInterface):
     result_renderer = "tailored"
     on_failure = "continue"
 
-    _validator_ = _Validator()
+    _validator_ = FinishValidator()
 
     _params_: ClassVar[dict[str, Parameter]] = {
         "job": Parameter(
@@ -192,6 +144,8 @@ class Finish(ValidatedInterface):
         ),
         "show_log": show_log_parameter,
         "log_lines": log_lines_parameter,
+        "wait": wait_parameter,
+        "timeout": timeout_parameter,
     }
 
     _examples_: ClassVar[list[dict[str, str]]] = [
@@ -220,6 +174,11 @@ class Finish(ValidatedInterface):
             "code_py": "slurm_finish([123, 124], close_failed_jobs=True)",
             "code_cmd": "datalad slurm-finish 123 124 --close-failed-jobs",
         },
+        {
+            "text": "Wait for all jobs, at most an hour, and commit each when it has ended",
+            "code_py": "slurm_finish(wait=True, timeout=3600)",
+            "code_cmd": "datalad slurm-finish --wait --timeout 3600",
+        },
     ]
 
     # the summary comes after the results of a list, too
@@ -244,7 +203,13 @@ class Finish(ValidatedInterface):
         octopus: bool = False,
         show_log: bool = False,
         log_lines: int = 10,
+        wait: bool = False,
+        timeout: float | None = None,
     ) -> Iterator[dict[str, Any]]:
+        from datalad_slurm.jobs.plan import FailedJobs, Shape
+        from datalad_slurm.workflow import finish
+        from datalad_slurm.workflow.context import Context, Outcome
+
         names = [*(job or ()), *(slurm_job_id or ())] or None
         if list_open_jobs:
             from datalad_slurm.workflow import listing
@@ -253,8 +218,6 @@ class Finish(ValidatedInterface):
                 "finish", dataset.ds, lambda ctx: listing.list_open_jobs(ctx, names)
             )
             return
-        from datalad_slurm.jobs.plan import FailedJobs, Shape
-        from datalad_slurm.workflow import finish
 
         failed_jobs = FailedJobs.CLOSE if close_failed_jobs else FailedJobs.KEEP_OPEN
         if accept_failed_jobs or commit_failed_jobs:
@@ -262,20 +225,31 @@ class Finish(ValidatedInterface):
         shape = Shape.BRANCHES if branches else Shape.CHAIN
         if octopus:
             shape = Shape.OCTOPUS
-        yield from run_flow(
-            "finish",
-            dataset.ds,
-            lambda ctx: finish.finish(
-                ctx,
-                names,
-                failed_jobs,
-                message or "",
-                close_unknown=close_unknown_jobs,
-                partial=partial,
-                shape=shape,
-                log_lines=log_lines if show_log else 0,
-            ),
-        )
+
+        def flow(context: Context) -> Iterator[Outcome]:
+            def finish_jobs(
+                some: Sequence[JobName] | None, only: Collection[int] | None = None
+            ) -> Iterator[Outcome]:
+                return finish.finish(
+                    context,
+                    some,
+                    failed_jobs,
+                    message or "",
+                    close_unknown=close_unknown_jobs,
+                    partial=partial,
+                    shape=shape,
+                    log_lines=log_lines if show_log else 0,
+                    only=only,
+                )
+
+            if not wait:
+                return finish_jobs(names)
+            from datalad_slurm.workflow.wait import Wishes, finish_as_they_end
+
+            wishes = Wishes(lambda ids: finish_jobs(None, ids), failed_jobs, close_unknown_jobs)
+            return finish_as_they_end(context, names, wishes, timeout)
+
+        yield from run_flow("finish", dataset.ds, flow)
 
     @staticmethod
     def custom_result_renderer(res: dict[str, Any], **kwargs: Any) -> None:

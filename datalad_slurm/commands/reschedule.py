@@ -58,9 +58,10 @@ class Reschedule(ValidatedInterface):
     of `datalad run`, jobs that did not complete, jobs of another dataset, and
     jobs that a later one of the range repeats, by its record or because it is
     the same command with the same outputs. Two other jobs that write the same
-    output are refused, as they would run at the same time. For the same reason
-    a job does not wait for another one of the range whose output it reads; a
-    warning names both.
+    output are refused, as they would run at the same time. A job that reads what
+    an earlier one of the range writes waits for that one, as with `slurm-schedule`.
+    In a dependency that the command itself names, the new jobs take the place of
+    those that they repeat; jobs that are long over are left out of it.
 
     With --retry, jobs are submitted again that are open because they have
     failed, were cancelled or have timed out.

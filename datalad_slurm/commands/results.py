@@ -10,7 +10,7 @@ from typing import Any
 from datalad.interface.results import get_status_dict
 
 from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError
-from datalad_slurm.jobs.script import as_line, as_lines
+from datalad_slurm.jobs.script import as_line, as_lines, told_after
 from datalad_slurm.workflow.context import Context, Outcome, open_context
 
 __all__ = ["render", "run_flow", "show_dry_run", "show_log_ends", "show_recorded"]
@@ -103,7 +103,7 @@ def show_dry_run(res: dict[str, Any], what: str) -> None:
     fields = {"location": [told["pwd_full"]]}
     fields |= {"expanded inputs": told["inputs"], "expanded outputs": told["outputs"]}
     cmd = res["run_info"]["cmd"]
-    fields |= {"command": [cmd]}
+    fields |= {"depends on": told["depends_on"], "command": [cmd]}
     if told["cmd_expanded"] != cmd:
         fields |= {"expanded command": [told["cmd_expanded"]]}
     ui.message("\n".join([_emphasised("Dry run information"), *_field_lines(fields)]))
@@ -125,6 +125,7 @@ def show_recorded(res: dict[str, Any]) -> None:
             "location": [res["pwd"]],
             "inputs": res["inputs"],
             "outputs": res["outputs"],
+            "depends on": told_after(res["after"]),
             "command": [res["cmd"]],
         }
         lines += _field_lines(fields)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from datalad_slurm.jobs.dependencies import DEPENDS_ON, read_relations
 from datalad_slurm.jobs.model import (
     JobStatus,
     SlurmJob,
@@ -31,6 +32,7 @@ def job_facts(job: TrackedJob, status: JobStatus) -> dict[str, Any]:
     facts = run_facts(job.slurm_jobs, status) | {
         "commit": job.commit_at_submission,
         "container": job.extra.get("container"),
+        "depends_on": [each.to_json() for each in read_relations(job.extra.get(DEPENDS_ON))],
         "declared_outputs": [] if has_patterns else list(job.declared_outputs),
         "name": job.slurm_jobs[0].name,
         "output_patterns": list(job.declared_outputs) if has_patterns else [],

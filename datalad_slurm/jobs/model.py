@@ -15,6 +15,7 @@ from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.tasks import TaskId, format_index_list, name_tasks
 
 __all__ = [
+    "NEVER_SATISFIED",
     "Answer",
     "JobStatus",
     "SlurmJob",
@@ -22,6 +23,8 @@ __all__ = [
     "TrackedJob",
 ]
 
+#: slurmctld's reason for a job whose dependency cannot be met any more
+NEVER_SATISFIED = "DependencyNeverSatisfied"
 #: Above this many tasks a message names ranges instead of every task.
 _TASKS_NAMED_ONE_BY_ONE = 20
 
@@ -61,6 +64,12 @@ class TaskStatus:
         """Whether the task is known to have completed."""
         return self.answer is Answer.KNOWN and self.state.is_ok
 
+    @property
+    def never_starts(self) -> bool:
+        """Whether the task waits for a job that did not end as it should."""
+        is_waiting = self.answer is Answer.KNOWN and self.state.waits
+        return is_waiting and self.reason == NEVER_SATISFIED
+
 
 @dataclass(frozen=True)
 class JobStatus:
@@ -81,6 +90,12 @@ class JobStatus:
     def is_ok(self) -> bool:
         """Whether every task is known to have completed."""
         return self.has_ended and all(task.is_ok for task in self.tasks)
+
+    @property
+    def never_starts(self) -> bool:
+        """Whether all that has not ended waits in vain for another job."""
+        going = [task for task in self.tasks if not task.has_ended]
+        return bool(going) and all(task.never_starts for task in going)
 
     @property
     def is_unexplained(self) -> bool:

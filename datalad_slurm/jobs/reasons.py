@@ -16,10 +16,9 @@ from datalad_slurm.jobs.quantities import (
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.tasks import format_index_list
 
-__all__ = ["Reason", "helpful_options", "never_starts", "reasons"]
+__all__ = ["Reason", "helpful_options", "reasons"]
 
 #: What slurmctld says of a job whose dependency cannot come true any more.
-_NEVER = "DependencyNeverSatisfied"
 
 
 @dataclass(frozen=True)
@@ -146,8 +145,3 @@ def helpful_options(job: TrackedJob, found: Iterable[Reason]) -> list[str]:
 def _as_typed(size: int) -> str:
     megabytes = -(-size // 2**20)
     return f"{megabytes // 1024}G" if megabytes % 1024 == 0 else f"{megabytes}M"
-
-
-def never_starts(status: JobStatus) -> bool:
-    """Return whether Slurm will never start a job, as it depends on one that has failed."""
-    return any(not task.has_ended and task.reason == _NEVER for task in status.tasks)

@@ -79,6 +79,8 @@ class Call:
     wrapped: str | None = None
     #: where sbatch looks for the script; empty for where it is called
     directory: str = ""
+    #: what it waits for, as typed; None when that is for the script to say
+    dependency: str | None = None
     #: whether sbatch only tells something, such as its version
     only_tells: bool = False
     #: values of options, by the options' names, such as ``--array`` or ``-a``
@@ -96,6 +98,7 @@ def read_call(words: Sequence[str]) -> Call | None:
     wrapped: str | None = None
     directory = ""
     values: dict[str, str] = {}
+    dependency: str | None = None
     position = 0
     while position < len(words) and words[position].startswith("-") and words[position] != "-":
         word = words[position]
@@ -121,17 +124,13 @@ def read_call(words: Sequence[str]) -> Call | None:
         values[name] = _value(taken, name)
         if name in ("--chdir", "-D"):
             directory = _value(taken, name)
+        if name in ("--dependency", "-d"):
+            dependency = _value(taken, name)
     rest = words[position:]
     if (rest and rest[0] == ":") or (rest and wrapped is not None) or wrapped == "":
         return None  # a heterogeneous job, or something that sbatch refuses
-    return Call(
-        tuple(options),
-        rest[0] if rest else "",
-        tuple(rest[1:]),
-        wrapped,
-        directory,
-        values=values,
-    )
+    script, arguments = rest[0] if rest else "", tuple(rest[1:])
+    return Call(tuple(options), script, arguments, wrapped, directory, dependency, values=values)
 
 
 def _value(words: Sequence[str], name: str) -> str:

@@ -16,7 +16,7 @@ from datalad_slurm.jobs.task_outputs import task_of
 from datalad_slurm.tracking.rows import ONE, load
 from datalad_slurm.tracking.schema import path_from_row, path_to_row
 
-__all__ = ["refuse_conflicts"]
+__all__ = ["holders", "refuse_conflicts"]
 
 #: Of more outputs, the claims that may collide with them are read at once.
 _LOOKED_UP_ONE_BY_ONE = 50
@@ -54,6 +54,12 @@ def refuse_conflicts(connection: sqlite3.Connection, outputs: Iterable[str]) -> 
         raise OutputConflictError(
             f"output '{wanted}' conflicts with {who}{covers}; {ways_on}, or choose another output"
         )
+
+
+def holders(connection: sqlite3.Connection, path: str) -> set[int]:
+    """Return the ids of the jobs, and claims, whose claims collide with one, in a transaction."""
+    near = _claims_near(connection, beginning(path))
+    return {job for held, job in near if collide(path, held)}
 
 
 def _named(holder: TrackedJob, path: str) -> tuple[str, str]:

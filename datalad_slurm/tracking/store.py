@@ -13,7 +13,7 @@ from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.names import JobName, select_jobs
 from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.tracking import retries
-from datalad_slurm.tracking.conflicts import refuse_conflicts
+from datalad_slurm.tracking.conflicts import holders, refuse_conflicts
 from datalad_slurm.tracking.database import DEFAULT_BUSY_TIMEOUT, Database
 from datalad_slurm.tracking.rows import (
     ONE,
@@ -108,6 +108,12 @@ class Tracker:
         """
         with self.database.transaction() as connection:
             refuse_conflicts(connection, outputs)
+
+    def claimants(self, paths: Iterable[str]) -> list[TrackedJob]:
+        """Return the jobs, and claims, that claim paths, or part of what globs stand for."""
+        with self.database.transaction() as connection:
+            ids = {tracked_id for path in paths for tracked_id in holders(connection, path)}
+            return [job for job in load(connection) if job.id in ids] if ids else []
 
     def note_submission(
         self,

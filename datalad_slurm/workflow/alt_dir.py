@@ -73,15 +73,11 @@ def checked_alt_dir(context: Context, typed: str) -> str:
 
 
 def _warn_of_node_local(path: Path) -> None:
-    for place in dict.fromkeys(("/tmp", "/var/tmp", "/dev/shm", tempfile.gettempdir())):  # noqa: S108
-        if path.is_relative_to(os.path.realpath(place)):
-            lgr.warning(
-                "%s is below %s, which each node usually has for itself: jobs on other nodes "
-                "will not find their files there",
-                path,
-                place,
-            )
-            return
+    places = ("/tmp", "/var/tmp", "/dev/shm", tempfile.gettempdir())  # noqa: S108
+    above = next((place for place in places if path.is_relative_to(os.path.realpath(place))), None)
+    if above is not None:
+        said = "%s is below %s, which each node usually has for itself: jobs on other nodes "
+        lgr.warning(said + "will not find their files there", path, above)
 
 
 def place(

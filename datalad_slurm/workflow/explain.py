@@ -15,7 +15,7 @@ from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import JobStatus, TaskStatus, TrackedJob
 from datalad_slurm.jobs.names import names_of
 from datalad_slurm.jobs.plan import Action
-from datalad_slurm.jobs.reasons import Reason, helpful_options, never_starts, reasons
+from datalad_slurm.jobs.reasons import Reason, helpful_options, reasons
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.log_ends import log_ends
 
@@ -23,7 +23,13 @@ __all__ = ["explain"]
 
 
 def explain(
-    context: Context, job: TrackedJob, status: JobStatus, action: Action, log_lines: int = 0
+    context: Context,
+    job: TrackedJob,
+    status: JobStatus,
+    action: Action,
+    *,
+    log_lines: int = 0,
+    in_vain: str = "",
 ) -> Outcome:
     """Return the outcome of a job that is not committed.
 
@@ -39,12 +45,17 @@ def explain(
         What is done with it.
     log_lines : int
         Of a job that has failed, how many of the last lines of its log to tell.
+    in_vain : str
+        For which jobs it waits in vain, in words.
     """
     details: dict[str, Any] = {"slurm_job_id": job.job_id, "slurm_state": status.word}
     states = f"Statuses: {status.describe()}"
     found = reasons(job, status, _user_name)
     if found:
         details["reasons"] = [_reason_details(reason) for reason in found]
+    if action is Action.CLOSE and in_vain:
+        said = f"Cancelled and closed a job that would never have started. {states}"
+        return Outcome("finish", "ok", said, details=details)
     if action is Action.CLOSE:
         kind = "a job that Slurm does not know" if status.is_unknown else "failed / cancelled jobs"
         said = f"Closing {kind}. {states}{_stays(job)}"
@@ -54,7 +65,13 @@ def explain(
     names = [shlex.quote(str(name)) for name in names_of(job, status.tasks)]
     here = _dataset_option(context)
     finish_it = f"datalad slurm-finish {here}{' '.join(names)}"
-    if action is Action.REFUSE:
+    if in_vain:
+        message += (
+            f"{in_vain}; to submit this one again when that is done: "
+            f"{_retry_command(job, names, (), here)}; to cancel and drop it: {finish_it} "
+            "--close-failed-jobs"
+        )
+    elif action is Action.REFUSE:
         retry_it = _retry_command(job, names, found, here)
         details["retry"] = retry_it
         if log_lines:
@@ -71,12 +88,6 @@ def explain(
                 f", or, if Slurm has lost the job for good, drop it: {finish_it} "
                 "--close-unknown-jobs"
             )
-    elif never_starts(status):
-        message += (
-            ". It depends on a job that has failed, so Slurm will never start it "
-            f"(DependencyNeverSatisfied); cancel it with `scancel {job.job_id}`, and submit it "
-            f"again, once that job is there: {_retry_command(job, names, (), here)}"
-        )
     return Outcome("finish", "impossible", message, details=details)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from datalad_slurm.dataset.commits import check_identity
 from datalad_slurm.dataset.orphans import no_orphans
-from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.names import JobName, select_tasks
 from datalad_slurm.jobs.parts import (
     Split,
@@ -25,12 +25,14 @@ from datalad_slurm.workflow.endings import tidy_endings
 from datalad_slurm.workflow.explain import explain
 from datalad_slurm.workflow.logs import logs_of
 from datalad_slurm.workflow.observe import observe
+from datalad_slurm.workflow.order import deliver_in_order
 from datalad_slurm.workflow.recovery import settle_publications
 from datalad_slurm.workflow.submissions import (
     described,
     drop_temporary_directories,
     settle_claims,
 )
+from datalad_slurm.workflow.vain_waits import cancel_vain, vain_wait, with_vain_waits
 
 __all__ = ["finish"]
 
@@ -45,6 +47,7 @@ def finish(
     partial: bool = False,
     shape: Shape = Shape.CHAIN,
     log_lines: int = 0,
+    only: Collection[int] | None = None,
 ) -> Iterator[Outcome]:
     """Commit or close jobs that have ended; say of the others why not.
 
@@ -66,6 +69,8 @@ def finish(
         How the commits hang together.
     log_lines : int
         Of jobs that have failed, how many of the last lines of their logs to tell.
+    only : collection of int, optional
+        Tracking ids; no other job is looked at.
 
     Raises
     ------
@@ -92,11 +97,13 @@ def finish(
         settle_claims(context)
         clean_up(context)
         tidy_endings(context)
-        jobs = described(context, open_jobs(context, names))
+        wanted = [job for job in open_jobs(context, names) if only is None or job.id in only]
+        jobs = described(context, wanted)
         if not jobs:
-            yield Outcome("finish", "notneeded", "there are no open jobs")
+            if only is None:
+                yield Outcome("finish", "notneeded", "there are no open jobs")
             return
-        statuses = observe(context, jobs, for_record=True)
+        statuses = with_vain_waits(jobs, observe(context, jobs, for_record=True))
         chosen = select_tasks(jobs, names or ())
         plan = {
             job.id: split(
@@ -110,21 +117,34 @@ def finish(
             for job in jobs
         }
         ended = parts_to_commit(jobs, plan)
-        staying = parts_staying(context.tracker.open_jobs(), plan, statuses) if ended else []
-        yield from deliver(context, ended, logs_of(context, staying), message, shape)
+
+        def deliver_some(some: Sequence[tuple[TrackedJob, JobStatus]]) -> Iterator[Outcome]:
+            at_hand = {job.id: plan[job.id] for job, _ in some}
+            staying = parts_staying(context.tracker.open_jobs(), at_hand, statuses) if some else []
+            return deliver(context, some, logs_of(context, staying), message, shape)
+
+        yield from deliver_in_order(context, ended, deliver_some)
         closed = [job for job in jobs if plan[job.id].is_closed]
+        closed, failures = cancel_vain(context, closed, statuses)
+        yield from failures
         leave(context, closed)
         context.tracker.forget(job.id for job in closed)
         context.tracker.release(tasks_to_close(plan))
         clean_up(context)
         tidy_endings(context)
+        failed = {failure.details["slurm_job_id"] for failure in failures}
         for job in jobs:
+            if job.job_id in failed:
+                continue
             if plan[job.id].refusal:
                 yield _stays_whole(job, plan[job.id])
                 continue
             for action, status in plan[job.id].groups.items():
                 if action is not Action.COMMIT:
-                    yield explain(context, job, status, action, log_lines)
+                    in_vain = vain_wait(context, job) if status.never_starts else ""
+                    yield explain(
+                        context, job, status, action, log_lines=log_lines, in_vain=in_vain
+                    )
         drop_temporary_directories(context)
 
 

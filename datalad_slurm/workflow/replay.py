@@ -5,14 +5,15 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from datalad_slurm.dataset.diff import Difference, changes_of_commits, differences
 from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.dataset.tree import SUBDATASET_MODE
 from datalad_slurm.jobs.claims import ancestors
+from datalad_slurm.jobs.dependencies import DEPENDS_ON, read_relations
 from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError, RecordError
 from datalad_slurm.jobs.foresee import with_array
 from datalad_slurm.jobs.model import TrackedJob
@@ -20,9 +21,10 @@ from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.replay import Replay, find_readers, find_superseded
 from datalad_slurm.jobs.task_outputs import comparable, literally
 from datalad_slurm.jobs.tasks import expand_index_list, format_index_list, shortened
-from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.history import Recorded, Selection, read_history
 from datalad_slurm.workflow.placeholders import Placeholders, literal
+from datalad_slurm.workflow.relations import claimed_inputs
 from datalad_slurm.workflow.request import Request, claim_of
 from datalad_slurm.workflow.verify import to_verify
 
@@ -51,6 +53,8 @@ class Run:
     request: Request
     claim: TrackedJob
     placeholders: Placeholders
+    #: commits whose jobs run again before it: what they make of its inputs, or "typed"
+    after: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,10 @@ def plan(context: Context, selection: Selection, options: Options) -> list[Run |
             part.commit.id: f"its tasks are run with those of commit {last[:10]}, of the same array"
             for part in parts[:-1]
         }
-    replays = [_replay(run) for run in runs.values()]
+    replays = [_replay(context, run) for run in runs.values()]
     superseded = find_superseded(replays)
-    for later, earlier, path in find_readers(r for r in replays if r.commit not in superseded):
-        lgr.warning(
-            "the job of commit %s reads '%s', which that of %s writes, and will not wait for it",
-            later[:10], path, earlier[:10],
-        )  # fmt: skip
+    final = {commit: run for commit, run in runs.items() if commit not in superseded}
+    runs |= _in_their_order(final, find_readers(r for r in replays if r.commit in final))
     reasons |= {
         commit: f"its job is repeated by that of commit {later[:10]}"
         for commit, later in superseded.items()
@@ -103,6 +104,22 @@ def plan(context: Context, selection: Selection, options: Options) -> list[Run |
         Skip(each, reason) if (reason := reasons[each.commit.id]) else runs[each.commit.id]
         for each in found
     ]
+
+
+def _in_their_order(
+    runs: Mapping[str, Run], readers: Iterable[tuple[str, str, str]]
+) -> dict[str, Run]:
+    """Return runs with those before them, by what they read and by what their commands say."""
+    after: dict[str, dict[str, list[str]]] = {commit: {} for commit in runs}
+    for later, earlier, path in readers:
+        after[later].setdefault(earlier, []).append(path)
+    current = {old: commit for commit, run in runs.items() for old in run.request.chain}
+    for commit, run in runs.items():
+        for relation in read_relations(run.record.slurm.get(DEPENDS_ON)):
+            before = current.get(relation.commit, commit)
+            if relation.typed and before != commit:
+                after[commit].setdefault(before, []).append("typed")
+    return {commit: replace(run, after=after[commit]) for commit, run in runs.items()}
 
 
 @contextmanager
@@ -192,18 +209,13 @@ def _run(
     return Run(found, record, request, claim, placeholders)
 
 
-def _replay(run: Run) -> Replay:
-    inputs: Sequence[str] = run.placeholders.inputs
-    if any(map(glob.has_magic, inputs)):
-        inputs = run.placeholders.expand(inputs)
-    pwd = run.claim.pwd
-    from_root = (glob.escape(os.path.normpath(f"{pwd}/{path}")) for path in inputs)
+def _replay(context: Context, run: Run) -> Replay:
     return Replay(
         commit=run.found.commit.id,
         cmd=run.request.cmd,
-        pwd=pwd,
+        pwd=run.claim.pwd,
         outputs=comparable(run.claim),
-        inputs=tuple("" if path == "." else path for path in from_root),
+        inputs=tuple(claimed_inputs(context, run.claim).values()),
         chain=run.record.chain,
     )
 

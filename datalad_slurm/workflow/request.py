@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -50,6 +50,10 @@ class Request:
     jobs: int | str | None = None
     #: directory to run in instead of the dataset, as typed
     alt_dir: str = ""
+    #: whether the job may wait for open jobs that make its inputs
+    auto_dependency: bool = True
+    #: ids in a typed dependency, and those that stand for them now
+    stand_ins: Mapping[int, Sequence[int]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
 
 

@@ -24,10 +24,17 @@ from datalad_slurm.workflow.leftovers import Stale
 from datalad_slurm.workflow.logs import find_logs, logs_of
 from datalad_slurm.workflow.observe import observe
 from datalad_slurm.workflow.placeholders import Placeholders, literal
+from datalad_slurm.workflow.predecessors import for_another_attempt
 from datalad_slurm.workflow.recovery import settle_publications
+from datalad_slurm.workflow.relations import (
+    attempts_that_count,
+    relations_of,
+    with_relations,
+)
 from datalad_slurm.workflow.request import Request
 from datalad_slurm.workflow.schedule import require_sbatch, submit_claim
 from datalad_slurm.workflow.submissions import described, in_flight, settle_claims
+from datalad_slurm.workflow.successors import repoint_to_latest
 
 __all__ = ["RetryOptions", "retry"]
 
@@ -217,6 +224,7 @@ def _plan(
             assume_ready=options.assume_ready,
             expand="inputs" if "expanded_inputs" in job.extra else "",
             jobs=options.jobs,
+            stand_ins=attempts_that_count(context, job),
         ),
         Stale(_outputs_of(job, again), logs | made),
         format_index_list(indices),
@@ -260,9 +268,12 @@ def _submit(context: Context, plan: _Plan) -> Iterator[Outcome]:
         top=Path(job.alt_dir) if job.alt_dir else None,
     )
     command = placeholders.check_command(request.cmd)
+    relations = for_another_attempt(context, job)
     with in_flight(job.token):
         with _alone(context):
             claim = context.tracker.begin_retry(job, plan.retry)
+        if relations or relations_of(job):
+            claim = with_relations(claim, relations)
         for outcome in submit_claim(
             context, request, claim, command, placeholders, stale=plan.stale
         ):
@@ -278,3 +289,4 @@ def _submit(context: Context, plan: _Plan) -> Iterator[Outcome]:
                 message=f"{outcome.message}: attempt {claim.attempt} at {which} {job.label}",
                 details={**outcome.details, **details},
             )
+            yield from repoint_to_latest(context, job, claim.id)

@@ -17,7 +17,14 @@ from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.endings import drop_notes_of_endings, have_endings_noted
 from datalad_slurm.workflow.placeholders import Placeholders
+from datalad_slurm.workflow.predecessors import (
+    hold_back,
+    made_by_others,
+    wait_for_predecessors,
+    with_predecessors,
+)
 from datalad_slurm.workflow.preparing import calls_elsewhere, logs_there, made_writable
+from datalad_slurm.workflow.relations import note_typed
 from datalad_slurm.workflow.request import Request, at_head, claim_of
 from datalad_slurm.workflow.submission_notes import notes_directory
 from datalad_slurm.workflow.submissions import (
@@ -49,6 +56,7 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
     """
     claim, command, placeholders = _validated(context, request)
     settle_claims(context)
+    claim = with_predecessors(context, claim, is_wanted=request.auto_dependency)
     with in_flight(claim.token):
         claim = context.tracker.claim(claim, check=request.check_outputs)
         yield from submit_claim(context, request, claim, command, placeholders)
@@ -89,7 +97,9 @@ def submit_claim(
     with _undone_unless_submitted(context, claim):
         notes.mkdir(parents=True)
         if request.assume_ready not in ("inputs", "both"):
-            yield from placeholders.fetch_inputs(request.extra_inputs, request.jobs)
+            yield from placeholders.fetch_inputs(
+                request.extra_inputs, request.jobs, made_by_others(context, claim)
+            )
         if request.expand in ("inputs", "both"):
             context.tracker.note_extra(claim.id, expanded_inputs(request, placeholders))
         if request.assume_ready not in ("outputs", "both"):
@@ -113,12 +123,16 @@ def submit_claim(
             from datalad_slurm.workflow.verify import note_time
 
             note_time(context, claim, notes)
+        claim = wait_for_predecessors(context, claim, notes, request.stand_ins)
         submission = sbatch.submit(text, context.run_directory(claim), claim.submission, notes)
+        claim = note_typed(context, claim, notes, request.stand_ins)
         jobs = settled(context, claim, submission)
     message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
     if submission.exit_code:
         message += f", though the command ended with exit status {submission.exit_code}"
     yield scheduled(claim, jobs, message)
+    if not submission.is_noted:
+        yield from hold_back(context, claim, jobs)
 
 
 def _validated(

@@ -13,6 +13,7 @@ from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch, scontrol
 from datalad_slurm.tracking.process import current_process, is_running
 from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.relations import note_typed
 from datalad_slurm.workflow.scripts import identified_scripts
 from datalad_slurm.workflow.submission_notes import (
     all_notes,
@@ -88,7 +89,7 @@ def settle_claims(context: Context) -> None:
                 )
                 continue
         if found:
-            adopt(context, claim, found)
+            adopt(context, note_typed(context, claim, notes, {}), found)
         elif claim.claimed_by is not None and is_running(claim.claimed_by) is None:
             lgr.warning(
                 "the outputs of %r are claimed by %s, which cannot be seen from here; if it has "

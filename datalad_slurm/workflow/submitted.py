@@ -10,6 +10,7 @@ from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.task_outputs import shown
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
+from datalad_slurm.workflow.relations import told_of
 from datalad_slurm.workflow.submission_notes import notes_directory
 from datalad_slurm.workflow.submissions import adopt, is_confirmed, jobs_past_shim
 
@@ -91,10 +92,11 @@ def nothing_submitted(
 
 def scheduled(claim: TrackedJob, jobs: Sequence[SlurmJob], message: str) -> Outcome:
     """Return the outcome that tells of tracked jobs."""
+    said, relations = told_of(claim)
     return Outcome(
         "slurm-schedule",
         "ok",
-        message,
+        message + said,
         type="dataset",
         details={
             "slurm_job_id": jobs[0].job_id,
@@ -105,5 +107,6 @@ def scheduled(claim: TrackedJob, jobs: Sequence[SlurmJob], message: str) -> Outc
             "alt_dir": claim.alt_dir or None,
             "outputs": list(shown(claim)),
             "inputs": list(claim.inputs),
+            **relations,
         },
     )

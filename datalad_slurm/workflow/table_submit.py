@@ -30,6 +30,8 @@ from datalad_slurm.slurm.plain import (
 from datalad_slurm.workflow.alt_notes import abandon, clean_up
 from datalad_slurm.workflow.context import Context, Outcome, lgr
 from datalad_slurm.workflow.endings import drop_notes_of_endings
+from datalad_slurm.workflow.predecessors import wait_for_predecessors
+from datalad_slurm.workflow.relations import note_typed, relations_of
 from datalad_slurm.workflow.submission_notes import notes_directory
 from datalad_slurm.workflow.submissions import free_claims
 from datalad_slurm.workflow.submitted import found_jobs, nothing_submitted, scheduled
@@ -126,6 +128,10 @@ class Submitter:
         notes.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
         for attempt, pause in enumerate(chain(_PAUSES, repeat(_PAUSES[-1]))):
+            if relations_of(claim):
+                with naming_row(entry.row.label):
+                    claim = wait_for_predecessors(context, entry.claim, notes, {})
+                entry = replace(entry, claim=claim)
             self._in_doubt.add(claim.token)
             moment = int(time.time())
             done = self._call(entry)
@@ -164,6 +170,8 @@ class Submitter:
                     raise
             time.sleep(_PAUSES[1])
         if found:
+            notes = notes_directory(self._context, entry.claim.token)
+            entry = replace(entry, claim=note_typed(self._context, entry.claim, notes, {}))
             self._ledger.add(entry, [replace(job, submitted=moment) for job in found])
         return bool(found)
 
@@ -190,7 +198,7 @@ class Submitter:
         notes = notes_directory(self._context, claim.token)
         directory = self._context.run_directory(claim)
         words = plain_words(entry.text)
-        if words and not (notes / "wrap").exists():
+        if words and not any((notes / name).exists() for name in ("wrap", "depend")):
             return call_plainly(words, directory, claim.token, notes)
         return sbatch.submit(entry.text, directory, claim.token, notes)
 

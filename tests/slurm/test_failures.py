@@ -87,7 +87,7 @@ def test_a_job_whose_dependency_failed_is_named_as_one_that_never_starts(box, sl
     job = schedule(box, ["sbatch", f"--dependency=afterok:{first}", "--wrap", "true"], ["b"])
     slurm.wait(job, until="PENDING".__eq__)
     message = told(box, job)["message"]
-    assert "Slurm will never start it (DependencyNeverSatisfied)" in message
+    assert f"It will never start, as job {first}" in message
     assert f"--retry {job}" in message
     slurm.run("scancel", str(job))
 

@@ -4,7 +4,7 @@ import pytest
 
 from datalad_slurm.jobs.model import JobStatus, SlurmJob, TrackedJob
 from datalad_slurm.jobs.quantities import format_duration, format_size, parse_duration
-from datalad_slurm.jobs.reasons import helpful_options, never_starts, reasons
+from datalad_slurm.jobs.reasons import helpful_options, reasons
 from datalad_slurm.jobs.tasks import TaskId
 from tests.unit.builders import known
 
@@ -83,9 +83,9 @@ def test_twice_of_what_a_job_lacked_is_proposed(word, slurm_facts, facts, option
 
 def test_a_job_that_waits_for_a_failed_one_never_starts():
     waiting = known("PENDING")
-    assert not never_starts(JobStatus((waiting,)))
+    assert not JobStatus((waiting,)).never_starts
     never = type(waiting)(**{**vars(waiting), "reason": "DependencyNeverSatisfied"})
-    assert never_starts(JobStatus((never,)))
+    assert JobStatus((never,)).never_starts
 
 
 @pytest.mark.parametrize("seconds", [0, 59, 3600, 86399, 86400, 10**6])
