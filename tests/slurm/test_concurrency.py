@@ -146,7 +146,9 @@ def test_a_job_that_is_finished_while_its_scheduling_describes_it_is_no_error(
     is_done = f"git -C {box.path} log -1 --format=%s | grep -q 'SLURM RUN'"
     finish_it = f"{DATALAD} slurm-finish -d {box.path} >> {others}"
     finishing = f"touch {others}; until {is_done}; do {finish_it}; done"
-    stand_in("scontrol", f'[ -e {others} ] || {{ {finishing}; }}\nexec $real "$@"')
+    # not when it is asked for the configuration, before the submission
+    begins = f'[ "$2" = config ] || [ -e {others} ] || {{ {finishing}; }}'
+    stand_in("scontrol", f'{begins}\nexec $real "$@"')
     job = schedule(box, ["sbatch", "--wrap", "echo x > out"])
     assert jobs_in_history(box) == [job], others.read_text()
     assert box.tracked() == []
