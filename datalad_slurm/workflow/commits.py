@@ -34,7 +34,7 @@ def commits_of_jobs(context: Context, job_ids: Collection[int], since: str = "")
         if not wanted or (commit := repo.ask("rev-parse", "--verify", "-q", tip)) is None:
             continue
         ids = "|".join(map(str, sorted(wanted)))
-        pattern = rf"^\[DATALAD SLURM RUN\] Slurm job ({ids}):"
+        pattern = rf"^\[DATALAD SLURM RUN\] Slurm job ({ids})(_[^:]*)?:"
         for each in read_commits(repo, commit, without=without, pattern=pattern):
             job_id = recorded_job_id(each.message)
             if job_id in wanted:

@@ -63,6 +63,8 @@ class _Plan:
     stale: Stale
     #: of an array that is run in parts, the indices that are run again
     indices: str = ""
+    #: whether the job will have ended well when these tasks have
+    is_whole: bool = True
 
 
 def retry(
@@ -228,6 +230,7 @@ def _plan(
         ),
         Stale(_outputs_of(job, again), logs | made),
         format_index_list(indices),
+        all(task.is_ok for task in status.tasks if task.task not in again),
     )
 
 
@@ -289,4 +292,4 @@ def _submit(context: Context, plan: _Plan) -> Iterator[Outcome]:
                 message=f"{outcome.message}: attempt {claim.attempt} at {which} {job.label}",
                 details={**outcome.details, **details},
             )
-            yield from repoint_to_latest(context, job, claim.id)
+            yield from repoint_to_latest(context, job, claim.id, is_whole=plan.is_whole)

@@ -15,7 +15,9 @@ from datalad_slurm.workflow.relations import latest_jobs, relations_of, with_rel
 __all__ = ["repoint_successors", "repoint_to_latest"]
 
 
-def repoint_to_latest(context: Context, before: TrackedJob, tracked_id: int) -> Iterator[Outcome]:
+def repoint_to_latest(
+    context: Context, before: TrackedJob, tracked_id: int, *, is_whole: bool
+) -> Iterator[Outcome]:
     """Have the jobs that wait for a job wait for its latest attempt, submitted just now.
 
     Parameters
@@ -26,13 +28,27 @@ def repoint_to_latest(context: Context, before: TrackedJob, tracked_id: int) -> 
         The job as it was before.
     tracked_id : int
         Its tracking id.
+    is_whole : bool
+        Whether the job has ended well when that attempt has.
     """
-    now = next((job for job in context.tracker.open_jobs() if job.id == tracked_id), None)
+    open_jobs = context.tracker.open_jobs()
+    now = next((job for job in open_jobs if job.id == tracked_id), None)
     if now is None:
         return  # it was short, and has been finished
-    new = latest_jobs(now)[0]
-    for old in latest_jobs(before):
-        yield from repoint_successors(context, old, new)
+    if not is_whole:
+        for job in open_jobs:
+            if any(relation.token == before.token for relation in relations_of(job)):
+                said = (
+                    f"job {job.label} waits for job {before.label}, of which tasks have failed, or "
+                    "not ended, that are not submitted again; it stays as it is until they are"
+                )
+                details = {"slurm_job_id": job.job_id}
+                yield Outcome("repoint", "impossible", said, type="dataset", details=details)
+        return
+    cluster = before.slurm_jobs[0].cluster
+    earlier = [each["slurm_job_id"] for each in before.attempts]
+    for old in dict.fromkeys((*earlier, *(each.job_id for each in before.slurm_jobs))):
+        yield from repoint_successors(context, SlurmJob(old, cluster), latest_jobs(now)[0])
 
 
 def repoint_successors(context: Context, old: SlurmJob, new: SlurmJob) -> Iterator[Outcome]:

@@ -38,7 +38,7 @@ class PartialScenario:
         box = self.box
         results = slurm_finish(dataset=box.path, partial=True, **QUIET)
         (left,) = [res for res in results if res["status"] != "ok"]
-        assert f"Statuses: {self._array}_3: FAILED." in left["message"], (where, results)
+        assert f"Statuses: {self._array}_3: FAILED;" in left["message"], (where, results)
         subjects = [s for s in box.git("log", "--format=%s").splitlines() if "SLURM RUN" in s]
         told = f"[DATALAD SLURM RUN] Slurm job {self._array}_[1-2]: Completed"
         assert subjects == [told], where
