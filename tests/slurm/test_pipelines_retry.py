@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datalad.api import clone
 
-from tests.conftest import Box, wait_until
+from tests.conftest import Box
 from tests.slurm.sweeps import wait_for_accounting
 from tests.slurm.test_pipelines import chain, dependency, release  # noqa: F401 - a fixture
 from tests.slurm.test_reschedule import record_of
@@ -45,7 +45,8 @@ def test_a_pipeline_of_arrays_of_which_tasks_fail_and_are_run_again(box, slurm, 
                 and res["status"] == "ok"]  # fmt: skip
     repointed = [res for res in results if res["action"] == "repoint"]
     assert [(res["status"], res["slurm_job_id"]) for res in repointed] == [("ok", two)]
-    done = finish(box, wait=True, timeout=240)
+    release(slurm, again)
+    done = finish(box, wait=True, timeout=60)
     assert {res["status"] for res in done} == {"ok"}, done
     assert box.tracked() == []
     assert [subject.split()[5] for subject in box.subjects(3)] == [
@@ -58,11 +59,15 @@ def test_a_pipeline_of_arrays_of_which_tasks_fail_and_are_run_again(box, slurm, 
     copy = Box(tmp_path / "copy")
     clone(str(box.path), str(copy.path), result_renderer="disabled")
     new = submitted(reschedule(copy, since=before, verify=True))
-    assert len(new) == 3
-    done = finish(copy, wait=True, timeout=240)
+    # the tasks of each commit are a job, and the next stage waits for both
+    assert len(new) == 4
+    waits = dependency(slurm, new[2])
+    assert all(f"{job}_" in waits for job in new[:2]), waits
+    release(slurm, *new[:2])
+    done = finish(copy, wait=True, timeout=60)
     assert {res["status"] for res in done} == {"ok"}, done
     verified = [res for res in done if res["action"] == "verify"]
-    assert [res["verified"]["identical"] for res in verified] == [20, 20, 20]
+    assert [res["verified"]["identical"] for res in verified] == [18, 2, 20, 20]
 
 
 def test_a_job_that_was_cancelled_with_the_one_before_it_is_run_again_with_it(chain, slurm):  # noqa: F811
@@ -78,7 +83,8 @@ def test_a_job_that_was_cancelled_with_the_one_before_it_is_run_again_with_it(ch
     assert {res["status"] for res in results if res["action"] == "slurm-reschedule"} == {"ok"}
     new = [res["slurm_job_id"] for res in results if res["action"] == "slurm-reschedule"]
     assert dependency(slurm, new[1]).startswith(f"afterok:{new[0]}")
-    assert {res["status"] for res in finish(chain, wait=True, timeout=120)} == {"ok"}
+    release(slurm, new[0])
+    assert {res["status"] for res in finish(chain, wait=True, timeout=40)} == {"ok"}
     assert (chain.path / "b/two").read_text() == "one\ntwo\n"
     relation = record_of(chain)["slurm"]["depends_on"][0]
     assert relation["commit"] == chain.git("rev-parse", "HEAD~1")
@@ -95,7 +101,7 @@ def test_a_job_is_run_again_after_the_one_before_it_was_committed(chain, slurm):
     made = chain.git("rev-parse", "HEAD")
     chain.script("", "good")
     retry(chain, two)
-    assert {res["status"] for res in finish(chain, wait=True, timeout=120)} == {"ok"}
+    assert {res["status"] for res in finish(chain, wait=True, timeout=40)} == {"ok"}
     record = record_of(chain)["slurm"]
     assert record["depends_on"][0]["commit"] == made
     assert [each["path"] for each in record["inputs"]] == ["a"]
@@ -113,9 +119,11 @@ def test_what_waits_stays_when_only_some_failed_tasks_are_run_again(box, slurm):
     (told,) = [res for res in results if res["action"] == "repoint"]
     assert (told["status"], told["slurm_job_id"]) == ("impossible", two)
     first = next(res["slurm_job_id"] for res in results if res["action"] == "slurm-reschedule")
+    release(slurm, first)
     slurm.wait(first)
     wait_for_accounting(slurm, [first])
-    (told,) = [res for res in retry(box, f"{one}_14") if res["action"] == "repoint"]
+    results = retry(box, f"{one}_14")
+    release(slurm, *(r["slurm_job_id"] for r in results if r["action"] == "slurm-reschedule"))
+    (told,) = [res for res in results if res["action"] == "repoint"]
     assert (told["status"], told["slurm_job_id"]) == ("ok", two)
-    assert {res["status"] for res in finish(box, wait=True, timeout=120)} == {"ok"}
-    wait_until(lambda: (box.path / "all").exists())
+    assert {res["status"] for res in finish(box, wait=True, timeout=40)} == {"ok"}
