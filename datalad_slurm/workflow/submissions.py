@@ -96,6 +96,10 @@ def undo_prepared(context: Context, *tokens: str) -> None:
     try:
         undo(context.hierarchy, Prepared(tuple(unlocked), tuple(removed)))
     except (OSError, DatasetError) as exc:
+        if len(tokens) > 1:
+            for token in tokens:  # what stands in the way of one must not concern the others
+                undo_prepared(context, token)
+            return
         outputs = (*(path for path, _ in removed), *unlocked)
         where = ", ".join(f"'{output}'" for output in outputs[:_MOST_NAMED])
         more = f" and {len(outputs) - _MOST_NAMED} more" if len(outputs) > _MOST_NAMED else ""
