@@ -1,0 +1,47 @@
+"""slurm-finish over 10,000 jobs in one call, and over a thousand before and after them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from _bench.finishing import Finishing
+from _bench.measure import HERE, Row
+from _bench.scenarios import note_sample
+
+if TYPE_CHECKING:
+    from _bench.scenarios import Bench
+
+_JOBS, _QUICK_JOBS = 10_000, 500
+_OUTPUTS = 12
+_PEER_JOBS, _QUICK_PEER_JOBS = 50, 10
+#: how many jobs are finished before all the others, and after them
+_SHARE = 10
+
+
+def scale(bench: Bench) -> list[Row]:
+    """Time `datalad slurm-finish` of very many jobs, and whether their number makes it slower.
+
+    In one dataset, a tenth of the jobs is finished, then all jobs in one call,
+    then another tenth.
+    """
+    wishes = bench.wishes
+    shape = wishes.shape(outputs=_OUTPUTS)
+    jobs = wishes.most_jobs(_JOBS, _QUICK_JOBS)
+    tenth = max(1, jobs // _SHARE)
+    finishing = Finishing(bench, bench.datasets(shape))
+    rows = []
+    for part, count in (("first", tenth), ("all", jobs), ("last", tenth)):
+        bench.world.say(f"scale: {part}, {count} jobs")
+        size = {"jobs": jobs, **shape.as_dict()}
+        what = f"{part}: " if part != "all" else ""
+        row = Row("scale", f"{what}finish {count} x {shape.outputs} outputs, per job", size, part)
+        sample = wishes.sample(count, _PEER_JOBS, _QUICK_PEER_JOBS)
+        counts = bench.counts(count, sample)
+        tools = [tool for tool in bench.tools if part == "all" or tool.name == HERE]
+        for name, took in finishing.round(tools, counts).items():
+            row.of(name).add(took.finish, took.per_job(count))
+        if part == "all":
+            note_sample(row, counts)
+        rows.append(row)
+    finishing.discard()
+    return rows
