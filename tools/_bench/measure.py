@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from _bench.environments import Tool
     from _bench.processes import Run
 
+_T = TypeVar("_T")
 HERE, PEER, BARE = "here", "peer", "bare"
 
 
@@ -124,7 +124,7 @@ def scaled(wall: float, idle: float, measured: int, wanted: int) -> float:
     return idle + (wall - idle) / measured * wanted
 
 
-def alternated(tools: Sequence[Tool], repeat: int) -> Iterator[list[Tool]]:
-    """Yield the tools as often as they are to be measured, each time the other way round."""
+def alternated(tools: Sequence[_T], repeat: int) -> Iterator[list[_T]]:
+    """Yield tools as often as they are to be measured, each time the other way round."""
     for repetition in range(repeat):
         yield list(tools) if repetition % 2 == 0 else list(reversed(tools))

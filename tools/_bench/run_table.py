@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from _bench.measure import BARE, Row
+from _bench.datasets import directory
+from _bench.measure import BARE, Row, alternated
 from _bench.processes import BenchError
 from _bench.scenarios import note_sample
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from _bench.datasets import Datasets
+    from _bench.environments import Tool
     from _bench.processes import Run
     from _bench.scenarios import Bench
 
@@ -19,7 +21,7 @@ _JOBS, _QUICK_JOBS = 1000, 100
 _PEER_JOBS, _QUICK_PEER_JOBS = 40, 10
 _REPEAT, _QUICK_REPEAT = 3, 1
 _WARM_UP_JOBS = 3
-_LOOP = "while read -r -a words; do sbatch --hold job.sh ${words[@]} || exit; done"
+_LOOP = 'while read -r out n; do sbatch --hold job.sh "$out" "$n" 0 0 || exit; done'
 
 
 def table(bench: Bench) -> list[Row]:
@@ -33,34 +35,32 @@ def table(bench: Bench) -> list[Row]:
     counts = bench.counts(jobs, wishes.sample(jobs, _PEER_JOBS, _QUICK_PEER_JOBS))
     row = Row("table", f"schedule {jobs} jobs", {"jobs": jobs, **datasets.shape.as_dict()})
     repeat = wishes.repeats(_REPEAT, _QUICK_REPEAT)
-    paths = {tool.name: datasets.new(f"table-{tool.name}") for tool in bench.tools}
-    first = 0
-    for turn in range(repeat + 1):
+    for turn, tools in enumerate(alternated([None, *bench.tools], repeat + 1)):
         world.say(f"table: {turn + 1} of {repeat + 1}")
-        sizes = counts if turn else dict.fromkeys(counts, _WARM_UP_JOBS)
-        most = max(sizes.values())
-        alone = _loop(bench, datasets, paths[bench.tools[0].name], range(first, first + most))
-        if turn:
-            row.of(BARE).add(alone, alone.wall / most * jobs)
-        for tool in bench.tools:
-            numbers = range(first, first + sizes[tool.name])
-            ids, run = datasets.schedule(tool, paths[tool.name], numbers, "--hold")
-            if len(set(ids)) != len(numbers):
-                raise BenchError(f"{tool.name} scheduled {len(set(ids))} of {len(numbers)} jobs")
+        for tool in tools:
+            name = tool.name if tool else BARE
+            count = counts.get(name, jobs) if turn else _WARM_UP_JOBS
+            path = datasets.new(f"table-{name}")
+            run = _submit(datasets, tool, path, count) if tool else _loop(bench, path, count)
             if turn:
-                row.of(tool.name).add(run, run.wall / len(numbers) * jobs)
-        first += most
-        world.cancel_all()
+                row.of(name).add(run, run.wall / count * jobs)
+            world.cancel_all()
+            datasets.discard(path)
     row.notes.append("bare: a loop of sbatch over the same jobs")
     note_sample(row, counts)
-    for path in paths.values():
-        datasets.discard(path)
     return [row]
 
 
-def _loop(bench: Bench, datasets: Datasets, path: Path, numbers: range) -> Run:
-    lines = (" ".join(datasets.command(number)[2:]) for number in numbers)
-    run = bench.world.run(["bash", "-c", _LOOP], path, stdin="".join(f"{x}\n" for x in lines))
-    if run.output.count("Submitted") != len(numbers):
+def _submit(datasets: Datasets, tool: Tool, path: Path, count: int) -> Run:
+    ids, run = datasets.schedule(tool, path, range(count), "--hold")
+    if len(set(ids)) != count:
+        raise BenchError(f"{tool.name} scheduled {len(set(ids))} of {count} jobs")
+    return run
+
+
+def _loop(bench: Bench, path: Path, count: int) -> Run:
+    lines = "".join(f"{directory(number)} {number}\n" for number in range(count))
+    run = bench.world.run(["bash", "-c", _LOOP], path, stdin=lines)
+    if run.output.count("Submitted") != count:
         raise BenchError(f"the bare loop submitted {run.output.count('Submitted')} jobs")
     return run
