@@ -50,7 +50,8 @@ class Finishing:
     def __init__(self, bench: Bench, datasets: Datasets) -> None:
         self._bench = bench
         self._datasets = datasets
-        self._paths: dict[str, Path] = {}
+        #: the dataset of each tool
+        self.paths: dict[str, Path] = {}
         self._first = 0
 
     def round(self, tools: Sequence[Tool], counts: Mapping[str, int]) -> dict[str, Finished]:
@@ -84,16 +85,16 @@ class Finishing:
             idle = world.run_tool(tool, [tool.datalad, "slurm-finish"], path, ok=(0, 1)).wall
             found[tool.name] = Finished(jobs, scheduled[tool.name], run, min(idle, run.wall))
         if counts.get(HERE) == counts.get(PEER) and len(tools) > 1 and len(hashes) > 1:
-            raise BenchError(f"the tools committed different outputs: {self._paths}")
+            raise BenchError(f"the tools committed different outputs: {self.paths}")
         return found
 
     def _path(self, tool: Tool) -> Path:
-        if tool.name not in self._paths:
-            self._paths[tool.name] = self._datasets.new(f"finish-{tool.name}")
-        return self._paths[tool.name]
+        if tool.name not in self.paths:
+            self.paths[tool.name] = self._datasets.new(f"finish-{tool.name}")
+        return self.paths[tool.name]
 
     def discard(self) -> None:
         """Remove the datasets; the next round is in new ones."""
-        for path in self._paths.values():
+        for path in self.paths.values():
             self._datasets.discard(path)
-        self._paths = {}
+        self.paths = {}

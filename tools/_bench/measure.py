@@ -111,19 +111,6 @@ class Row:
         return row
 
 
-def scaled(wall: float, idle: float, measured: int, wanted: int) -> float:
-    """Return the seconds that more jobs would take, from those that some took.
-
-    Parameters
-    ----------
-    wall : float
-        What it took with `measured` jobs.
-    idle : float
-        What it takes without any: the start-up, which is there only once.
-    """
-    return idle + (wall - idle) / measured * wanted
-
-
 def alternated(tools: Sequence[_T], repeat: int) -> Iterator[list[_T]]:
     """Yield tools as often as they are to be measured, each time the other way round."""
     for repetition in range(repeat):

@@ -9,6 +9,8 @@ from _bench.measure import HERE, Row
 from _bench.scenarios import note_sample
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from _bench.scenarios import Bench
 
 _JOBS, _QUICK_JOBS = 10_000, 500
@@ -43,5 +45,23 @@ def scale(bench: Bench) -> list[Row]:
         if part == "all":
             note_sample(row, counts)
         rows.append(row)
+    if HERE in finishing.paths:
+        rows[-1].notes.append(f"then, {_content(bench, finishing.paths[HERE])}")
     finishing.discard()
     return rows
+
+
+def _content(bench: Bench, path: Path) -> str:
+    """Say what a dataset has come to."""
+
+    def ask(*argv: str) -> str:
+        return bench.world.run(argv, path).output
+
+    facts = dict(line.split(": ") for line in ask("git", "count-objects", "-v").splitlines())
+    commits = ask("git", "rev-list", "--count", "HEAD").strip()
+    megabytes = (int(facts["size"]) + int(facts["size-pack"])) / 1024
+    inodes = ask("du", "--inodes", "--summarize", ".").split()[0]
+    return (
+        f"{commits} commits, {megabytes:.0f} MB of git objects in {facts['packs']} packs "
+        f"and {facts['count']} loose ones, {inodes} inodes"
+    )
