@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from _bench import report
 from _bench.document import PRICED_JOBS, RESULTS, write_document
@@ -128,7 +127,10 @@ def _say(text: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def _measure(options: argparse.Namespace, tools: list[Tool]) -> tuple[list[Row], dict[str, Any]]:
+def _measure(
+    options: argparse.Namespace, tools: list[Tool], results: Results, kept: Path | None
+) -> list[Row]:
+    """Measure scenarios, and keep the results of each when it is through."""
     wishes = Wishes(
         jobs=options.jobs,
         files=options.files,
@@ -141,15 +143,18 @@ def _measure(options: argparse.Namespace, tools: list[Tool]) -> tuple[list[Row],
     )
     rows: list[Row] = []
     with World(options.dir, _say, keep=options.keep) as world:
-        machine = describe(world, tools)
+        results.machine = describe(world, tools)
         templates = Templates(world, tools[0], options.cache / "datasets")
         bench = Bench(world, tools, wishes, templates)
         for name in options.scenarios:
             begun = time.monotonic()
-            rows += _SCENARIOS[name](bench)
+            measured = _SCENARIOS[name](bench)
             _say(f"{name}: measured in {(time.monotonic() - begun) / 60:.1f} minutes")
-    machine["load_at_end"] = list(os.getloadavg())
-    return rows, machine
+            rows += measured
+            results.replace(measured, _SCENARIOS)
+            if kept:
+                results.write(kept)
+    return rows
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -165,20 +170,23 @@ def _run(options: argparse.Namespace) -> int:
     kept = options.json or (RESULTS if options.document else None)
     results = Results.read(kept) if kept and kept.exists() else Results()
     names = [options.only] if options.only else [HERE, PEER]
-    rows, results.machine = _measure(options, prepare(options.cache, names, _say))
-    results.replace(rows, _SCENARIOS)
-    if kept:
-        results.write(kept)
-    print(report.plain(report.measurements(rows)))
-    print("median (least-most of the repetitions);", report.noise(rows), end="\n\n")
-    if "syscalls" in chosen:
-        print(f"a file system that takes {options.price} ms a call (a price, not measured):")
-        print(report.plain(report.prices(rows, options.price, PRICED_JOBS)), end="\n\n")
-    verdicts = [verdict for verdict in judged(rows) if verdict.scenario in chosen]
-    print(report.plain(report.goals(verdicts, rows)), flush=True)
+    rows = _measure(options, prepare(options.cache, names, _say), results, kept)
+    is_reached = _print(rows, options)
     if options.document:
         write_document(results, options.cache, _say)
-    return 1 if options.check and not all(verdict.is_reached for verdict in verdicts) else 0
+    return 1 if options.check and not is_reached else 0
+
+
+def _print(rows: list[Row], options: argparse.Namespace) -> bool:
+    """Print all tables; return whether all goals of what was measured are reached."""
+    print(report.plain(report.measurements(rows)))
+    print("median (least-most of the repetitions);", report.noise(rows), end="\n\n")
+    if "syscalls" in options.scenarios:
+        print(f"a file system that takes {options.price} ms a call (a price, not measured):")
+        print(report.plain(report.prices(rows, options.price, PRICED_JOBS)), end="\n\n")
+    verdicts = [verdict for verdict in judged(rows) if verdict.scenario in options.scenarios]
+    print(report.plain(report.goals(verdicts, rows)), flush=True)
+    return all(verdict.is_reached for verdict in verdicts)
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:

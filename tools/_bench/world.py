@@ -25,6 +25,8 @@ _TESTBED = CHECKOUT / "tools" / "testbed"
 _PREFIX = "dls-bench."
 _LOCK = "lock"
 _PATIENCE = 120.0
+#: seconds more for slurmctld to cancel ten thousand jobs
+_CANCEL_PATIENCE = 300.0
 #: ids on one command line
 _IDS = 5000
 
@@ -141,7 +143,7 @@ class World:
         """Cancel every job of this Slurm."""
         self.run(["scancel", "--state=PENDING"])
         self.run(["scancel", "--state=RUNNING"])
-        self.wait_until_idle()
+        self.wait_until_idle(expected=_CANCEL_PATIENCE)
 
 
 def clear_up(parent: Path, say: Callable[[str], None]) -> None:
