@@ -105,9 +105,14 @@ def test_ten_thousand_jobs_are_judged_by_time_memory_and_the_last_thousand(
     assert verdict(rows, 6).reached == reached
 
 
-def test_calls_are_judged_together():
-    known = {HERE: Series([90.0]), PEER: Series([1800.0])}
-    assert verdict([row("syscalls", SMALL, part="both", unit="calls", **known)], 7).is_reached
+def test_calls_are_judged_for_a_table_and_for_single_calls():
+    many = {HERE: Series([90.0]), PEER: Series([1800.0])}
+    single = {HERE: Series([91.0]), PEER: Series([1800.0])}
+    rows = [
+        row("syscalls", SMALL, part="both", unit="calls", **single),
+        row("syscalls", SMALL, part="bulk", unit="calls", **many),
+    ]
+    assert [v.reached for v in judged(rows) if v.number == 7] == ["yes", "no"]
 
 
 def test_what_was_measured_at_another_size_says_so_and_does_not_count():

@@ -32,11 +32,15 @@ def scale(bench: Bench) -> list[Row]:
     tenth = max(1, jobs // _SHARE)
     finishing = Finishing(bench, bench.datasets(shape))
     rows = []
-    for part, count in (("first", tenth), ("all", jobs), ("last", tenth)):
+    for part, count, when in (
+        ("first", tenth, ", before all others"),
+        ("all", jobs, ""),
+        ("last", tenth, ", after all others"),
+    ):
         bench.world.say(f"scale: {part}, {count} jobs")
         size = {"jobs": jobs, **shape.as_dict()}
-        what = f"{part}: " if part != "all" else ""
-        row = Row("scale", f"{what}finish {count} x {shape.outputs} outputs, per job", size, part)
+        what = f"finish {count} jobs x {shape.outputs} outputs{when}, per job"
+        row = Row("scale", what, size, part)
         sample = wishes.sample(count, _PEER_JOBS, _QUICK_PEER_JOBS)
         counts = bench.counts(count, sample)
         tools = [tool for tool in bench.tools if part == "all" or tool.name == HERE]
