@@ -58,7 +58,7 @@ def main() -> None:
     by_jobs = [row for row in finish if row["size"]["files"] == least]
     by_jobs += [row for row in rows if row["scenario"] == "scale" and row["part"] == "all"]
     by_files = [row for row in finish if row["size"]["jobs"] == most]
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.2), sharey=True)
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.6), sharey=True)
     _draw(left, by_jobs, "jobs")
     left.set_xscale("log")
     left.set_xlabel("jobs finished by one call")
@@ -66,9 +66,12 @@ def main() -> None:
     _draw(right, by_files, "files")
     right.set_xlabel("files in the dataset")
     right.xaxis.set_major_formatter("{x:,.0f}")
-    left.legend(fontsize="small")
+    right.locator_params(axis="x", nbins=5)
+    left.yaxis.set_major_formatter("{x:g}")
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=2, fontsize="small", frameon=False)
     figure.suptitle("slurm-finish: median, least and most of the repetitions")
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0.1, 1, 1))
     figure.savefig(sys.argv[1], format="svg", metadata={"Date": None})
 
 
