@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _JOBS, _QUICK_JOBS = (1000, 10_000), (200,)
 #: it calls sacct for each
-_PEER_JOBS, _QUICK_PEER_JOBS = 50, 20
+_PEER_JOBS, _QUICK_PEER_JOBS = 30, 20
 _REPEAT, _QUICK_REPEAT = 5, 2
 #: longest list of ids for one sacct
 _ONE_ARGUMENT = 128 * 1024

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _JOBS, _QUICK_JOBS = 10_000, 500
 _OUTPUTS = 12
-_PEER_JOBS, _QUICK_PEER_JOBS = 50, 10
+_PEER_JOBS, _QUICK_PEER_JOBS = 30, 10
 #: how many jobs are finished before all the others, and after them
 _SHARE = 10
 
