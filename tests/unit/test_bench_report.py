@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from _bench import report
 from _bench.bulk import annexed_of
-from _bench.document import filled
+from _bench.document import DOCUMENT, filled, regions
 from _bench.finishing import Finished
 from _bench.goals import judged
 from _bench.measure import Row, Series
@@ -83,6 +83,16 @@ def test_only_the_regions_of_the_document_are_filled():
 def test_a_document_without_a_region_is_refused():
     with pytest.raises(BenchError, match="goals"):
         filled("nothing\n", {"goals": "x"})
+
+
+def test_the_document_has_a_place_for_all_there_is_to_say():
+    names = ("file_system", "system", "kernel", "python", "git", "git-annex", "slurm", "strace")
+    numbers = dict.fromkeys(("cores", "processor", "memory_mb", "file_ms", "sync_ms"), 2)
+    machine = {**dict.fromkeys(names, "x"), **numbers, "installed": {"here": {"datalad": "1.0"}}}
+    text = filled(DOCUMENT.read_text(), regions(Results(machine, [calls("both", 1.0, 40.0)])))
+    assert "| here | datalad 1.0 |" in text
+    assert "| both | 1 | 40 |" in text
+    assert text.count("not measured") >= 9
 
 
 def test_goals_and_measurements_are_tables_of_markdown():

@@ -27,14 +27,7 @@ PRICED_JOBS = 10_000
 
 def write_document(results: Results, cache: Path, say: Callable[[str], None]) -> None:
     """Write the tables into the document, and draw the picture beside it."""
-    regions = {
-        "machine": report.markdown(report.machine(results.machine)),
-        "goals": report.markdown(report.goals(judged(results.rows), results.rows)),
-        "noise": report.noise(results.rows) + ".",
-        "prices": report.markdown(report.prices(results.rows, PRICE, PRICED_JOBS)),
-        "measurements": report.markdown(report.measurements(results.rows)),
-    }
-    DOCUMENT.write_text(filled(DOCUMENT.read_text(), regions))
+    DOCUMENT.write_text(filled(DOCUMENT.read_text(), regions(results)))
     python = prepare_plot(cache, say)
     rows = json.dumps([row.as_dict() for row in results.rows])
     script = CHECKOUT / "tools" / "_bench" / "plot.py"
@@ -43,7 +36,19 @@ def write_document(results: Results, cache: Path, say: Callable[[str], None]) ->
     say(f"wrote {DOCUMENT} and {_PICTURE}")
 
 
-def filled(text: str, regions: Mapping[str, str]) -> str:
+def regions(results: Results) -> dict[str, str]:
+    """Return what the document is to say, by the name of the place."""
+    rows = results.rows
+    return {
+        "machine": report.markdown(report.machine(results.machine)),
+        "goals": report.markdown(report.goals(judged(rows), rows)),
+        "noise": report.noise(rows),
+        "prices": report.markdown(report.prices(rows, PRICE, PRICED_JOBS)),
+        "measurements": report.markdown(report.measurements(rows)),
+    }
+
+
+def filled(text: str, contents: Mapping[str, str]) -> str:
     """Return a document with what stands between the comments of each region replaced.
 
     Raises
@@ -51,7 +56,7 @@ def filled(text: str, regions: Mapping[str, str]) -> str:
     BenchError
         When it lacks one of them.
     """
-    for name, content in regions.items():
+    for name, content in contents.items():
         pattern = rf"(<!-- bench: {name} -->\n).*?(<!-- bench: end -->)"
         text, count = re.subn(
             pattern, lambda m, new=content: f"{m[1]}\n{new}\n\n{m[2]}", text, flags=re.DOTALL

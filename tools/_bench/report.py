@@ -82,7 +82,7 @@ def noise(rows: Sequence[Row]) -> str:
         return ""
     return (
         f"CPU used by others meanwhile (Slurm included): {statistics.median(shares):.0%} of all "
-        f"cores in the median run, {max(shares):.0%} at most"
+        f"cores in the median run, {max(shares):.0%} at most."
     )
 
 
