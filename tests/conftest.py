@@ -21,11 +21,15 @@ from pathlib import Path
 
 import pytest
 
+from tests import processes
+
 pytest.register_assert_rewrite("tests.slurm.disk", "tests.slurm.sweeps")
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTBED = ROOT / "tools" / "testbed"
 DATALAD = str(Path(sys.executable).parent / "datalad")
+#: Commands of its own, which prepare what a test is about.
+_OF_DATALAD = ("clone", "create", "get", "save")
 _REDIRECTING = re.compile(r"(SLURM|SBATCH|SQUEUE|SACCT|SCONTROL|GIT|DATALAD)_")
 
 
@@ -136,7 +140,7 @@ class Slurm:
     def wait(self, *job_ids: int, until: Callable[[str], bool] | None = None) -> None:
         """Wait until slurmctld says that jobs have ended, or are in a given state."""
         done = until or (lambda word: word not in _OPEN)
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         for job_id in job_ids:
             while True:
                 asked = ["squeue", "-h", "-t", "all", "-o", "%T", "-j", str(job_id)]
@@ -149,7 +153,7 @@ class Slurm:
                 time.sleep(0.1)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 240) -> None:
     """Wait for a condition, and fail when it does not come true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -203,14 +207,17 @@ class Box:
         self, *args: str, cwd: Path | None = None, code: int | None = 0, **env: str
     ) -> subprocess.CompletedProcess[str]:
         """Run datalad as a user would; with `code`, insist on the exit status."""
-        done = subprocess.run(
-            [DATALAD, *args],
-            cwd=cwd or self.path,
-            capture_output=True,
-            text=True,
-            env=os.environ | env,
-            check=False,
-        )
+        if args[0] in _OF_DATALAD and not env:
+            done = processes.datalad(args, cwd or self.path)
+        else:
+            done = subprocess.run(
+                [DATALAD, *args],
+                cwd=cwd or self.path,
+                capture_output=True,
+                text=True,
+                env=os.environ | env,
+                check=False,
+            )
         if code is not None:
             assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr, done.stderr

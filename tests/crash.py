@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,9 +174,6 @@ class _Steps:
 
 def _watch(root: Path, steps: _Steps) -> None:
     """Make the steps of this process known; there is no way back."""
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-    from sqlalchemy.pool import Pool
 
     def is_below(path: Any) -> bool:
         # a name without a directory is one that shutil.rmtree removes
@@ -202,7 +201,16 @@ def _watch(root: Path, steps: _Steps) -> None:
             steps.reach(f"after {self.args}")
         return code
 
+    class Connection(sqlite3.Connection):
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            if arguments[0] == "COMMIT":
+                steps.reach("before commit")
+            return super().execute(*arguments)
+
+        def close(self) -> None:
+            super().close()
+            steps.reach("after commit or rollback")
+
     subprocess.Popen.wait = wait  # type: ignore[method-assign]
-    event.listen(Engine, "commit", lambda connection: steps.reach("before commit"))
-    event.listen(Pool, "close", lambda *args: steps.reach("after commit or rollback"))
+    sqlite3.connect = partial(sqlite3.connect, factory=Connection)
     sys.addaudithook(audit)

@@ -10,14 +10,21 @@ import itertools
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+import sqlite3
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from multiprocessing.reduction import DupFd
+from pathlib import Path
 
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
+from datalad import cfg
+from datalad.cli.main import main
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["pytest", "datalad.api", "datalad_slurm.workflow.take_over"])
+_CONTEXT.set_forkserver_preload(
+    ["pytest", "datalad.api", "datalad.cli.main", "datalad_slurm.workflow.take_over"]
+)
 
 
 def at_once(count: int, function: Callable[..., object], *args: object) -> None:
@@ -38,6 +45,35 @@ def _after(barrier, function, *args):
     function(*args)
 
 
+def datalad(args: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run datalad's own command line in a process that need not import it first."""
+    umask = os.umask(0)
+    os.umask(umask)
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        streams = (DupFd(out.fileno()), DupFd(err.fileno()))
+        how = (args, cwd, dict(os.environ), umask, streams)
+        worker = _CONTEXT.Process(target=_datalad, args=how)
+        worker.start()
+        worker.join()
+        printed = []
+        for file in (out, err):
+            file.seek(0)
+            printed.append(file.read())
+    return subprocess.CompletedProcess(["datalad", *args], worker.exitcode or 0, *printed)
+
+
+def _datalad(args, cwd, env, umask, streams):
+    os.umask(umask)
+    for number, stream in enumerate(streams, 1):
+        os.dup2(stream.detach(), number)
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    # read with another HOME
+    cfg.reload(force=True)
+    main(["datalad", *args])
+
+
 def killed_at_each_statement(function: Callable[..., object], *args: object) -> Iterator[int]:
     """Yield after each run of a function that is killed before statement 1, 2, 3 ..."""
     for at in itertools.count(1):
@@ -53,12 +89,21 @@ def killed_at_each_statement(function: Callable[..., object], *args: object) -> 
 
 def _killed_at(at, function, *args):
     countdown = iter(range(at - 1, -1, -1))
-    for name in ("before_cursor_execute", "commit"):
-        event.listen(Engine, name, partial(_die_at_zero, countdown))
+
+    class Connection(sqlite3.Connection):
+        def execute(self, *arguments):
+            _die_at_zero(countdown)
+            return super().execute(*arguments)
+
+        def executemany(self, *arguments):
+            _die_at_zero(countdown)
+            return super().executemany(*arguments)
+
+    sqlite3.connect = partial(sqlite3.connect, factory=Connection)
     function(*args)
 
 
-def _die_at_zero(countdown, *_):
+def _die_at_zero(countdown):
     if next(countdown) == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 

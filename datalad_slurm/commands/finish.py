@@ -208,15 +208,17 @@ class Finish(ValidatedInterface):
         branches: bool = False,
         octopus: bool = False,
     ) -> Iterator[dict[str, Any]]:
-        from datalad_slurm.jobs.plan import FailedJobs, Shape
-        from datalad_slurm.workflow import finish, listing
-
         names = [*(job or ()), *(slurm_job_id or ())] or None
         if list_open_jobs:
+            from datalad_slurm.workflow import listing
+
             yield from run_flow(
                 "finish", dataset.ds, lambda ctx: listing.list_open_jobs(ctx, names)
             )
             return
+        from datalad_slurm.jobs.plan import FailedJobs, Shape
+        from datalad_slurm.workflow import finish
+
         failed_jobs = FailedJobs.CLOSE if close_failed_jobs else FailedJobs.KEEP_OPEN
         if accept_failed_jobs or commit_failed_jobs:
             failed_jobs = FailedJobs.ACCEPT

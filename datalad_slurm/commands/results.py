@@ -47,11 +47,11 @@ def run_flow(
 
 def _record(dataset: Any, outcome: Outcome) -> dict[str, Any]:
     # under the path by which the user knows the dataset, not where links lead
-    where = Path(dataset.path) / outcome.path if outcome.path else Path(dataset.path)
+    where = str(Path(dataset.path) / outcome.path) if outcome.path else dataset.path
     result = get_status_dict(
         action=outcome.action,
         status=outcome.status,
-        path=str(where),
+        path=where,
         refds=dataset.path,
         logger=lgr,
         **outcome.details,

@@ -238,10 +238,7 @@ class Schedule(ValidatedInterface):
         container_name: str | None = None,
         job_id: tuple[JobName, ...] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        from datalad_slurm.workflow.adopt import adopt_job
-        from datalad_slurm.workflow.containers import in_container
         from datalad_slurm.workflow.context import Context, Outcome
-        from datalad_slurm.workflow.preview import dry_run as preview
         from datalad_slurm.workflow.request import Request
         from datalad_slurm.workflow.schedule import schedule
 
@@ -259,10 +256,20 @@ class Schedule(ValidatedInterface):
         )
 
         def flow(context: Context) -> Iterator[Outcome]:
+            wanted = request
             if job_id:
+                from datalad_slurm.workflow.adopt import adopt_job
+
                 return adopt_job(context, job_id[0], request)
-            wanted = in_container(context, request, container_name) if container_name else request
-            return preview(context, wanted) if dry_run else schedule(context, wanted)
+            if container_name:
+                from datalad_slurm.workflow.containers import in_container
+
+                wanted = in_container(context, request, container_name)
+            if dry_run:
+                from datalad_slurm.workflow.preview import dry_run as preview
+
+                return preview(context, wanted)
+            return schedule(context, wanted)
 
         yield from run_flow("slurm-schedule", dataset.ds, flow)
 

@@ -13,7 +13,14 @@ from pathlib import Path
 
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["STATE_DIR", "Repo", "in_argument_chunks", "inherited", "without_call_stack"]
+__all__ = [
+    "STATE_DIR",
+    "Repo",
+    "in_argument_chunks",
+    "inherited",
+    "nul_joined",
+    "without_call_stack",
+]
 
 #: Name of our directory inside a repository's git directory.
 STATE_DIR = "datalad-slurm"
@@ -34,6 +41,7 @@ _REDIRECTING = frozenset(
 
 
 _CALL_STACK = re.compile(r"CallStack \(from HasCallStack\):\n?(?:\s.*\n?)*")
+_COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 #: Descriptors that every git process keeps open.
 _inherited: list[int] = []
 
@@ -168,6 +176,23 @@ class Repo:
         """Return whether a commit is in the repository."""
         return self.ask("rev-parse", "--verify", "-q", f"{commit}^{{commit}}") is not None
 
+    def head(self) -> str:
+        """Return the commit that is checked out, or nothing before there is one.
+
+        Where HEAD leads to a loose ref, which counts before any other
+        (git-pack-refs(1)), two files tell, and no process is needed.
+        """
+        try:
+            found = os.fsdecode((self.git_dir / "HEAD").read_bytes()).strip()
+            if found.startswith("ref: refs/heads/"):
+                name = found.removeprefix("ref: ")
+                found = os.fsdecode((self.common_dir / name).read_bytes()).strip()
+        except OSError:
+            found = ""  # a packed ref, another format of refs, or a broken repository
+        if _COMMIT.fullmatch(found):
+            return found
+        return self.ask("rev-parse", "-q", "--verify", "HEAD") or ""
+
     def start(self, *args: str) -> subprocess.Popen[bytes]:
         """Start a git process to talk to through pipes."""
         try:
@@ -226,3 +251,11 @@ def in_argument_chunks(paths: Iterable[str]) -> Iterator[list[str]]:
         chunk.append(path)
     if chunk:
         yield chunk
+
+
+def nul_joined(paths: Iterable[str]) -> bytes:
+    """Return paths for git or git-annex to read with ``-z``.
+
+    Nothing follows the last one: git-annex would take the empty text there for a path.
+    """
+    return b"\0".join(map(os.fsencode, paths))

@@ -7,7 +7,6 @@ runs, and the index is not compared with the working tree elsewhere.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
@@ -17,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from datalad_slurm.dataset.files import add_content, new_blob_hash
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.indexed import (
     calculate_keys,
@@ -216,15 +216,9 @@ def _read(repo: Repo, target: Path) -> Identity:
 
 def blob_of(repo: Repo, content: bytes) -> str:
     """Return the id that git gives to a file with this very content, unfiltered."""
-    total = _blob_hash(repo, len(content))
+    total = new_blob_hash(_object_format(repo.common_dir), len(content))
     total.update(content)
     return total.hexdigest()
-
-
-def _blob_hash(repo: Repo, size: int) -> hashlib._Hash:
-    total = hashlib.new(_object_format(repo.common_dir), usedforsecurity=False)
-    total.update(b"blob %d\0" % size)
-    return total
 
 
 @lru_cache(maxsize=256)
@@ -279,11 +273,9 @@ def _has_blob(repo: Repo, target: Path, blob: str, size: int) -> bool | None:
         told = repo.run("cat-file", "--batch-check=%(objectsize)", input=blob.encode() + b"\n")
         if told.strip() != str(size).encode():
             return False
-    total = _blob_hash(repo, size)
+    total = new_blob_hash(_object_format(repo.common_dir), size)
     try:
-        with target.open("rb") as file:
-            while chunk := file.read(2**20):
-                total.update(chunk)
+        add_content(total, target)
     except OSError:
         return None
     return total.hexdigest() == blob

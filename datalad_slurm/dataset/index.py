@@ -11,6 +11,7 @@ from types import TracebackType
 from datalad_slurm.dataset.diff import Difference, differences
 from datalad_slurm.dataset.files import LINK_MODE, file_stat
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
+from datalad_slurm.dataset.indexed import parse_staged
 from datalad_slurm.dataset.stage import Change
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.errors import DatasetError, PublicationError
@@ -167,11 +168,8 @@ def catch_up_index(repo: Repo, old: str, new: str) -> None:
     changed = differences(repo, old, new)
     present: dict[str, tuple[str, str]] = {}
     for chunk in in_argument_chunks(difference.path for difference in changed):
-        for entry in repo.run("ls-files", "-s", "-z", "--", *chunk).split(b"\0"):
-            meta, _, path = entry.partition(b"\t")
-            if path:
-                mode, blob, _ = meta.decode().split(" ")
-                present[os.fsdecode(path)] = (mode, blob)
+        for path, mode, blob in parse_staged(repo.run("ls-files", "-s", "-z", "--", *chunk)):
+            present[path] = (mode, blob)
     unlocked = _unlocked(repo, old, changed, present)
     lagging = [
         Change(difference.path, *difference.new)

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
 
-__all__ = ["calculate_keys", "find_unmodified", "key_in", "key_of", "read_index", "read_pointers"]
+__all__ = [
+    "calculate_keys",
+    "find_unmodified",
+    "key_in",
+    "key_of",
+    "parse_staged",
+    "read_index",
+    "read_pointers",
+]
 
 #: git-annex holds no longer file to be a pointer (bytes; its Annex.Link, maxPointerSz).
 _LONGEST_POINTER = 32 * 2**10
@@ -57,6 +65,15 @@ def read_index(repo: Repo, paths: Iterable[str]) -> dict[str, tuple[str, int]]:
         if not line.endswith(b" missing") and size.isdigit():
             entries[path] = (oid.decode(), int(size))
     return entries
+
+
+def parse_staged(told: bytes) -> Iterator[tuple[str, str, str]]:
+    """Yield path, mode and object id of what ``git ls-files -s -z`` has told."""
+    for entry in told.split(b"\0"):
+        meta, _, path = entry.partition(b"\t")
+        if path:
+            mode, blob, _ = meta.decode().split(" ")
+            yield os.fsdecode(path), mode, blob
 
 
 def read_pointers(repo: Repo, entries: dict[str, tuple[str, int]]) -> dict[str, str]:
@@ -120,10 +137,12 @@ def _is_unmodified(repo: Repo, path: str, noted: tuple[int, ...] | None, written
 
 
 def calculate_keys(repo: Repo, backend: str, targets: Sequence[str]) -> list[str]:
-    """Return the key that git-annex would give to each file; empty where it cannot tell."""
+    """Return the key that git-annex would give to each file; empty where it cannot tell.
+
+    Without a name of a backend it is the one that is configured, not regarding attributes.
+    """
     asked = b"\0".join(map(os.fsencode, targets))
-    told = repo.run(
-        "annex", "calckey", f"--backend={backend}", "--batch", "-z", input=asked, ok_codes=(0, 1)
-    )
+    options = [f"--backend={backend}"] if backend else []
+    told = repo.run("annex", "calckey", *options, "--batch", "-z", input=asked, ok_codes=(0, 1))
     keys = [os.fsdecode(line) for line in told.split(b"\n")]
     return (keys + [""] * len(targets))[: len(targets)]

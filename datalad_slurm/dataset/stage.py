@@ -7,23 +7,18 @@ import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 
-from datalad_slurm.dataset.files import LINK_MODE, file_stat, stat_of
-from datalad_slurm.dataset.git import Repo, without_call_stack
+from datalad_slurm.dataset.annexing import FEWEST, Added, add_at_once
+from datalad_slurm.dataset.files import LINK_MODE, Form, lstat_of, plain_stat, stat_of
+from datalad_slurm.dataset.git import Repo, nul_joined, without_call_stack
+from datalad_slurm.dataset.indexed import parse_staged
+from datalad_slurm.dataset.ingest import CHANGED
 from datalad_slurm.jobs.errors import DatasetError
 
 __all__ = ["Change", "Form", "Staging", "drop_staging_index", "stage"]
 
 _INDEX_NAME = "staging.index"
-
-
-class Form(Enum):
-    """How git-annex holds a file."""
-
-    LOCKED = "locked"
-    UNLOCKED = "unlocked"
 
 
 @dataclass(frozen=True)
@@ -91,18 +86,17 @@ def stage(repo: Repo, paths: Sequence[str], committed: Mapping[str, Form] | None
     index = repo.state_file(_INDEX_NAME)
     drop_staging_index(repo)
     env = {"GIT_INDEX_FILE": str(index)}
-    before = {path: file_stat(repo, path) for path in paths}
+    found = {path: lstat_of(repo.root / path) for path in paths}
+    before = {path: plain_stat(each) for path, each in found.items()}
     try:
-        keys: dict[str, str] = {}
         if repo.has_annex:
-            failures: dict[str, str] = {}
-            for options, group in _by_options(paths, committed or {}).items():
-                _annex_add(repo, options, group, env, keys=keys, failures=failures)
+            added = _add(repo, found, committed or {}, env)
         else:
-            failures = _git_add(repo, paths, env)
-        staged = {path: (mode, blob) for path, mode, blob in _read_index(repo, env)}
+            added = Added(failures=_git_add(repo, paths, env))
+        staged = added.entries | _read_index(repo, env)
     finally:
         drop_staging_index(repo)
+    keys, failures = added.keys, added.failures
     left_out = "git-annex left it out" if repo.has_annex else "git left it out"
     failures |= {path: left_out for path in before if path not in staged and path not in failures}
     changes = {
@@ -112,7 +106,7 @@ def stage(repo: Repo, paths: Sequence[str], committed: Mapping[str, Form] | None
     }
     spoiled = {path: change for path, change in changes.items() if _is_written_to(repo, change)}
     for path, change in spoiled.items():
-        failures[path] = "it changed while it was added; another process may still write to it"
+        failures[path] = CHANGED
         if change.is_locked:
             _give_back(repo, change)
     bad_keys = {change.key for change in spoiled.values() if change.is_locked}
@@ -120,6 +114,27 @@ def stage(repo: Repo, paths: Sequence[str], committed: Mapping[str, Form] | None
         if change.key in bad_keys:
             failures.setdefault(path, "it had the same content as a file that is still written to")
     return Staging({p: c for p, c in changes.items() if p not in failures}, failures)
+
+
+def _add(
+    repo: Repo,
+    found: Mapping[str, os.stat_result | None],
+    committed: Mapping[str, Form],
+    env: dict[str, str],
+) -> Added:
+    """Add files to the annex or to git; what `git annex add` has added is only in the index."""
+    plain = {
+        path: each
+        for path, each in found.items()
+        if each is not None and plain_stat(each) and path not in committed
+    }
+    added = add_at_once(repo, plain, env) if len(plain) >= FEWEST else Added()
+    rest = [path for path in found if path not in added.entries and path not in added.failures]
+    for options, group in _by_options(rest, committed).items():
+        keys, failures = _annex_add(repo, options, group, env)
+        added.keys.update(keys)
+        added.failures.update(failures)
+    return added
 
 
 def _is_written_to(repo: Repo, change: Change) -> bool:
@@ -174,39 +189,32 @@ def _by_options(
 
 
 def _annex_add(
-    repo: Repo,
-    options: Sequence[str],
-    paths: Sequence[str],
-    env: dict[str, str],
-    *,
-    keys: dict[str, str],
-    failures: dict[str, str],
-) -> None:
-    """Add paths, and note the keys of annexed ones, and why others failed.
+    repo: Repo, options: Sequence[str], paths: Sequence[str], env: dict[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Add paths; return the keys of annexed ones, and why others failed.
 
     A file that git may not read ends the ``git hash-object`` of git-annex, and
     with it all files after it fail. Those are added again, without that one.
     """
+    keys: dict[str, str] = {}
+    failures: dict[str, str] = {}
     pending = list(paths)
     while pending:
-        failed: dict[str, str] = {}
-        _annex_add_batch(repo, options, pending, env, keys=keys, failures=failed)
+        more_keys, failed = _annex_add_batch(repo, options, pending, env)
         cut_off = [path for path in pending if "resource vanished" in failed.get(path, "")]
         if cut_off and cut_off[0] == next(iter(failed)):
             del cut_off[0]
+        keys.update(more_keys)
         failures.update((path, why) for path, why in failed.items() if path not in cut_off)
         pending = cut_off
+    return keys, failures
 
 
 def _annex_add_batch(
-    repo: Repo,
-    options: Sequence[str],
-    paths: Sequence[str],
-    env: dict[str, str],
-    *,
-    keys: dict[str, str],
-    failures: dict[str, str],
-) -> None:
+    repo: Repo, options: Sequence[str], paths: Sequence[str], env: dict[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    keys: dict[str, str] = {}
+    failures: dict[str, str] = {}
     said = repo.run(
         *options,
         "annex",
@@ -216,7 +224,7 @@ def _annex_add_batch(
         "--json",
         "--json-error-messages",
         "--no-check-gitignore",
-        input=_nul_joined(paths),
+        input=nul_joined(paths),
         env=env,
         ok_codes=(0, 1),  # 1: some paths failed, each says so
     )
@@ -238,33 +246,27 @@ def _annex_add_batch(
             failures[path] = " ".join(without_call_stack(words).split())
         elif answer.get("key"):
             keys[path] = answer["key"]
+    return keys, failures
 
 
 def _git_add(repo: Repo, paths: Sequence[str], env: dict[str, str]) -> dict[str, str]:
     """Hash paths; return why some failed."""
     command = ("update-index", "--add", "-z", "--stdin")
     try:
-        repo.run(*command, input=_nul_joined(paths), env=env)
+        repo.run(*command, input=nul_joined(paths), env=env)
     except DatasetError:
         failures: dict[str, str] = {}
         for path in paths:  # one bad path stops them all: find it
             try:
-                repo.run(*command, input=_nul_joined([path]), env=env)
+                repo.run(*command, input=nul_joined([path]), env=env)
             except DatasetError as exc:
                 failures[path] = str(exc)
         return failures
     return {}
 
 
-def _read_index(repo: Repo, env: dict[str, str]) -> Iterable[tuple[str, str, str]]:
+def _read_index(repo: Repo, env: dict[str, str]) -> dict[str, tuple[str, str]]:
     if not Path(env["GIT_INDEX_FILE"]).exists():
-        return
-    for entry in repo.run("ls-files", "-s", "-z", env=env).split(b"\0"):
-        if entry:
-            meta, _, path = entry.partition(b"\t")
-            mode, blob, _ = meta.decode().split(" ")
-            yield os.fsdecode(path), mode, blob
-
-
-def _nul_joined(paths: Iterable[str]) -> bytes:
-    return b"".join(os.fsencode(path) + b"\0" for path in paths)
+        return {}
+    told = repo.run("ls-files", "-s", "-z", env=env)
+    return {path: (mode, blob) for path, mode, blob in parse_staged(told)}

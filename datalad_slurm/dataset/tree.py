@@ -7,10 +7,9 @@ import os
 from collections.abc import Iterator
 from types import TracebackType
 
-from datalad_slurm.dataset.files import LINK_MODE
+from datalad_slurm.dataset.files import LINK_MODE, Form
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.indexed import key_in, key_of
-from datalad_slurm.dataset.stage import Form
 from datalad_slurm.jobs.claims import is_below
 from datalad_slurm.jobs.errors import DatasetError
 from datalad_slurm.jobs.globs import Glob, parse_glob

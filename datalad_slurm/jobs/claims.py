@@ -26,7 +26,6 @@ __all__ = [
     "covers",
     "is_below",
     "is_glob",
-    "prefixes",
     "top_of",
 ]
 
@@ -91,11 +90,6 @@ def ancestors(path: str) -> Iterator[str]:
         yield path
         path = path.rpartition("/")[0]
     yield ""
-
-
-def prefixes(text: str) -> list[str]:
-    """Return everything with which a text begins, from nothing to the text itself."""
-    return [text[:length] for length in range(len(text) + 1)]
 
 
 def bounds_of_prefix(text: str) -> tuple[str, str] | None:

@@ -233,7 +233,9 @@ def parse(text: str, before: Mapping[int, int] | None = None) -> list[Accounting
             found = _row(task, row)
             if task.job_id not in before or (found.submitted or 0) < before[task.job_id]:
                 rows[task] = found
-    return [replace(row, peak_memory=peaks.get(task)) for task, row in rows.items()]
+    for task in peaks.keys() & rows.keys():
+        rows[task] = replace(rows[task], peak_memory=peaks[task])
+    return list(rows.values())
 
 
 def _row(task: TaskId, row: dict[str, str]) -> AccountingRow:

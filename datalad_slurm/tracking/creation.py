@@ -8,11 +8,10 @@ import os
 import sqlite3
 import time
 import uuid
+from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy import StaticPool, create_engine
-
-from datalad_slurm.tracking.schema import SCHEMA_VERSION, Base
+from datalad_slurm.tracking.schema import SCHEMA_VERSION, STATEMENTS
 
 __all__ = ["create", "drop_leftovers"]
 
@@ -45,16 +44,13 @@ def create(path: Path) -> None:
 
 
 def _fill(part: Path) -> None:
-    connection = sqlite3.connect(part, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = OFF")  # nobody else knows this file
-    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
-    try:
-        with engine.begin() as begun:
-            begun.exec_driver_sql("BEGIN")
-            Base.metadata.create_all(begun)
-            begun.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    finally:
-        connection.close()
+    with closing(sqlite3.connect(part, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = OFF")  # nobody else knows this file
+        connection.execute("BEGIN")
+        for statement in STATEMENTS:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
 
 
 def _give_name(part: Path, path: Path) -> None:

@@ -6,16 +6,8 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy import NullPool, create_engine, event
-from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DatabaseError as SqlError
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from datalad_slurm.jobs.errors import DatabaseError
 from datalad_slurm.tracking.creation import create, drop_leftovers
@@ -73,10 +65,10 @@ class Database:
             raise DatabaseError(
                 f"cannot make the tracking database {path}: {exc.strerror}"
             ) from exc
-        except (SQLAlchemyError, sqlite3.Error) as exc:
+        except sqlite3.Error as exc:
             raise DatabaseError(f"cannot make the tracking database {path}: {exc}") from exc
-        with self.transaction() as session:
-            self._bring_up_to_date(session.connection())
+        with self.transaction() as connection:
+            self._bring_up_to_date(connection)
         if is_lost:
             lgr.warning(
                 "the tracking database %s was gone, and a new one was made; jobs that were open "
@@ -87,7 +79,7 @@ class Database:
     @contextmanager
     def transaction(
         self, attached: Path | None = None, patience: float | None = None
-    ) -> Iterator[Session]:
+    ) -> Iterator[sqlite3.Connection]:
         """Enter a transaction that is committed at the end, or else rolled back.
 
         Parameters
@@ -104,19 +96,18 @@ class Database:
         DatabaseError
             When the database cannot be used.
         """
+        timeout = self._busy_timeout if patience is None else patience
         try:
-            engine = _engine(
-                self.path, self._busy_timeout if patience is None else patience, attached
-            )
-            with Session(engine, expire_on_commit=False) as session, session.begin():
-                yield session
-        except SqlError as exc:
-            raise DatabaseError(self._explain(exc.orig)) from exc
-        except (SQLAlchemyError, sqlite3.Error, ValueError) as exc:
+            # Closing a connection takes back what was not committed.
+            with closing(_connect(self.path, timeout, attached)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+        except (sqlite3.Error, ValueError) as exc:
             raise DatabaseError(self._explain(exc)) from exc
 
-    def _bring_up_to_date(self, connection: Connection) -> None:
-        version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    def _bring_up_to_date(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version < 1:
             raise DatabaseError(self._explain_damage("it is empty, or its header is lost"))
         if version > SCHEMA_VERSION:
@@ -128,7 +119,7 @@ class Database:
         if version < SCHEMA_VERSION:
             migrate(connection, version)
 
-    def _explain(self, cause: Any) -> str:
+    def _explain(self, cause: Exception) -> str:
         text = str(cause)
         if "locked" in text or "busy" in text:
             return (
@@ -181,28 +172,14 @@ def _ensure_there(path: Path) -> None:
             drop_leftovers(path)
 
 
-@cache
-def _engine(path: Path, busy_timeout: float, attached: Path | None) -> Engine:
-    """Return an engine that knows the statements it has compiled, however often it is asked for."""
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            _uri(path), uri=True, timeout=busy_timeout, isolation_level=None
-        )
-        connection.execute("PRAGMA foreign_keys = ON")
-        if attached is not None:
-            connection.execute(f"ATTACH ? AS {ATTACHED}", (_uri(attached),))
-        return connection
-
-    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
-    event.listen(engine, "begin", _begin_immediate)
-    return engine
+def _connect(path: Path, busy_timeout: float, attached: Path | None) -> sqlite3.Connection:
+    connection = sqlite3.connect(_uri(path), uri=True, timeout=busy_timeout, isolation_level=None)
+    connection.execute("PRAGMA foreign_keys = ON")
+    if attached is not None:
+        connection.execute(f"ATTACH ? AS {ATTACHED}", (_uri(attached),))
+    return connection
 
 
 def _uri(path: Path) -> str:
     """Return how SQLite opens a file without making it: an empty file is a damaged one."""
     return f"{path.absolute().as_uri()}?mode=rw"
-
-
-def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")

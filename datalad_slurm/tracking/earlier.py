@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.engine import Connection
-
 from datalad_slurm.jobs.errors import AlreadyTrackedError, DatabaseError, OutputConflictError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.tracking.database import ATTACHED, Database
@@ -102,13 +100,12 @@ def move(database: Database, path: Path, jobs: Sequence[tuple[TrackedJob, SlurmJ
     moved: list[TrackedJob] = []
     left: dict[int, str] = {}
     try:
-        with database.transaction(attached=path, patience=_BUSY_TIMEOUT) as session:
-            connection = session.connection()
+        with database.transaction(attached=path, patience=_BUSY_TIMEOUT) as connection:
             for claim, slurm_job in jobs:
                 if not _is_there(connection, slurm_job.job_id):
                     continue
                 try:
-                    moved.append(adopt_in(session, claim, slurm_job))
+                    moved.append(adopt_in(connection, claim, slurm_job))
                 except AlreadyTrackedError:
                     pass
                 except OutputConflictError as exc:
@@ -116,17 +113,16 @@ def move(database: Database, path: Path, jobs: Sequence[tuple[TrackedJob, SlurmJ
                     continue
                 _remove(connection, slurm_job.job_id)
     except DatabaseError as exc:
-        cause = exc.__cause__
-        raise DatabaseError(str(getattr(cause, "orig", cause))) from exc
+        raise DatabaseError(str(exc.__cause__)) from exc
     return Moved(moved, left)
 
 
-def _is_there(connection: Connection, job_id: int) -> bool:
+def _is_there(connection: sqlite3.Connection, job_id: int) -> bool:
     query = f"SELECT 1 FROM {ATTACHED}.open_jobs WHERE slurm_job_id = ?"  # noqa: S608 - a constant
-    return connection.exec_driver_sql(query, (job_id,)).first() is not None
+    return connection.execute(query, (job_id,)).fetchone() is not None
 
 
-def _remove(connection: Connection, job_id: int) -> None:
+def _remove(connection: sqlite3.Connection, job_id: int) -> None:
     for table in _TABLES:
         statement = f"DELETE FROM {ATTACHED}.{table} WHERE slurm_job_id = ?"  # noqa: S608 - as above
-        connection.exec_driver_sql(statement, (job_id,))
+        connection.execute(statement, (job_id,))

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import delete, select
-
 from datalad_slurm.jobs.errors import DatabaseError
 from datalad_slurm.jobs.model import Process
 from datalad_slurm.tracking.database import Database
@@ -17,7 +15,7 @@ from datalad_slurm.tracking.process import (
     process_from_row,
     process_to_row,
 )
-from datalad_slurm.tracking.schema import FinisherRow
+from datalad_slurm.tracking.schema import from_json, to_json
 
 __all__ = ["only_finisher"]
 
@@ -71,23 +69,24 @@ def only_finisher(
     try:
         yield
     finally:
-        with database.transaction() as session:
-            session.execute(delete(FinisherRow).where(FinisherRow.process == _own_row()))
+        with database.transaction() as connection:
+            connection.execute("DELETE FROM finisher WHERE process = ?", (_own_row(),))
 
 
-def _own_row() -> dict[str, object]:
-    return process_to_row(current_process())
+def _own_row() -> str:
+    return to_json(process_to_row(current_process()))
 
 
 def _enter(database: Database, *, take_over: bool) -> tuple[Process, int] | None:
     """Become the finisher and return None, or return who is it and since when."""
-    with database.transaction() as session:
-        row = session.scalars(select(FinisherRow)).first()
+    with database.transaction() as connection:
+        row = connection.execute("SELECT process, since FROM finisher").fetchone()
         if row is not None:
-            holder = process_from_row(row.process)
+            process, since = row
+            holder = process_from_row(from_json(process))
             if not take_over and is_running(holder) is not False:
-                return holder, row.since
-            session.delete(row)
-            session.flush()
-        session.add(FinisherRow(id=1, process=_own_row(), since=int(time.time())))
+                return holder, since
+            connection.execute("DELETE FROM finisher")
+        values = (_own_row(), int(time.time()))
+        connection.execute("INSERT INTO finisher (id, process, since) VALUES (1, ?, ?)", values)
     return None

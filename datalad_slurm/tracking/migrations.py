@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import glob
-import os
+import sqlite3
 from collections.abc import Callable, Mapping
 
-from sqlalchemy.engine import Connection
-
 from datalad_slurm.jobs.claims import beginning
-from datalad_slurm.tracking.schema import SCHEMA_VERSION
+from datalad_slurm.tracking.schema import SCHEMA_VERSION, path_from_row, path_to_row
 
 __all__ = ["migrate"]
 
 
-def _from_1(connection: Connection) -> None:
+def _from_1(connection: sqlite3.Connection) -> None:
     """Add identities of inputs, what claims begin with, and subdatasets of publications."""
     for statement in (
         "ALTER TABLE jobs ADD COLUMN identities JSON NOT NULL DEFAULT '{}'",
@@ -23,18 +21,18 @@ def _from_1(connection: Connection) -> None:
         "DROP INDEX claims_by_path",
         "CREATE INDEX claims_by_start ON claims (start)",
     ):
-        connection.exec_driver_sql(statement)
-    for row_id, path in connection.exec_driver_sql("SELECT id, path FROM claims").all():
-        claim = glob.escape(os.fsdecode(path))  # there were no globs
-        values = (os.fsencode(claim), os.fsencode(beginning(claim)), row_id)
-        connection.exec_driver_sql("UPDATE claims SET path = ?, start = ? WHERE id = ?", values)
+        connection.execute(statement)
+    for row_id, path in connection.execute("SELECT id, path FROM claims").fetchall():
+        claim = glob.escape(path_from_row(path))  # there were no globs
+        values = (path_to_row(claim), path_to_row(beginning(claim)), row_id)
+        connection.execute("UPDATE claims SET path = ?, start = ? WHERE id = ?", values)
 
 
 #: What leads from a version to the next one, and in the end to what `schema` makes anew.
-_STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1}
+_STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _from_1}
 
 
-def migrate(connection: Connection, version: int) -> None:
+def migrate(connection: sqlite3.Connection, version: int) -> None:
     """Bring a database of an earlier version to the present one.
 
     All steps belong to the transaction that the caller has begun: a process
@@ -43,4 +41,4 @@ def migrate(connection: Connection, version: int) -> None:
     """
     for step in range(version, SCHEMA_VERSION):
         _STEPS[step](connection)
-    connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select
-
 from datalad_slurm.tracking.database import Database
-from datalad_slurm.tracking.schema import PublicationRow
+from datalad_slurm.tracking.schema import from_json, path_from_row, path_to_row, to_json
 from datalad_slurm.tracking.store import forget_rows
 
 __all__ = ["Publication", "complete", "note", "pending", "withdraw"]
@@ -28,36 +26,34 @@ class Publication:
     jobs: tuple[int, ...]
 
 
+_NOTE = "INSERT INTO publications (subdataset, branch, base, tip, jobs) VALUES (?, ?, ?, ?, ?)"
+_PENDING = "SELECT subdataset, branch, base, tip, jobs FROM publications ORDER BY id"
+
+
 def note(database: Database, publications: Iterable[Publication]) -> None:
     """Note commits before the branches are moved onto them."""
-    with database.transaction() as session:
-        for each in publications:
-            session.add(
-                PublicationRow(
-                    subdataset=each.subdataset,
-                    branch=each.branch,
-                    base=each.base,
-                    tip=each.tip,
-                    jobs=list(each.jobs),
-                )
-            )
+    rows = [
+        (path_to_row(each.subdataset), each.branch, each.base, each.tip, to_json(each.jobs))
+        for each in publications
+    ]
+    with database.transaction() as connection:
+        connection.executemany(_NOTE, rows)
 
 
 def pending(database: Database) -> Sequence[Publication]:
     """Return what was noted, but neither completed nor withdrawn."""
-    with database.transaction() as session:
-        rows = session.scalars(select(PublicationRow).order_by(PublicationRow.id))
+    with database.transaction() as connection:
         return [
-            Publication(row.subdataset, row.branch, row.base, row.tip, tuple(row.jobs))
-            for row in rows
+            Publication(path_from_row(subdataset), branch, base, tip, tuple(from_json(jobs)))
+            for subdataset, branch, base, tip, jobs in connection.execute(_PENDING)
         ]
 
 
 def complete(database: Database, jobs: Iterable[int]) -> None:
     """Forget jobs whose commits the branch has, and all that was noted."""
-    with database.transaction() as session:
-        forget_rows(session, jobs)
-        session.execute(delete(PublicationRow))
+    with database.transaction() as connection:
+        forget_rows(connection, jobs)
+        connection.execute("DELETE FROM publications")
 
 
 def withdraw(database: Database) -> None:

@@ -2,126 +2,183 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
-
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from datalad_slurm.jobs.claims import beginning
 from datalad_slurm.jobs.logs import LogName
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.tasks import expand_tasks, fold_tasks
 from datalad_slurm.tracking.process import current_process, process_from_row, process_to_row
-from datalad_slurm.tracking.schema import ClaimRow, JobRow, SlurmJobRow
+from datalad_slurm.tracking.schema import from_json, path_from_row, path_to_row, to_json
 
-__all__ = ["load", "new_row", "note_slurm_jobs"]
+__all__ = ["ALL", "ONE", "WITHOUT_SLURM_JOB", "add", "load", "note_slurm_jobs"]
+
+#: Which jobs are meant, in a statement about `jobs`.
+ALL = "TRUE"
+ONE = "id = ?"
+WITHOUT_SLURM_JOB = "NOT EXISTS (SELECT 1 FROM slurm_jobs WHERE slurm_jobs.job = jobs.id)"
+
+_ADD_JOB = """
+INSERT INTO jobs (
+    token, cmd, pwd, dsid, message, declared_outputs, inputs, extra_inputs, chain,
+    commit_at_submission, claimed_at, claimed_by, extra, identities
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_ADD_CLAIM = "INSERT INTO claims (job, path, start) VALUES (?, ?, ?)"
+_UPDATE_SLURM_JOB = """
+UPDATE slurm_jobs
+SET attempt = ?, submitted = ?, name = ?, work_dir = ?, logs = ?, tasks = ?, facts = ?
+WHERE job = ? AND job_id = ? AND cluster = ?"""
+_ADD_SLURM_JOB = """
+INSERT INTO slurm_jobs (
+    attempt, submitted, name, work_dir, logs, tasks, facts, job, job_id, cluster
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_JOBS = """
+SELECT
+    id, token, cmd, pwd, dsid, message, declared_outputs, inputs, extra_inputs, chain,
+    commit_at_submission, claimed_at, claimed_by, extra, identities
+FROM jobs WHERE {which} ORDER BY id"""
+_CLAIMS = """
+SELECT job, path FROM claims WHERE job IN (SELECT id FROM jobs WHERE {which}) ORDER BY id"""
+_SLURM_JOBS = """
+SELECT job, job_id, cluster, attempt, submitted, name, work_dir, logs, tasks, facts
+FROM slurm_jobs WHERE job IN (SELECT id FROM jobs WHERE {which}) ORDER BY id"""
 
 
-def new_row(job: TrackedJob) -> JobRow:
-    """Return the row of a job that this process claims now."""
-    return JobRow(
-        token=job.token,
-        cmd=job.cmd,
-        pwd=job.pwd,
-        dsid=job.dsid,
-        message=job.message,
-        declared_outputs=list(job.declared_outputs),
-        inputs=list(job.inputs),
-        extra_inputs=list(job.extra_inputs),
-        chain=list(job.chain),
-        commit_at_submission=job.commit_at_submission,
-        claimed_at=int(time.time()),
-        claimed_by=process_to_row(current_process()),
-        extra=dict(job.extra),
-        identities=dict(job.identities),
-        claims=[ClaimRow(path=path, start=beginning(path)) for path in dict.fromkeys(job.outputs)],
+def add(connection: sqlite3.Connection, job: TrackedJob) -> int:
+    """Add a job that this process claims now, with its claims; return its id."""
+    values = (
+        job.token,
+        to_json(job.cmd),
+        path_to_row(job.pwd),
+        job.dsid,
+        to_json(job.message),
+        to_json(job.declared_outputs),
+        to_json(job.inputs),
+        to_json(job.extra_inputs),
+        to_json(job.chain),
+        job.commit_at_submission,
+        int(time.time()),
+        to_json(process_to_row(current_process())),
+        to_json(dict(job.extra)),
+        to_json(dict(job.identities)),
     )
+    tracked_id = connection.execute(_ADD_JOB, values).lastrowid
+    assert tracked_id is not None  # noqa: S101 - a row was inserted
+    claims = [
+        (tracked_id, path_to_row(path), path_to_row(beginning(path)))
+        for path in dict.fromkeys(job.outputs)
+    ]
+    connection.executemany(_ADD_CLAIM, claims)
+    return tracked_id
 
 
-def note_slurm_jobs(session: Session, tracked_id: int, slurm_jobs: Sequence[SlurmJob]) -> None:
+def note_slurm_jobs(
+    connection: sqlite3.Connection, tracked_id: int, slurm_jobs: Sequence[SlurmJob]
+) -> None:
     """Add the jobs that Slurm took, or bring them up to date."""
-    noted = session.scalars(select(SlurmJobRow).where(SlurmJobRow.job == tracked_id))
-    known = {(row.job_id, row.cluster): row for row in noted}
     for job in slurm_jobs:
-        row = known.get((job.job_id, job.cluster))
-        if row is None:
-            row = SlurmJobRow(job=tracked_id, job_id=job.job_id, cluster=job.cluster)
-            session.add(row)
-        row.attempt = job.attempt
-        row.submitted = job.submitted
-        row.name = job.name
-        row.work_dir = job.work_dir
-        row.logs = [[log.pattern, log.index] for log in job.logs]
-        row.tasks = None if job.tasks is None else fold_tasks(job.tasks)
-        row.facts = dict(job.facts)
-    session.flush()
+        values = (
+            job.attempt,
+            job.submitted,
+            to_json(job.name),
+            path_to_row(job.work_dir),
+            to_json([[log.pattern, log.index] for log in job.logs]),
+            to_json(None if job.tasks is None else fold_tasks(job.tasks)),
+            to_json(dict(job.facts)),
+            tracked_id,
+            job.job_id,
+            job.cluster,
+        )
+        if connection.execute(_UPDATE_SLURM_JOB, values).rowcount == 0:
+            connection.execute(_ADD_SLURM_JOB, values)
 
 
-#: Plain tuples are read: at ten thousand jobs, mapped objects would cost seconds.
-_JOB_COLUMNS = tuple(JobRow.__table__.columns)
-_SLURM_JOB_COLUMNS = tuple(SlurmJobRow.__table__.columns)
+def load(connection: sqlite3.Connection, which: str = ALL, *values: int) -> list[TrackedJob]:
+    """Return jobs, in the order of their claims.
 
-
-def load(session: Session, *conditions: Any) -> list[TrackedJob]:
-    """Return the jobs that meet conditions, in the order of their claims.
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+        A transaction.
+    which : str
+        Which ones: `ALL`, `ONE` or `WITHOUT_SLURM_JOB`.
+    *values : int
+        The id, for `ONE`.
 
     Raises
     ------
     ValueError
         When the database holds something else than jobs.
     """
-    rows = session.execute(select(*_JOB_COLUMNS).where(*conditions).order_by(JobRow.id)).all()
-    chosen = select(JobRow.id).where(*conditions)
+    rows = connection.execute(_JOBS.format(which=which), values).fetchall()
     outputs: defaultdict[int, list[str]] = defaultdict(list)
-    for job, path in session.execute(
-        select(ClaimRow.job, ClaimRow.path).where(ClaimRow.job.in_(chosen)).order_by(ClaimRow.id)
-    ):
-        outputs[job].append(path)
     slurm_jobs: defaultdict[int, list[SlurmJob]] = defaultdict(list)
     try:
-        for row in session.execute(
-            select(*_SLURM_JOB_COLUMNS).where(SlurmJobRow.job.in_(chosen)).order_by(SlurmJobRow.id)
-        ):
-            slurm_jobs[row.job].append(_slurm_job(row))
-        return [_tracked_job(row, outputs[row.id], slurm_jobs[row.id]) for row in rows]
+        for job, path in connection.execute(_CLAIMS.format(which=which), values):
+            outputs[job].append(path_from_row(path))
+        for job, *row in connection.execute(_SLURM_JOBS.format(which=which), values):
+            slurm_jobs[job].append(_slurm_job(row))
+        return [_tracked_job(row, outputs[row[0]], slurm_jobs[row[0]]) for row in rows]
     except (TypeError, KeyError, AttributeError) as exc:
         raise ValueError(f"a row does not hold what was written to it: {exc}") from exc
 
 
-def _slurm_job(row: Any) -> SlurmJob:
+def _slurm_job(row: list[Any]) -> SlurmJob:
+    job_id, cluster, attempt, submitted, name, work_dir, logs, tasks, facts = row
+    folded = None if tasks is None else from_json(tasks)
     return SlurmJob(
-        job_id=row.job_id,
-        cluster=row.cluster,
-        submitted=row.submitted,
-        attempt=row.attempt,
-        name=row.name,
-        work_dir=row.work_dir,
-        logs=tuple(LogName(pattern, index) for pattern, index in row.logs),
-        tasks=None if row.tasks is None else expand_tasks(row.job_id, row.tasks),
-        facts=row.facts,
+        job_id=job_id,
+        cluster=cluster,
+        submitted=submitted,
+        attempt=attempt,
+        name=from_json(name),
+        work_dir=path_from_row(work_dir),
+        logs=tuple(LogName(pattern, index) for pattern, index in from_json(logs)),
+        tasks=None if folded is None else expand_tasks(job_id, folded),
+        facts=from_json(facts),
     )
 
 
-def _tracked_job(row: Any, outputs: list[str], slurm_jobs: list[SlurmJob]) -> TrackedJob:
+def _tracked_job(
+    row: tuple[Any, ...], outputs: list[str], slurm_jobs: list[SlurmJob]
+) -> TrackedJob:
+    (
+        tracked_id,
+        token,
+        cmd,
+        pwd,
+        dsid,
+        message,
+        declared_outputs,
+        inputs,
+        extra_inputs,
+        chain,
+        commit_at_submission,
+        claimed_at,
+        claimed_by,
+        extra,
+        identities,
+    ) = row
     return TrackedJob(
-        id=row.id,
-        token=row.token,
-        cmd=row.cmd,
-        pwd=row.pwd,
-        dsid=row.dsid,
+        id=tracked_id,
+        token=token,
+        cmd=from_json(cmd),
+        pwd=path_from_row(pwd),
+        dsid=dsid,
         outputs=tuple(outputs),
-        declared_outputs=tuple(row.declared_outputs),
-        inputs=tuple(row.inputs),
-        extra_inputs=tuple(row.extra_inputs),
-        message=row.message,
-        chain=tuple(row.chain),
-        commit_at_submission=row.commit_at_submission,
-        claimed_at=row.claimed_at,
-        claimed_by=process_from_row(row.claimed_by),
+        declared_outputs=tuple(from_json(declared_outputs)),
+        inputs=tuple(from_json(inputs)),
+        extra_inputs=tuple(from_json(extra_inputs)),
+        message=from_json(message),
+        chain=tuple(from_json(chain)),
+        commit_at_submission=commit_at_submission,
+        claimed_at=claimed_at,
+        claimed_by=process_from_row(from_json(claimed_by)),
         slurm_jobs=tuple(slurm_jobs),
-        extra=row.extra,
-        identities=row.identities,
+        extra=from_json(extra),
+        identities=from_json(identities),
     )

@@ -1,137 +1,130 @@
-"""Tables of the tracking database."""
+"""Tables of the tracking database, and how values are kept in them.
+
+A path is kept as the bytes that the file system knows, since not every name is
+UTF-8; lists, mappings and free text as JSON, which escapes what is none.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from typing import Any
-
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, MetaData, text
-from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
-from sqlalchemy.types import TypeDecorator
 
 __all__ = [
     "SCHEMA_VERSION",
-    "Base",
-    "ClaimRow",
-    "FinisherRow",
-    "JobRow",
-    "PublicationRow",
-    "SlurmJobRow",
+    "STATEMENTS",
+    "from_json",
+    "path_from_row",
+    "path_to_row",
+    "to_json",
 ]
 
 #: Stored in the database as ``PRAGMA user_version``; `migrations` leads here from earlier ones.
 SCHEMA_VERSION = 2
 
+#: One scheduled command: a claim first, a job once Slurm has taken it.
+_JOBS = """
+CREATE TABLE jobs (
+    id INTEGER NOT NULL,
+    token VARCHAR NOT NULL,
+    cmd JSON NOT NULL,
+    pwd BLOB NOT NULL,
+    dsid VARCHAR NOT NULL,
+    message JSON NOT NULL,
+    declared_outputs JSON NOT NULL,
+    inputs JSON NOT NULL,
+    extra_inputs JSON NOT NULL,
+    chain JSON NOT NULL,
+    commit_at_submission VARCHAR NOT NULL,
+    claimed_at INTEGER NOT NULL,
+    claimed_by JSON NOT NULL,
+    extra JSON NOT NULL,
+    identities JSON DEFAULT '{}' NOT NULL, -- of inputs and script at submission; since version 2
+    PRIMARY KEY (id),
+    UNIQUE (token)
+)"""
+#: A path or glob, relative to the dataset's root, that no other open job may claim.
+_CLAIMS = """
+CREATE TABLE claims (
+    id INTEGER NOT NULL,
+    job INTEGER NOT NULL,
+    path BLOB NOT NULL,
+    start BLOB DEFAULT (x'') NOT NULL, -- datalad_slurm.jobs.claims.beginning; since version 2
+    PRIMARY KEY (id),
+    FOREIGN KEY (job) REFERENCES jobs (id) ON DELETE CASCADE
+)"""
+#: One job that Slurm took from a scheduled command.
+_SLURM_JOBS = """
+CREATE TABLE slurm_jobs (
+    id INTEGER NOT NULL,
+    job INTEGER NOT NULL,
+    job_id INTEGER NOT NULL,
+    cluster VARCHAR NOT NULL,
+    attempt INTEGER NOT NULL,
+    submitted INTEGER,
+    name JSON NOT NULL,
+    work_dir BLOB NOT NULL,
+    logs JSON NOT NULL, -- pairs of name and array index, see LogName
+    tasks JSON, -- array indices ["1-10"], het components ["+0", "+1"], a plain job []
+    facts JSON NOT NULL,
+    PRIMARY KEY (id),
+    FOREIGN KEY (job) REFERENCES jobs (id) ON DELETE CASCADE
+)"""
+#: The one process that may commit in this dataset; at most one row.
+_FINISHER = """
+CREATE TABLE finisher (
+    id INTEGER NOT NULL,
+    process JSON NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (id)
+)"""
+#: Commits that are built and about to become, or have become, the branch's.
+_PUBLICATIONS = """
+CREATE TABLE publications (
+    id INTEGER NOT NULL,
+    branch VARCHAR NOT NULL, -- full name, or HEAD when it is detached
+    base VARCHAR NOT NULL, -- the commit the new ones grow on; empty in a new repository
+    tip VARCHAR NOT NULL,
+    jobs JSON NOT NULL, -- ids of jobs to be forgotten once the branch has the tip
+    subdataset BLOB DEFAULT (x'') NOT NULL, -- its path; empty for the dataset; since version 2
+    PRIMARY KEY (id)
+)"""
 
-class PathBytes(TypeDecorator[str]):
-    """A path as the bytes the file system knows; not every name is UTF-8."""
+#: What makes an empty database one of ours.
+STATEMENTS = (
+    _JOBS,
+    _CLAIMS,
+    "CREATE INDEX claims_by_start ON claims (start)",
+    "CREATE INDEX claims_by_job ON claims (job)",
+    _SLURM_JOBS,
+    "CREATE INDEX slurm_jobs_by_id ON slurm_jobs (job_id)",
+    "CREATE INDEX slurm_jobs_by_job ON slurm_jobs (job)",
+    _FINISHER,
+    _PUBLICATIONS,
+)
 
-    impl = LargeBinary
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:
-        """Encode a path on its way into the database."""
-        return None if value is None else os.fsencode(value)
-
-    def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:
-        """Decode a path on its way out of the database."""
-        return None if value is None else os.fsdecode(value)
-
-
-class Base(DeclarativeBase):
-    """All tables."""
-
-    metadata = MetaData()
-    type_annotation_map = {list[str]: JSON, dict[str, Any]: JSON}  # noqa: RUF012 - SQLAlchemy's
-
-
-class JobRow(Base):
-    """One scheduled command: a claim first, a job once Slurm has taken it."""
-
-    __tablename__ = "jobs"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    token: Mapped[str] = mapped_column(unique=True)
-    cmd: Mapped[str] = mapped_column(JSON)  # JSON escapes what is no UTF-8
-    pwd: Mapped[str] = mapped_column(PathBytes)
-    dsid: Mapped[str]
-    message: Mapped[str] = mapped_column(JSON)
-    declared_outputs: Mapped[list[str]]
-    inputs: Mapped[list[str]]
-    extra_inputs: Mapped[list[str]]
-    chain: Mapped[list[str]]
-    commit_at_submission: Mapped[str]
-    claimed_at: Mapped[int]
-    claimed_by: Mapped[dict[str, Any]]
-    extra: Mapped[dict[str, Any]]
-    #: what inputs and script were at submission; since version 2
-    identities: Mapped[dict[str, Any]] = mapped_column(JSON, server_default=text("'{}'"))
-
-    claims: Mapped[list[ClaimRow]] = relationship(
-        cascade="all, delete-orphan", passive_deletes=True, order_by="ClaimRow.id"
-    )
-    slurm_jobs: Mapped[list[SlurmJobRow]] = relationship(
-        cascade="all, delete-orphan", passive_deletes=True, order_by="SlurmJobRow.id"
-    )
-
-
-class ClaimRow(Base):
-    """A path or glob, relative to the dataset's root, that no other open job may claim."""
-
-    __tablename__ = "claims"
-    __table_args__ = (Index("claims_by_start", "start"), Index("claims_by_job", "job"))
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    job: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
-    path: Mapped[str] = mapped_column(PathBytes)
-    #: what all that is claimed begins with, see `datalad_slurm.jobs.claims.beginning`
-    start: Mapped[str] = mapped_column(PathBytes, server_default=text("x''"))
-
-
-class SlurmJobRow(Base):
-    """One job that Slurm took from a scheduled command."""
-
-    __tablename__ = "slurm_jobs"
-    __table_args__ = (Index("slurm_jobs_by_id", "job_id"), Index("slurm_jobs_by_job", "job"))
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    job: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
-    job_id: Mapped[int]
-    cluster: Mapped[str]
-    attempt: Mapped[int]
-    submitted: Mapped[int | None]
-    name: Mapped[str] = mapped_column(JSON)
-    work_dir: Mapped[str] = mapped_column(PathBytes)
-    #: pairs of name and array index, see `LogName`
-    logs: Mapped[list[Any]] = mapped_column(JSON)
-    #: array indices as ``["1-10"]``, het components as ``["+0", "+1"]``, a plain job ``[]``
-    tasks: Mapped[list[str] | None] = mapped_column(JSON)
-    facts: Mapped[dict[str, Any]]
-
-
-class FinisherRow(Base):
-    """The one process that may commit in this dataset; at most one row."""
-
-    __tablename__ = "finisher"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    process: Mapped[dict[str, Any]]
-    since: Mapped[int]
+#: A path on its way into the database, and out of it.
+path_to_row = os.fsencode
+path_from_row = os.fsdecode
+#: The commonest of all values, for which no parser is needed.
+_EMPTY: dict[str, Callable[[], Any]] = {"[]": list, "{}": dict, '""': str}
 
 
-class PublicationRow(Base):
-    """Commits that are built and about to become, or have become, the branch's."""
+def to_json(value: Any) -> str:
+    """Return a value as the database keeps it; always in the same spelling, to be compared."""
+    return json.dumps(value)
 
-    __tablename__ = "publications"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    #: full name of the branch, or ``HEAD`` when it is detached
-    branch: Mapped[str]
-    #: the commit the new ones grow on; empty in a new repository
-    base: Mapped[str]
-    tip: Mapped[str]
-    #: ids of `JobRow` that are to be forgotten once `tip` is on `branch`
-    jobs: Mapped[list[int]] = mapped_column(JSON)
-    #: path of the subdataset, relative to the root; empty for the dataset itself
-    subdataset: Mapped[str] = mapped_column(PathBytes, server_default=text("x''"))
+def from_json(text: str) -> Any:
+    """Return a value from what the database keeps.
+
+    Raises
+    ------
+    ValueError
+        When it is no JSON.
+    TypeError
+        When it is no text.
+    """
+    empty = _EMPTY.get(text)
+    return empty() if empty else json.loads(text)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import and_, delete, or_, select
-from sqlalchemy.orm import Session
-
-from datalad_slurm.jobs.claims import beginning, bounds_of_prefix, collide, prefixes
+from datalad_slurm.jobs.claims import beginning, bounds_of_prefix, collide
 from datalad_slurm.jobs.errors import (
     AlreadyTrackedError,
     JobNotTrackedError,
@@ -20,12 +19,22 @@ from datalad_slurm.jobs.errors import (
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.names import JobName, select_jobs
 from datalad_slurm.tracking.database import DEFAULT_BUSY_TIMEOUT, Database
-from datalad_slurm.tracking.rows import load, new_row, note_slurm_jobs
-from datalad_slurm.tracking.schema import ClaimRow, JobRow, SlurmJobRow
+from datalad_slurm.tracking.rows import ONE, WITHOUT_SLURM_JOB, add, load, note_slurm_jobs
+from datalad_slurm.tracking.schema import from_json, path_from_row, path_to_row, to_json
 
 __all__ = ["FILE_NAME", "Tracker", "adopt_in", "forget_rows"]
 
 FILE_NAME = "tracking.sqlite"
+
+_FREE = f"DELETE FROM jobs WHERE {ONE} AND {WITHOUT_SLURM_JOB}"  # noqa: S608 - constants
+_SLURM_JOB = "SELECT 1 FROM slurm_jobs WHERE job_id = ? AND cluster IN (?, ?) LIMIT 1"
+#: claims whose beginning a text begins with; CROSS JOIN keeps SQLite from reading all claims
+_CLAIMS_ABOVE = """
+WITH RECURSIVE lengths (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM lengths WHERE n < length(?1))
+SELECT path, job FROM lengths CROSS JOIN claims ON start = substr(?1, 1, n)"""
+_CLAIMS_BELOW = "SELECT path, job FROM claims WHERE start >= ? AND start < ?"
+_CLAIMS_FROM = "SELECT path, job FROM claims WHERE start >= ?"
+_GONE = "a job has been finished, or its claim freed, by another process"
 
 
 class Tracker:
@@ -56,8 +65,8 @@ class Tracker:
             something above it, or a glob that may match such a path. Names the
             job and the path or glob.
         """
-        with self.database.transaction() as session:
-            return _claim(session, job, check=check)
+        with self.database.transaction() as connection:
+            return _claim(connection, job, check=check)
 
     def adopt(
         self, job: TrackedJob, slurm_job: SlurmJob, own_cluster: str = "", *, check: bool = True
@@ -85,8 +94,8 @@ class Tracker:
         OutputConflictError
             As for `claim`.
         """
-        with self.database.transaction() as session:
-            return adopt_in(session, job, slurm_job, own_cluster, check=check)
+        with self.database.transaction() as connection:
+            return adopt_in(connection, job, slurm_job, own_cluster, check=check)
 
     def refuse_conflicts(self, outputs: Iterable[str]) -> None:
         """Make sure that no open job claims any of these outputs, as far as that lasts.
@@ -96,26 +105,42 @@ class Tracker:
         OutputConflictError
             As `claim` does.
         """
-        with self.database.transaction() as session:
-            _refuse_conflicts(session, outputs)
+        with self.database.transaction() as connection:
+            _refuse_conflicts(connection, outputs)
 
-    def note_submission(self, tracked_id: int, slurm_jobs: Sequence[SlurmJob]) -> None:
+    def note_submission(
+        self,
+        tracked_id: int,
+        slurm_jobs: Sequence[SlurmJob],
+        identities: Mapping[str, Any] | None = None,
+    ) -> None:
         """Note the jobs that Slurm took; those that are noted already are brought up to date.
+
+        Parameters
+        ----------
+        tracked_id : int
+            The claim, or tracked job.
+        slurm_jobs : sequence of SlurmJob
+            What Slurm took.
+        identities : mapping, optional
+            As for `note_identities`, in the same transaction.
 
         Raises
         ------
         JobNotTrackedError
             When the claim, or tracked job, is gone.
         """
-        with self.database.transaction() as session:
-            if session.get(JobRow, tracked_id) is None:
+        with self.database.transaction() as connection:
+            if not _is_tracked(connection, tracked_id):
                 ids = ", ".join(str(job.job_id) for job in slurm_jobs)
                 raise JobNotTrackedError(
                     f"job {ids} was submitted, but is not tracked any more; if that is not "
                     "because it has been finished, track it with `datalad slurm-schedule "
                     f"--job-id {slurm_jobs[0].job_id}` and its outputs"
                 )
-            note_slurm_jobs(session, tracked_id, slurm_jobs)
+            note_slurm_jobs(connection, tracked_id, slurm_jobs)
+            if identities is not None:
+                _note_identities(connection, tracked_id, identities)
 
     def note_extra(self, tracked_id: int, extra: Mapping[str, Any]) -> None:
         """Note more about a job, beside what was noted before.
@@ -125,9 +150,14 @@ class Tracker:
         JobNotTrackedError
             When the job is tracked no more.
         """
-        with self.database.transaction() as session:
-            row = _tracked(session, tracked_id)
-            row.extra = {**row.extra, **extra}
+        with self.database.transaction() as connection:
+            row = connection.execute(
+                "SELECT extra FROM jobs WHERE id = ?", (tracked_id,)
+            ).fetchone()
+            if row is None:
+                raise JobNotTrackedError(_GONE)
+            noted = to_json({**from_json(row[0]), **extra})
+            connection.execute("UPDATE jobs SET extra = ? WHERE id = ?", (noted, tracked_id))
 
     def note_identities(self, tracked_id: int, identities: Mapping[str, Any]) -> None:
         """Note what inputs and script were at submission, in place of what was noted before.
@@ -137,19 +167,19 @@ class Tracker:
         JobNotTrackedError
             When the job is tracked no more.
         """
-        with self.database.transaction() as session:
-            _tracked(session, tracked_id).identities = dict(identities)
+        with self.database.transaction() as connection:
+            if not _note_identities(connection, tracked_id, identities):
+                raise JobNotTrackedError(_GONE)
 
     def forget(self, tracked_ids: Iterable[int]) -> None:
         """Drop jobs with their claims."""
-        with self.database.transaction() as session:
-            forget_rows(session, tracked_ids)
+        with self.database.transaction() as connection:
+            forget_rows(connection, tracked_ids)
 
     def free(self, tracked_id: int) -> bool:
         """Drop a claim, unless a job was noted for it; return whether it is gone."""
-        with self.database.transaction() as session:
-            is_claim = JobRow.id == tracked_id, ~JobRow.slurm_jobs.any()
-            return bool(session.execute(delete(JobRow).where(*is_claim).returning(JobRow.id)).all())
+        with self.database.transaction() as connection:
+            return connection.execute(_FREE, (tracked_id,)).rowcount > 0
 
     def open_jobs(
         self,
@@ -172,14 +202,14 @@ class Tracker:
         InvalidRequestError
             When a name is that of several.
         """
-        with self.database.transaction() as session:
-            jobs = [job for job in load(session) if job.is_submitted]
+        with self.database.transaction() as connection:
+            jobs = [job for job in load(connection) if job.is_submitted]
         return jobs if names is None else select_jobs(jobs, names, own_cluster)
 
     def tokens(self) -> set[str]:
         """Return the tokens of all claims and jobs."""
-        with self.database.transaction() as session:
-            return set(session.scalars(select(JobRow.token)))
+        with self.database.transaction() as connection:
+            return {token for (token,) in connection.execute("SELECT token FROM jobs")}
 
     @contextmanager
     def held(self) -> Iterator[list[TrackedJob]]:
@@ -187,17 +217,17 @@ class Tracker:
 
         Inside of it nothing else can be asked of the database.
         """
-        with self.database.transaction() as session:
-            yield load(session)
+        with self.database.transaction() as connection:
+            yield load(connection)
 
     def claims_without_job(self) -> list[TrackedJob]:
         """Return claims for which no job id was noted: being submitted, or left by a crash."""
-        with self.database.transaction() as session:
-            return load(session, ~JobRow.slurm_jobs.any())
+        with self.database.transaction() as connection:
+            return load(connection, WITHOUT_SLURM_JOB)
 
 
 def adopt_in(
-    session: Session,
+    connection: sqlite3.Connection,
     job: TrackedJob,
     slurm_job: SlurmJob,
     own_cluster: str = "",
@@ -206,57 +236,47 @@ def adopt_in(
 ) -> TrackedJob:
     """Track a job that Slurm has taken already, inside a transaction."""
     name = JobName(slurm_job.job_id, slurm_job.cluster)
-    clusters = {"", own_cluster} if slurm_job.cluster in ("", own_cluster) else {name.cluster}
-    found = select(SlurmJobRow.id).where(
-        SlurmJobRow.job_id == name.job_id, SlurmJobRow.cluster.in_(clusters)
-    )
-    if session.scalars(found.limit(1)).first() is not None:
+    is_own = slurm_job.cluster in ("", own_cluster)
+    clusters = ("", own_cluster) if is_own else (name.cluster, name.cluster)
+    if connection.execute(_SLURM_JOB, (name.job_id, *clusters)).fetchone() is not None:
         raise AlreadyTrackedError(f"job {name} is tracked already; `datalad slurm-finish -l`")
-    claim = _claim(session, job, check=check)
-    note_slurm_jobs(session, claim.id, [slurm_job])
-    return load(session, JobRow.id == claim.id)[0]
+    claim = _claim(connection, job, check=check)
+    note_slurm_jobs(connection, claim.id, [slurm_job])
+    return load(connection, ONE, claim.id)[0]
 
 
-def _claim(session: Session, job: TrackedJob, *, check: bool) -> TrackedJob:
+def _claim(connection: sqlite3.Connection, job: TrackedJob, *, check: bool) -> TrackedJob:
     if check:
-        _refuse_conflicts(session, job.outputs)
-    row = new_row(job)
-    session.add(row)
-    session.flush()
-    return load(session, JobRow.id == row.id)[0]
+        _refuse_conflicts(connection, job.outputs)
+    return load(connection, ONE, add(connection, job))[0]
 
 
-def _tracked(session: Session, tracked_id: int) -> JobRow:
-    row = session.get(JobRow, tracked_id)
-    if row is None:
-        raise JobNotTrackedError("a job has been finished, or its claim freed, by another process")
-    return row
+def _is_tracked(connection: sqlite3.Connection, tracked_id: int) -> bool:
+    found = connection.execute("SELECT 1 FROM jobs WHERE id = ?", (tracked_id,))
+    return found.fetchone() is not None
 
 
-def forget_rows(session: Session, tracked_ids: Iterable[int]) -> None:
+def _note_identities(
+    connection: sqlite3.Connection, tracked_id: int, identities: Mapping[str, Any]
+) -> bool:
+    values = (to_json(dict(identities)), tracked_id)
+    return connection.execute("UPDATE jobs SET identities = ? WHERE id = ?", values).rowcount > 0
+
+
+def forget_rows(connection: sqlite3.Connection, tracked_ids: Iterable[int]) -> None:
     """Drop jobs with their claims, inside a transaction."""
-    ids = list(tracked_ids)
-    for start in range(0, len(ids), 500):  # SQLite bounds the number of parameters
-        session.execute(delete(JobRow).where(JobRow.id.in_(ids[start : start + 500])))
+    connection.executemany("DELETE FROM jobs WHERE id = ?", [(each,) for each in tracked_ids])
 
 
-def _refuse_conflicts(session: Session, outputs: Iterable[str]) -> None:
+def _refuse_conflicts(connection: sqlite3.Connection, outputs: Iterable[str]) -> None:
     for output in outputs:
-        start = beginning(output)
-        conditions: list[Any] = [ClaimRow.start.in_(prefixes(start))]
-        bounds = bounds_of_prefix(start)
-        if bounds is None:
-            conditions.append(ClaimRow.start >= start)
-        else:
-            conditions.append(and_(ClaimRow.start >= bounds[0], ClaimRow.start < bounds[1]))
+        near = _claims_near(connection, beginning(output))
         # without globs the first that is found this way collides
-        near = session.execute(select(ClaimRow.path, ClaimRow.job).where(or_(*conditions)))
-        hit = next((row for row in near if collide(output, row.path)), None)
-        near.close()
+        hit = next(((path, job) for path, job in near if collide(output, path)), None)
         if hit is None:
             continue
         path, tracked_id = hit
-        (holder,) = load(session, JobRow.id == tracked_id)
+        (holder,) = load(connection, ONE, tracked_id)
         if holder.is_submitted:
             name = JobName(holder.job_id, holder.slurm_jobs[0].cluster)
             who = f"job {name}"
@@ -269,3 +289,16 @@ def _refuse_conflicts(session: Session, outputs: Iterable[str]) -> None:
         raise OutputConflictError(
             f"output '{wanted}' conflicts with {who}{covers}; {ways_on}, or choose another output"
         )
+
+
+def _claims_near(connection: sqlite3.Connection, start: str) -> Iterator[tuple[str, int]]:
+    """Yield path and job of each claim that may collide with one that begins in this way."""
+    bounds = bounds_of_prefix(start)
+    below = (
+        connection.execute(_CLAIMS_FROM, (path_to_row(start),))
+        if bounds is None
+        else connection.execute(_CLAIMS_BELOW, tuple(map(path_to_row, bounds)))
+    )
+    above = connection.execute(_CLAIMS_ABOVE, (path_to_row(start),))
+    for path, job in chain(above, below):
+        yield path_from_row(path), job

@@ -14,7 +14,6 @@ from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.names import JobName
-from datalad_slurm.jobs.record import is_inside
 from datalad_slurm.slurm.clusters import own_cluster
 from datalad_slurm.tracking.earlier import database_name
 from datalad_slurm.tracking.store import Tracker
@@ -90,12 +89,15 @@ class Settings:
                 "configuration datalad.slurm.exit-marker must be auto, always or never, not "
                 f"{exit_marker!r}"
             )
-        record_directory = config.get("datalad.run.record-directory") or cls.record_directory
-        if not is_inside(record_directory):
-            raise InvalidRequestError(
-                "configuration datalad.run.record-directory is outside the dataset: "
-                f"{record_directory}"
-            )
+        record_directory = config.get("datalad.run.record-directory")
+        if record_directory:
+            from datalad_slurm.jobs.record import is_inside
+
+            if not is_inside(record_directory):
+                raise InvalidRequestError(
+                    "configuration datalad.run.record-directory is outside the dataset: "
+                    f"{record_directory}"
+                )
         return cls(
             query_timeout=seconds("query-timeout", cls.query_timeout),
             database_timeout=seconds("database-timeout", cls.database_timeout),
@@ -104,7 +106,7 @@ class Settings:
             take_over=flag("datalad.slurm.take-over") is True,
             exit_marker=exit_marker,
             record_sidecar=flag("datalad.run.record-sidecar"),
-            record_directory=record_directory,
+            record_directory=record_directory or cls.record_directory,
         )
 
 

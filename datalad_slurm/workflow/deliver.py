@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from datalad_slurm.dataset.files import is_committed
@@ -10,6 +10,7 @@ from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.publish import read_head
 from datalad_slurm.dataset.sidecar import place_record
 from datalad_slurm.dataset.stage import Change, Form, Staging, stage
+from datalad_slurm.dataset.transfer import Stamp
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.errors import TransferError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
@@ -25,6 +26,11 @@ from datalad_slurm.workflow.verify import judged, note_untouched, verified
 
 __all__ = ["deliver"]
 
+#: What is committed and published at once: so much is done again at most after a crash,
+#: and as much is held in memory.
+_JOBS_AT_ONCE = 1000
+_FILES_AT_ONCE = 20_000
+
 
 def deliver(
     context: Context,
@@ -35,6 +41,7 @@ def deliver(
 ) -> Iterator[Outcome]:
     """Commit jobs that have ended, and forget them.
 
+    Of very many jobs a part at a time is staged, committed, published and forgotten.
     Only for the one process that finishes jobs. A job of which a file cannot
     be committed stays open.
 
@@ -54,13 +61,35 @@ def deliver(
     Raises
     ------
     DatasetError
-        When git or git-annex fails; all jobs stay open.
+        When git or git-annex fails; all jobs stay open of which no outcome was told.
     """
     if not jobs:
         return
     await_outputs(context, jobs)
+    check = InputCheck(context, [job for job, _ in jobs])
+    inputs = {
+        directory: inputs_in(context, directory) for directory in {job.alt_dir for job, _ in jobs}
+    }
     found: list[Findings] = []
-    yield from _found(context, jobs, others, found)
+    files = 0
+    for ended in jobs:
+        for each in _found(context, ended, others, inputs[ended[0].alt_dir], check):
+            if isinstance(each, Outcome):
+                yield each
+            else:
+                found.append(each)
+                files += len(each.paths)
+        is_enough = len(found) >= _JOBS_AT_ONCE or files >= _FILES_AT_ONCE
+        if is_enough and shape is Shape.CHAIN:
+            yield from _delivered_together(context, found, message, shape)
+            found, files = [], 0
+    yield from _delivered_together(context, found, message, shape)
+
+
+def _delivered_together(
+    context: Context, found: Sequence[Findings], message: str, shape: Shape
+) -> Iterator[Outcome]:
+    """Stage, commit and publish what some jobs have left, and forget these jobs."""
     staging = _staged(context, [path for findings in found for path in findings.paths])
     parcels: list[Parcel] = []
     yield from _packed(context, judged(context, found, staging), staging, message, parcels)
@@ -82,32 +111,29 @@ def deliver(
 
 def _found(
     context: Context,
-    jobs: Sequence[tuple[TrackedJob, JobStatus]],
+    ended: tuple[TrackedJob, JobStatus],
     others: Mapping[str, int],
-    found: list[Findings],
-) -> Iterator[Outcome]:
-    """Look for what each job has left, and add it to `found`; tell of jobs that stay open."""
-    check = InputCheck(context, [job for job, _ in jobs])
-    inputs = {
-        directory: inputs_in(context, directory) for directory in {job.alt_dir for job, _ in jobs}
-    }
-    for job, status in jobs:
-        try:
-            brought = Brought()
-            if job.alt_dir:
-                brought = bring_back(context, job, status, others, inputs[job.alt_dir])
-            findings = check.of(write_facts(context, collect(context, job, status, others)))
-            missing = dict.fromkeys((*findings.missing, *brought.missing))
-            found.append(note_untouched(context, replace(findings, missing=tuple(missing))))
-        except OSError as exc:
-            yield Outcome("finish", "error", _unreadable(job, exc), details=_details(job))
-            continue
-        except TransferError as exc:
-            yield Outcome("finish", "error", _still_open(job, str(exc)), details=_details(job))
-            continue
-        for left in brought.left:
-            said = f"job {job.label} left {left}, which cannot be committed and stays there"
-            yield Outcome("finish", "impossible", said, details=_details(job))
+    inputs: Mapping[str, Container[Stamp]],
+    check: InputCheck,
+) -> Iterator[Findings | Outcome]:
+    """Look for what a job has left; tell instead why the job stays open."""
+    job, status = ended
+    try:
+        brought = Brought()
+        if job.alt_dir:
+            brought = bring_back(context, job, status, others, inputs)
+        findings = check.of(write_facts(context, collect(context, job, status, others)))
+        missing = dict.fromkeys((*findings.missing, *brought.missing))
+        yield note_untouched(context, replace(findings, missing=tuple(missing)))
+    except OSError as exc:
+        yield Outcome("finish", "error", _unreadable(job, exc), details=_details(job))
+        return
+    except TransferError as exc:
+        yield Outcome("finish", "error", _still_open(job, str(exc)), details=_details(job))
+        return
+    for left in brought.left:
+        said = f"job {job.label} left {left}, which cannot be committed and stays there"
+        yield Outcome("finish", "impossible", said, details=_details(job))
 
 
 def _packed(

@@ -6,15 +6,17 @@ import shutil
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from datalad_slurm.jobs.endings import Ending
 from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.tasks import TaskId
-from datalad_slurm.node.endings import read_endings
 from datalad_slurm.node.wrap import place
-from datalad_slurm.slurm import sacct, scontrol
+from datalad_slurm.slurm import scontrol
 from datalad_slurm.workflow.context import Context, default_cluster, lgr
+
+if TYPE_CHECKING:
+    from datalad_slurm.jobs.endings import Ending
 
 __all__ = [
     "drop_notes_of_endings",
@@ -94,6 +96,8 @@ def noted_endings(
     held : collection of TaskId
         Tasks of which slurmctld tells enough; where it tells all, nothing is read.
     """
+    from datalad_slurm.node.endings import read_endings
+
     tokens = _tokens(context)
     found: dict[int, dict[TaskId, Ending]] = {}
     own_cluster = None
@@ -121,6 +125,8 @@ def noted_endings(
 
 def _with_limit(job: SlurmJob, ending: Ending) -> Ending:
     """Add when the time limit was due, where the job was not told: before Slurm 23.02."""
+    from datalad_slurm.slurm import sacct
+
     seconds = sacct.parse_duration(job.facts.get("TimeLimit", ""))
     if ending.limit is not None or seconds is None:
         return ending

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from datalad_slurm.dataset.commits import check_identity
 from datalad_slurm.dataset.orphans import no_orphans
+from datalad_slurm.jobs.errors import JobNotTrackedError
 from datalad_slurm.jobs.model import JobStatus, TaskStatus, TrackedJob
 from datalad_slurm.jobs.names import JobName
 from datalad_slurm.jobs.plan import Action, FailedJobs, Shape, decide
@@ -18,9 +20,13 @@ from datalad_slurm.workflow.collect import logs_of
 from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
 from datalad_slurm.workflow.deliver import deliver
 from datalad_slurm.workflow.endings import tidy_endings
-from datalad_slurm.workflow.observe import describe_submitted, observe
+from datalad_slurm.workflow.observe import observe
 from datalad_slurm.workflow.recovery import settle_publications
-from datalad_slurm.workflow.submissions import drop_temporary_directories, settle_claims
+from datalad_slurm.workflow.submissions import (
+    describe,
+    drop_temporary_directories,
+    settle_claims,
+)
 
 __all__ = ["finish"]
 
@@ -109,7 +115,8 @@ def _described(context: Context, jobs: list[TrackedJob]) -> list[TrackedJob]:
     if not lacking:
         return jobs
     for job in lacking:
-        describe_submitted(context, job.id, job.slurm_jobs)
+        with suppress(JobNotTrackedError):  # another process has taken over
+            context.tracker.note_submission(job.id, describe(context, job.slurm_jobs))
     chosen = {job.id for job in jobs}
     return [job for job in context.tracker.open_jobs() if job.id in chosen]
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
-from datalad_slurm.jobs.errors import (
-    AccountingDisabledError,
-    JobNotTrackedError,
-    QueryFailedError,
-)
+from datalad_slurm.jobs.endings import Ending
+from datalad_slurm.jobs.errors import AccountingDisabledError, QueryFailedError
 from datalad_slurm.jobs.model import (
     AccountingRow,
     Answer,
@@ -23,12 +20,13 @@ from datalad_slurm.jobs.model import (
     TrackedJob,
 )
 from datalad_slurm.jobs.status import Observation, combine, resolve
-from datalad_slurm.slurm import sacct, scontrol, squeue
-from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.jobs.tasks import TaskId
+from datalad_slurm.slurm import sacct, squeue
+from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.endings import noted_endings
 from datalad_slurm.workflow.namesakes import without_namesakes
 
-__all__ = ["describe_submitted", "observe"]
+__all__ = ["observe"]
 
 #: Seconds in which the accounting usually catches up with slurmctld.
 _ACCOUNTING_LAG = 6.0
@@ -69,16 +67,17 @@ def observe(
         if not (for_record and row.state.has_ended)
     }
     noted = noted_endings(context, jobs, held)
-    rows = {cluster: _by_job(observation) for cluster, observation in seen.items()}
+    rows = {cluster: _by_job(observation, noted) for cluster, observation in seen.items()}
 
     def status(job: SlurmJob) -> JobStatus:
-        observation = rows[job.cluster](job.job_id)
-        return resolve(job, replace(observation, endings=noted.get(job.job_id, {})))
+        return resolve(job, rows[job.cluster](job.job_id))
 
     return {job.id: combine(map(status, job.slurm_jobs)) for job in jobs}
 
 
-def _by_job(seen: Observation) -> Callable[[int], Observation]:
+def _by_job(
+    seen: Observation, noted: Mapping[int, Mapping[TaskId, Ending]] = MappingProxyType({})
+) -> Callable[[int], Observation]:
     """Return a function that gives the part of an observation that is about one job."""
     queue: defaultdict[int, list[QueueRow]] = defaultdict(list)
     accounting: defaultdict[int, list[AccountingRow]] = defaultdict(list)
@@ -87,7 +86,10 @@ def _by_job(seen: Observation) -> Callable[[int], Observation]:
     for accounting_row in seen.accounting:
         accounting[accounting_row.task.job_id].append(accounting_row)
     return lambda job_id: replace(
-        seen, queue=queue.get(job_id, ()), accounting=accounting.get(job_id, ())
+        seen,
+        queue=queue.get(job_id, ()),
+        accounting=accounting.get(job_id, ()),
+        endings=noted.get(job_id, {}),
     )
 
 
@@ -149,23 +151,3 @@ def _may_be_told_soon(job: SlurmJob, task: TaskStatus) -> bool:
         is_new = job.submitted is None or job.submitted > time.time() - _NEW
         return bool(task.word) or is_new
     return task.has_ended and task.facts is None
-
-
-def describe_submitted(
-    context: Context, tracked_id: int, slurm_jobs: Iterable[SlurmJob]
-) -> list[SlurmJob]:
-    """Learn and note the tasks and log files of jobs while slurmctld knows them.
-
-    That it does not answer is no failure: the next command tries again.
-    """
-    described: list[SlurmJob] = []
-    for job in slurm_jobs:
-        try:
-            known = scontrol.describe(job.job_id, job.cluster, context.settings.query_timeout)
-            described.append(replace(known, attempt=job.attempt))
-        except QueryFailedError as exc:
-            lgr.warning("job %s is tracked, but not described yet: %s", job.job_id, exc)
-            described.append(job)
-    with suppress(JobNotTrackedError):  # short jobs may have been finished meanwhile
-        context.tracker.note_submission(tracked_id, described)
-    return described

@@ -11,7 +11,6 @@ from typing import Any
 from datalad_slurm.dataset.paths import normalise_output
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
-from datalad_slurm.workflow.alt_dir import checked_alt_dir
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.placeholders import Placeholders
 
@@ -77,7 +76,11 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
         raise InvalidRequestError("an input cannot hold a null character")
     token = f"datalad-slurm-{uuid.uuid4().hex}"
     tmpdir = context.temporary_directories / token
-    alt_dir = checked_alt_dir(context, request.alt_dir) if request.alt_dir else ""
+    alt_dir = ""
+    if request.alt_dir:
+        from datalad_slurm.workflow.alt_dir import checked_alt_dir
+
+        alt_dir = checked_alt_dir(context, request.alt_dir)
     placeholders = Placeholders(
         context.dataset,
         cwd,
@@ -106,5 +109,4 @@ def claim_of(context: Context, request: Request) -> tuple[TrackedJob, Placeholde
 
 def at_head(context: Context, claim: TrackedJob) -> TrackedJob:
     """Return a claim that is about to be made, with the commit that is checked out."""
-    head = context.repo.ask("rev-parse", "-q", "--verify", "HEAD")
-    return replace(claim, commit_at_submission=head or "")
+    return replace(claim, commit_at_submission=context.repo.head())

@@ -14,12 +14,8 @@ from datalad_slurm.jobs.errors import (
 )
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch
-from datalad_slurm.workflow.alt_dir import place
-from datalad_slurm.workflow.alt_notes import abandon, clean_up
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.endings import drop_notes_of_endings, have_endings_noted
-from datalad_slurm.workflow.inputs import note_inputs
-from datalad_slurm.workflow.lookup import find_by_token
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.preparing import calls_elsewhere, logs_there, made_writable
 from datalad_slurm.workflow.request import Request, at_head, claim_of
@@ -33,7 +29,6 @@ from datalad_slurm.workflow.submissions import (
     settle_claims,
     undo_prepared,
 )
-from datalad_slurm.workflow.verify import note_time
 
 __all__ = ["schedule", "scheduled"]
 
@@ -70,13 +65,20 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
             if request.assume_ready not in ("outputs", "both"):
                 yield from made_writable(context, request, claim)
             if claim.inputs or claim.extra_inputs:
+                from datalad_slurm.workflow.inputs import note_inputs
+
                 claim = note_inputs(context, claim, logs_there(context, request))
             text = command()
             if claim.alt_dir:
+                from datalad_slurm.workflow.alt_dir import place
+
                 inputs = (*placeholders.inputs, *request.extra_inputs)
                 yield from place(context, claim, inputs, calls_elsewhere(context, claim, text))
             have_endings_noted(context, claim.token, notes)
-            note_time(context, claim, notes)
+            if claim.extra:
+                from datalad_slurm.workflow.verify import note_time
+
+                note_time(context, claim, notes)
             submission = sbatch.submit(text, context.run_directory(claim), claim.token, notes)
             jobs = _settled(context, claim, submission)
     message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
@@ -114,6 +116,8 @@ def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[No
     except QueryFailedError:
         raise  # a job may have been submitted
     except BaseException as exc:
+        from datalad_slurm.workflow.alt_notes import abandon, clean_up
+
         jobs, in_doubt = sbatch.read_notes(notes_directory(context, claim.token))
         if jobs or (in_doubt and not isinstance(exc, SubmissionError)):
             raise
@@ -135,6 +139,8 @@ def _settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> li
     if not done.is_noted:
         jobs = [job for job in jobs if is_confirmed(context, claim, job)]
     if not jobs and done.is_in_doubt:
+        from datalad_slurm.workflow.lookup import find_by_token
+
         # sbatch can fail after the controller took the job
         try:
             patient = _LOST_CONTACT.search(done.said) is not None

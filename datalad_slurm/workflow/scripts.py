@@ -1,4 +1,4 @@
-"""Note which script each call of sbatch was given."""
+"""Learn which script each call of sbatch was given."""
 
 from __future__ import annotations
 
@@ -30,15 +30,14 @@ from datalad_slurm.node.runner import script_in
 from datalad_slurm.slurm import scontrol
 from datalad_slurm.slurm.sbatch import NotedCall, read_calls
 from datalad_slurm.workflow.context import Context, lgr
-from datalad_slurm.workflow.inputs import note_identities
 
-__all__ = ["identify_script", "note_scripts", "with_directives"]
+__all__ = ["identified_scripts", "identify_script", "with_directives"]
 
 
-def note_scripts(
+def identified_scripts(
     context: Context, claim: TrackedJob, notes: Path, found: Sequence[SlurmJob]
-) -> None:
-    """Note the scripts of the jobs that a command has just submitted.
+) -> list[dict[str, Any]]:
+    """Return what is to be noted of the scripts of the jobs that a command has just submitted.
 
     Parameters
     ----------
@@ -53,9 +52,7 @@ def note_scripts(
     """
     calls = [call for call in read_calls(notes) if call.jobs]
     entries = [_entry(context, claim, call) for call in calls or _as_typed(context, claim, found)]
-    distinct = {json.dumps(entry, sort_keys=True): entry for entry in entries}
-    if distinct:
-        note_identities(context, claim, {"scripts": list(distinct.values())})
+    return list({json.dumps(entry, sort_keys=True): entry for entry in entries}.values())
 
 
 def _as_typed(

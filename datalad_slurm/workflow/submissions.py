@@ -6,24 +6,22 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from datalad_slurm.dataset.prepare import Prepared, undo
 from datalad_slurm.jobs.errors import DatasetError, JobNotTrackedError, QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
-from datalad_slurm.slurm import sbatch, scontrol, squeue
+from datalad_slurm.slurm import sbatch, scontrol
 from datalad_slurm.tracking.process import current_process, is_running
-from datalad_slurm.workflow.alt_notes import abandon
 from datalad_slurm.workflow.context import Context, lgr
-from datalad_slurm.workflow.lookup import find_by_token
-from datalad_slurm.workflow.observe import describe_submitted
-from datalad_slurm.workflow.scripts import note_scripts
+from datalad_slurm.workflow.scripts import identified_scripts
 from datalad_slurm.workflow.whole_files import write_whole
 
 __all__ = [
     "adopt",
+    "describe",
     "drop_notes",
     "drop_temporary_directories",
     "in_flight",
@@ -134,6 +132,8 @@ def settle_claims(context: Context) -> None:
         jobs, in_doubt = sbatch.read_notes(notes)
         found = [SlurmJob(job.job_id, job.cluster, claim.claimed_at) for job in jobs]
         if in_doubt and not found:
+            from datalad_slurm.workflow.lookup import find_by_token
+
             try:
                 found = find_by_token(context, claim, notes)
             except QueryFailedError as exc:
@@ -164,6 +164,8 @@ def settle_claims(context: Context) -> None:
                     claim.cmd,
                     job_id,
                 )
+            from datalad_slurm.workflow.alt_notes import abandon
+
             abandon(context, claim.token, keep_files=bool(unseen))
             if not context.tracker.free(claim.id):
                 continue  # its scheduler has noted a job and ended since we looked
@@ -212,6 +214,8 @@ def jobs_past_shim(context: Context, claim: TrackedJob) -> list[int]:
     A command can call sbatch by its full path, or reset PATH, and hide what it
     prints.
     """
+    from datalad_slurm.slurm import squeue
+
     directory = str(context.run_directory(claim))
     since = claim.claimed_at - _CLOCK_SLACK
     try:
@@ -227,8 +231,26 @@ def jobs_past_shim(context: Context, claim: TrackedJob) -> list[int]:
 def adopt(context: Context, claim: TrackedJob, found: list[SlurmJob]) -> list[SlurmJob]:
     """Track the jobs that a claim turned out to have."""
     context.tracker.note_submission(claim.id, found)  # before anything else can fail
-    described = describe_submitted(context, claim.id, found)
+    described = describe(context, found)
+    scripts = identified_scripts(context, claim, notes_directory(context, claim.token), found)
+    identities = {**claim.identities, "scripts": scripts} if scripts else None
     with suppress(JobNotTrackedError):  # a short job may have been finished already
-        note_scripts(context, claim, notes_directory(context, claim.token), found)
+        context.tracker.note_submission(claim.id, described, identities)
     drop_notes(context, claim.token)
+    return described
+
+
+def describe(context: Context, slurm_jobs: Iterable[SlurmJob]) -> list[SlurmJob]:
+    """Return jobs with their tasks and log files, as long as slurmctld knows them.
+
+    That it does not answer is no failure: the next command tries again.
+    """
+    described: list[SlurmJob] = []
+    for job in slurm_jobs:
+        try:
+            known = scontrol.describe(job.job_id, job.cluster, context.settings.query_timeout)
+            described.append(dataclasses.replace(known, attempt=job.attempt))
+        except QueryFailedError as exc:
+            lgr.warning("job %s is tracked, but not described yet: %s", job.job_id, exc)
+            described.append(job)
     return described

@@ -23,6 +23,7 @@ dls_endings=/ds/.git/datalad-slurm/endings/token
 dls_interpreter=(/usr/bin/env python3)
 dls_task=${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-}}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
 dls_received=
+dls_signals='HUP INT QUIT USR1 USR2 ALRM TERM CONT URG XCPU XFSZ VTALRM PROF IO PWR'
 printf -v dls_start '%(%s)T' -1
 
 # Note, whole or not at all. That it cannot be noted must not harm the job.
@@ -35,9 +36,9 @@ dls_note() {
         mv -f -- "$dls_file.part" "$dls_file"
 }
 
-# A process that any signal to the whole job ends.
+# A process that any signal to the whole job ends, and the end of the script.
 dls_start_sentinel() {
-    sleep 2147483647 >/dev/null {dls_log}>&- &
+    tail --pid="$dls_child" -s 0.2 -f /dev/null {dls_log}>&- >/dev/null &
     dls_sentinel=$!
 }
 
@@ -48,6 +49,10 @@ dls_pass_on() {
     printf -v dls_now '%(%s)T' -1
     dls_received+="${dls_received:+ }$1:$dls_now"
     [[ $1 != TERM ]] || dls_note began
+    if [[ -z $dls_sentinel ]]; then
+        dls_early+=" $1"
+        return
+    fi
     sleep 0.1
     if kill -0 "$dls_sentinel"; then
         kill -s "$1" "$dls_child"
@@ -56,15 +61,8 @@ dls_pass_on() {
     fi
 }
 
-# A shell's exit status does not tell `exit 143` from a death by signal 15.
-dls_look() {
-    local dls_jobs
-    dls_jobs=$(LC_ALL=C jobs -l)
-    [[ ! $dls_jobs =~ \ $dls_child\ +(Exit|Done) ]] || dls_has_exited=yes
-}
-
 dls_run() {
-    local dls_place dls_signal
+    local dls_place dls_signal dls_pipe dls_job
     for dls_place in "${TMPDIR:-/tmp}" /tmp "$dls_endings"; do
         dls_directory=$(mktemp -d -- "$dls_place/slurm-${SLURM_JOB_ID:-}.XXXXXXXX") || continue
         dls_script=$dls_directory/slurm_script
@@ -76,31 +74,45 @@ dls_run() {
         echo "datalad-slurm: no room for the job script in ${TMPDIR:-/tmp}" >&"$dls_log"
         exit 1
     fi
-    dls_child=
+    dls_early=
     dls_has_exited=
-    trap dls_look CHLD
+    dls_sentinel=
+    for dls_signal in $dls_signals; do
+        # shellcheck disable=SC2064 # the name is meant as it is now
+        trap "dls_pass_on $dls_signal" "$dls_signal"
+    done
     (
         [[ ! -v SLURM_TASK_PID ]] || SLURM_TASK_PID=$BASHPID
         exec 2>&"$dls_log" {dls_log}>&-
         exec "${dls_interpreter[@]}" "$dls_script" "$@"
     ) <&0 &
     dls_child=$!
-    for dls_signal in HUP INT QUIT USR1 USR2 ALRM TERM CONT URG XCPU XFSZ VTALRM PROF IO PWR; do
-        # shellcheck disable=SC2064 # the name is meant as it is now
-        trap "dls_pass_on $dls_signal" "$dls_signal"
-    done
     dls_start_sentinel
-    # `wait` returns for a trap, and when the script is stopped.
+    for dls_signal in $dls_early; do
+        kill -s "$dls_signal" "$dls_child"
+    done
+    # `wait` returns for a trap as well. It is for the sentinel, since bash forgets
+    # how the script has ended when it is waited for. No trap for CHLD looks at it
+    # before: bash loses other signals that come while such a trap runs.
     while
-        wait "$dls_child"
-        dls_status=$?
+        wait "$dls_sentinel"
         kill -0 "$dls_child"
     do
-        sleep 0.1
+        sleep 0.5
+        kill -0 "$dls_sentinel" || dls_start_sentinel
+    done
+    # No signal can matter to the script any more, and none shall come in between.
+    # shellcheck disable=SC2086 # each is a word
+    trap '' $dls_signals
+    # A shell's exit status does not tell `exit 143` from a death by signal 15; this
+    # shell alone, no subshell of it, can list a job that has ended.
+    exec {dls_pipe}<> <(:)
+    { LC_ALL=C jobs -l; echo; } >&"$dls_pipe"
+    while read -r dls_job <&"$dls_pipe" && [[ -n $dls_job ]]; do
+        [[ ! $dls_job =~ \ $dls_child\ +(Exit|Done) ]] || dls_has_exited=yes
     done
     wait "$dls_child"
-    dls_again=$?
-    ((dls_again == 127)) || dls_status=$dls_again
+    dls_status=$?
 }
 
 dls_end() {

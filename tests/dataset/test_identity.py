@@ -369,8 +369,8 @@ def test_two_thousand_files_take_little_time(box, repo):
         write(box, name, name)
     box.git("annex", "add", "--quiet", "d")
     box.git("commit", "-qm", "many")
-    started = time.monotonic()
+    started = sum(os.times()[:4])
     found = identify(repo, expand(repo, box.path, "d").files)
-    assert time.monotonic() - started < 2
+    assert sum(os.times()[:4]) - started < 2
     assert len(found) == 2000
     assert {frozenset(each) for each in found.values()} == {frozenset(["key"])}

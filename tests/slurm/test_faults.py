@@ -37,11 +37,11 @@ def test_an_array_of_which_only_some_tasks_are_seen_has_not_ended(box, slurm, st
 def test_queries_that_fail_or_hang_end_no_job(box, slurm, stand_in):
     job = schedule(box, ["sbatch", "--wrap", "echo x > out"])
     slurm.wait(job)
-    box.git("config", "datalad.slurm.query-timeout", "1")
-    stand_in("squeue", "sleep 20")
+    box.git("config", "datalad.slurm.query-timeout", "3")
+    stand_in("squeue", "sleep 60")
     stand_in("sacct", "echo 'sacct: error: Problem talking to the database' >&2; exit 1")
     done = box.cli("slurm-finish", "--accept-failed-jobs", code=1)
-    assert "squeue gave no answer within 1 s" in done.stdout
+    assert "squeue gave no answer within 3 s" in done.stdout
     assert "Problem talking to the database" in done.stdout
     done = box.cli("slurm-finish", "-l", code=1)
     assert f"{job} " in done.stdout
@@ -64,13 +64,15 @@ def test_a_job_the_controller_took_though_sbatch_failed_is_tracked(box, slurm, s
 
 def test_a_requeued_job_is_followed_to_its_last_run(box, slurm):
     box.script(
-        'if [ -z "$SLURM_RESTART_COUNT" ]; then sleep 60; fi; echo $SLURM_RESTART_COUNT > out'
+        'if [ -z "$SLURM_RESTART_COUNT" ]; then sleep 600; fi\n'
+        "until [ -e ../go ]; do sleep 0.1; done; echo $SLURM_RESTART_COUNT > out"
     )
     job = schedule(box, "sbatch job.sh")
     slurm.wait(job, until="RUNNING".__eq__)
     slurm.run("scontrol", "requeue", str(job))
     (result,) = finish(box, close_failed_jobs=True)
     assert result["status"] == "impossible"
+    (box.path.parent / "go").touch()
     slurm.wait(job)
     assert {res["status"] for res in finish(box)} == {"ok"}
     assert (box.path / "out").read_text() == "1\n"

@@ -14,7 +14,7 @@ def outcomes(results, action):
 
 
 def test_running_and_pending_jobs_stay_open_whatever_is_asked(box, slurm):
-    box.script("sleep 60")
+    box.script("sleep 600")
     running = schedule(box, "sbatch job.sh", ["a"])
     pending = schedule(box, "sbatch --hold job.sh", ["b"])
     slurm.wait(running, until="RUNNING".__eq__)
@@ -36,7 +36,7 @@ def test_running_and_pending_jobs_stay_open_whatever_is_asked(box, slurm):
 
 
 def test_a_suspended_job_is_no_failed_job(box, slurm):
-    job = schedule(box, ["sbatch", "--wrap", "sleep 60"])
+    job = schedule(box, ["sbatch", "--wrap", "sleep 600"])
     slurm.wait(job, until="RUNNING".__eq__)
     slurm.run("scontrol", "suspend", str(job))
     (result,) = finish(box, close_failed_jobs=True)

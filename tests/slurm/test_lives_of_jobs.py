@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -17,8 +18,9 @@ from tests.slurm.test_schedule import finish, schedule
 _UP = ("--requeue-delay", "7", "--nodes", "2", "--conf", "BatchStartTimeout=1")
 #: ends at once when it runs for the second time
 _AGAIN = """
-[ "$SLURM_RESTART_COUNT" ] || { echo $PPID $$ > pids.$SLURM_JOB_ID; sleep 60; }
+[ "$SLURM_RESTART_COUNT" ] || { echo $PPID $$ > pids.$SLURM_JOB_ID; sleep 600; }
 echo x > $1"""
+_UNTIL_GO = "until [ -e go ]; do sleep 0.2; done"
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def assert_refused_then_committed(box, job, word):
 
 
 def test_a_job_that_waits_suspends_and_goes_on_is_open_until_its_end(box, own):
-    job = schedule(box, ["sbatch", "--hold", "--wrap", "sleep 4; echo x > out"])
+    job = schedule(box, ["sbatch", "--hold", "--wrap", f"{_UNTIL_GO}; echo x > out"])
     assert_open(box, job, "PENDING")
     own.run("scontrol", "release", str(job))
     own.wait(job, until="RUNNING".__eq__)
@@ -71,6 +73,7 @@ def test_a_job_that_waits_suspends_and_goes_on_is_open_until_its_end(box, own):
     own.wait(job, until="SUSPENDED".__eq__)
     assert_open(box, job, "SUSPENDED")
     own.run("scontrol", "resume", str(job))
+    (box.path / "go").touch()
     own.wait(job)
     assert {res["status"] for res in finish(box)} == {"ok"}
     assert "out" in box.files_in_last_commit()
@@ -93,18 +96,22 @@ def test_jobs_that_are_requeued_and_held_are_open_until_their_second_end(box, ow
     assert box.tracked() == []
 
 
-def preempt(own):
-    """Push other jobs off node n1, and leave it free again."""
-    job = own.sbatch("-w", "n1", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
-    own.wait(job)
+@contextmanager
+def preempting(own, *jobs, word):
+    """Push jobs off node n1, and leave it free again at the end."""
+    pushing = own.sbatch("-w", "n1", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 600")
+    own.wait(pushing, until="RUNNING".__eq__)
+    own.wait(*jobs, until=word.__eq__)
+    yield
+    own.run("scancel", str(pushing))
 
 
 def test_a_job_that_is_preempted_and_requeued_is_followed_to_its_last_run(box, own):
     box.script(_AGAIN)
     job = schedule(box, "sbatch -p preempt -w n1 job.sh out")
     own.wait(job, until="RUNNING".__eq__)
-    preempt(own)
-    assert_open(box, job, "PENDING")
+    with preempting(own, job, word="PENDING"):
+        assert_open(box, job, "PENDING")
     own.wait(job)
     assert {res["status"] for res in finish(box)} == {"ok"}
     assert "out" in box.files_in_last_commit()
@@ -115,11 +122,10 @@ def test_a_job_that_is_preempted_for_good_has_ended(box, own):
         "scontrol", "create", "PartitionName=cheap", "Nodes=ALL", "PriorityTier=1",
         "PreemptMode=CANCEL",
     )  # fmt: skip
-    job = schedule(box, ["sbatch", "-p", "cheap", "-w", "n1", "--wrap", "echo x > out; sleep 60"])
+    job = schedule(box, ["sbatch", "-p", "cheap", "-w", "n1", "--wrap", "echo x > out; sleep 600"])
     own.wait(job, until="RUNNING".__eq__)
-    preempt(own)
-    own.wait(job)
-    assert_refused_then_committed(box, job, "PREEMPTED")
+    with preempting(own, job, word="PREEMPTED"):
+        assert_refused_then_committed(box, job, "PREEMPTED")
 
 
 def crash_node(own, box, *jobs):
@@ -138,15 +144,18 @@ def crash_node(own, box, *jobs):
 
 
 def test_a_job_whose_node_dies_has_ended_only_when_it_is_not_requeued(box, own):
-    box.script(f"{_AGAIN}; until [ -e go ]; do sleep 0.2; done")
+    box.script(f"{_AGAIN}; {_UNTIL_GO}")
     again, gone = (
         schedule(box, f"sbatch {option} -w n1 job.sh {option[2:]}", [option[2:]])
         for option in ("--requeue", "--no-requeue")
     )
     own.wait(again, gone, until="RUNNING".__eq__)
+    # so that no job begins there before it is looked at
+    own.run("scontrol", "update", "NodeName=n1", "State=DRAIN", "Reason=test")
     crash_node(own, box, again, gone)
     assert_open(box, again, "PENDING")
     assert_refused_then_committed(box, gone, "NODE_FAIL")
+    own.run("scontrol", "update", "NodeName=n1", "State=RESUME")
     own.wait(again, until="RUNNING".__eq__)
     assert_open(box, again, "RUNNING")
     (box.path / "go").touch()
@@ -156,10 +165,11 @@ def test_a_job_whose_node_dies_has_ended_only_when_it_is_not_requeued(box, own):
 
 
 def test_a_job_that_gives_nodes_back_is_one_job(box, own):
-    job = schedule(box, ["sbatch", "-N2", "--wrap", "sleep 4; echo x > out"])
+    job = schedule(box, ["sbatch", "-N2", "--wrap", f"{_UNTIL_GO}; echo x > out"])
     own.wait(job, until="RUNNING".__eq__)
     own.run("scontrol", "update", f"JobId={job}", "NumNodes=1")
     assert_open(box, job, "RUNNING")
+    (box.path / "go").touch()
     own.wait(job)
     assert {res["status"] for res in finish(box)} == {"ok"}
     assert record_of(box)["slurm"]["state"] == "COMPLETED"
@@ -167,6 +177,6 @@ def test_a_job_that_gives_nodes_back_is_one_job(box, own):
 
 
 def test_a_job_that_misses_its_deadline_has_ended(box, own):
-    job = schedule(box, ["sbatch", "--deadline=now+3", "-w", "n1", "--wrap", "sleep 60"])
+    job = schedule(box, ["sbatch", "--deadline=now+8", "-w", "n1", "--wrap", "sleep 600"])
     own.wait(job, until="DEADLINE".__eq__)
     assert_refused_then_committed(box, job, "DEADLINE")

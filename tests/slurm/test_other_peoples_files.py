@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.conftest import Box
+from tests.conftest import Box, wait_until
 from tests.slurm.test_reschedule import reschedule
 from tests.slurm.test_schedule import finish, schedule
 
@@ -106,8 +106,10 @@ def test_an_unlocked_file_that_a_job_changes_stays_unlocked(box, slurm):
 
 def test_the_log_of_a_job_that_still_runs_is_not_taken(box, slurm):
     (box.path / "logs").mkdir()
-    running = schedule(box, "sbatch -o logs/log --wrap 'echo a; sleep 15; echo b'", ["a"])
-    slurm.wait(running, until="RUNNING".__eq__)
+    waiting = "echo a; until [ -e ../go ]; do sleep 0.1; done; echo b"
+    running = schedule(box, f"sbatch -o logs/log --wrap '{waiting}'", ["a"])
+    log = box.path / "logs/log"
+    wait_until(lambda: log.exists() and log.read_text() == "a\n")
     done = schedule(box, "sbatch -o logs/log --open-mode=append --wrap 'echo x > logs/x'", ["logs"])
     slurm.wait(done)
     results = finish(box, done)
@@ -115,6 +117,7 @@ def test_the_log_of_a_job_that_still_runs_is_not_taken(box, slurm):
     assert left["path"].endswith("logs/log")
     assert f"log of job {running}" in left["message"]
     assert not (box.path / "logs/log").is_symlink()
+    (box.path.parent / "go").touch()
     slurm.wait(running)
     finish(box, accept_failed_jobs=True)
     assert (box.path / "logs/log").read_text().endswith("b\n")
@@ -175,9 +178,13 @@ def test_a_reschedule_leaves_the_old_logs_locked(box, slurm):
 
 
 def test_an_array_of_which_a_waiting_task_was_cancelled_can_be_closed(box, slurm, stand_in):
-    job = schedule(box, "sbatch --array=1-3%1 --wrap 'sleep 1; echo x > out'")
+    waiting = "until [ -e ../go ]; do sleep 0.1; done"
+    job = schedule(box, f"sbatch --array=1-3%1 --wrap '{waiting}; echo x > out'")
     slurm.run("scancel", f"{job}_3")
+    (box.path.parent / "go").touch()
     slurm.wait(job)
+    asked = ("sacct", "-nXP", "-j", str(job), "-o", "State")
+    wait_until(lambda: slurm.run(*asked).split() == ["COMPLETED", "COMPLETED"])
     # what slurmctld keeps MinJobAge long is not the point
     stand_in("squeue", "exit 0")
     stand_in("date", "true")

@@ -19,14 +19,14 @@ def run_testbed(*args):
 def own_testbed(tmp_path_factory):
     """A Slurm that only this module breaks."""
     directory = tmp_path_factory.mktemp("tb")
-    run_testbed("up", "--dir", str(directory), "--min-job-age", "2")
+    run_testbed("up", "--dir", str(directory), "--min-job-age", "20")
     yield directory
     run_testbed("down", "--dir", str(directory), "--wipe")
 
 
 @pytest.fixture
 def own_slurm(own_testbed, monkeypatch):
-    run_testbed("up", "--dir", str(own_testbed), "--min-job-age", "2")
+    run_testbed("up", "--dir", str(own_testbed), "--min-job-age", "20")
     monkeypatch.setenv("SLURM_CONF", str(own_testbed / "etc" / "slurm.conf"))
     return Slurm(own_testbed)
 

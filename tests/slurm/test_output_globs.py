@@ -47,7 +47,7 @@ def test_just_the_matches_and_what_is_below_matched_directories_are_committed(bo
     ],
 )
 def test_a_glob_that_could_match_anothers_output_is_refused(box, slurm, held, wanted):
-    box.script("sleep 60")
+    box.script("sleep 600")
     job = schedule(box, "sbatch job.sh", [held])
     done = box.cli("slurm-schedule", "-o", ".free/*", "-o", wanted, "sbatch", "job.sh", code=1)
     assert f"output '{wanted}' conflicts with job {job}, which claims '{held}'" in done.stdout
@@ -57,7 +57,7 @@ def test_a_glob_that_could_match_anothers_output_is_refused(box, slurm, held, wa
 
 
 def test_open_jobs_are_listed_with_their_globs(box, slurm):
-    box.script("sleep 60")
+    box.script("sleep 600")
     job = schedule(box, "sbatch job.sh", ["out/*.csv"])
     assert box.cli("slurm-finish", "-l").stdout.splitlines()[-1].endswith("   out/*.csv")
     slurm.run("scancel", str(job))
@@ -169,7 +169,7 @@ def test_a_job_in_slurm_already_can_be_tracked_with_globs(box, slurm):
 
 def test_logs_that_a_glob_matches_are_logs(box, slurm):
     box.script("touch x.out")
-    sleeping = box.script("sleep 60", "sleep.sh")
+    sleeping = box.script("sleep 600", "sleep.sh")
     open_job = schedule(box, f"sbatch -o open.out {sleeping}", ["other"])
     slurm.wait(open_job, until=lambda word: word == "RUNNING")
     job = schedule(box, "sbatch job.sh", ["*.out"])

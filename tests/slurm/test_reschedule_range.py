@@ -136,13 +136,13 @@ def test_a_range_is_submitted_in_order_and_finished(study, slurm):
 
 def test_nothing_is_submitted_when_one_output_is_that_of_an_open_job(study, slurm):
     _, two = history(study, slurm, "sbatch job.sh a", "sbatch job.sh b")
-    blocker = schedule(study, ["sbatch", "--wrap", "sleep 1"], ["b"])
+    blocker = schedule(study, ["sbatch", "--hold", "--wrap", "true"], ["b"])
     (result,) = reschedule(study, since="")
     assert result["status"] == "impossible"
     assert f"commit {two[:10]}: output 'b' conflicts with job {blocker}" in result["message"]
     assert study.tracked() == [blocker]
     assert (study.path / "a").is_symlink()
-    slurm.wait(blocker)
+    slurm.run("scancel", str(blocker))
 
 
 def test_when_a_submission_fails_its_commit_is_named_and_the_earlier_stand(study, slurm):

@@ -62,7 +62,7 @@ def test_slurmctld_that_restarts_in_the_middle_of_a_submission_loses_no_job(
 
 def test_slurmctld_that_restarts_in_the_middle_of_a_finish_ends_no_job(box, own, stand_in):
     ended = schedule(box, ["sbatch", "--wrap", "echo x > a"], ["a"])
-    running = schedule(box, ["sbatch", "--wrap", "sleep 60"], ["b"])
+    running = schedule(box, ["sbatch", "--wrap", "sleep 600"], ["b"])
     own.wait(ended)
     own.wait(running, until="RUNNING".__eq__)
     stand_in("squeue", f'{restart(own)}\nexec $real "$@"')
@@ -92,7 +92,7 @@ def submit_up_to(own, job_id, *args):
 
 def test_a_job_that_got_the_id_of_a_tracked_one_is_not_taken_for_it(box, own):
     ended = schedule(box, ["sbatch", "--wrap", "echo x > a"], ["a"])
-    lost = schedule(box, ["sbatch", "--wrap", "echo half > b; sleep 100"], ["b"])
+    lost = schedule(box, ["sbatch", "--wrap", "echo half > b; sleep 600"], ["b"])
     own.wait(ended)
     own.wait(lost, until="RUNNING".__eq__)
     wait_until(lambda: own.state(ended) == "COMPLETED")

@@ -173,12 +173,24 @@ def test_any_other_failure_is_one(asked):
 
 def test_many_jobs_are_asked_for_at_once_in_all_states(asked):
     calls, _ = asked
-    squeue.show(range(1, 1001))
+    squeue.show(range(1, 501))
     (argv,) = calls
     assert argv[0] == "squeue"
     assert "--states=all" in argv
-    assert f"--jobs={','.join(map(str, range(1, 1001)))}" in argv
+    assert f"--jobs={','.join(map(str, range(1, 501)))}" in argv
     assert not any(word.startswith("--clusters") for word in argv)
+
+
+def test_very_many_jobs_are_chosen_from_all_that_there_are(asked):
+    calls, answers = asked
+    answers.append(
+        "7_[1-2]|PENDING|1|0:00|None\n501|RUNNING|1|0:01|None\n502|RUNNING|1|0:01|None\n"
+    )
+    found = squeue.show(range(1, 502))
+    assert [row.task.job_id for row in found] == [7, 7, 501]
+    (argv,) = calls
+    assert {"squeue", "--states=all", "--all"} <= set(argv)
+    assert not any(word.startswith("--jobs") for word in argv)
 
 
 def test_another_cluster_is_named(asked):

@@ -106,7 +106,7 @@ def _install_peer(cache: Path, own: Tool, say: Callable[[str], None]) -> Tool:
         _make(root)
         pins = root / "constraints.txt"
         pins.write_text(constraints)
-        wanted = [_PEER, "datalad", "datalad-next", "sqlalchemy"]
+        wanted = [_PEER, "datalad", "datalad-next"]
         wanted += ["git-annex"] if "git-annex" in libraries else []
         _pip(root, "install", "--constraint", str(pins), *wanted)
         (root / _STAMP).write_text(stamp)

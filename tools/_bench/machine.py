@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from _bench.world import World
 
 _TRIALS = 50
-_LIBRARIES = ("datalad-slurm", "datalad", "datalad-next", "sqlalchemy", "git-annex")
+_LIBRARIES = ("datalad-slurm", "datalad", "datalad-next", "git-annex")
 
 
 def describe(world: World, tools: Sequence[Tool]) -> dict[str, Any]:

@@ -1,0 +1,263 @@
+"""Add many files at once, exactly as ``git annex add`` would, where that is certain.
+
+git-annex itself decides which files are annexed, and tells their keys and places. Only
+the moves are done here, with the same result: content in the annex, read-only, a link
+in its place. What this module does not know for certain to be the same, it leaves.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sqlite3
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from datalad_slurm.dataset.annex_settings import read_annex_settings
+from datalad_slurm.dataset.blobs import write_blobs
+from datalad_slurm.dataset.files import LINK_MODE, lstat_of, plain_stat
+from datalad_slurm.dataset.git import Repo, nul_joined
+from datalad_slurm.dataset.indexed import calculate_keys
+from datalad_slurm.dataset.ingest import CHANGED, ingest
+from datalad_slurm.dataset.presence import note_presence
+from datalad_slurm.jobs.errors import DatasetError
+
+__all__ = ["FEWEST", "Added", "add_at_once"]
+
+lgr = logging.getLogger("datalad.slurm")
+
+#: For fewer files, ``git annex add`` is done sooner.
+FEWEST = 100
+#: Larger files that go into git are left: they would have to be read into memory (bytes).
+_LARGEST_BLOB = 4 * 2**20
+#: What git-annex says of a file that goes into git (Command.Add, startSmall).
+_INTO_GIT = "non-large file; adding content to git repository"
+#: Backends whose keys depend on nothing but content and name, as git-annex names them.
+_BACKENDS = frozenset(
+    name + extension
+    for name in ("MD5", "SHA1", "SHA224", "SHA256", "SHA384", "SHA512")
+    for extension in ("", "E")
+)
+_UNSPECIFIED = "unspecified"
+#: Of these it is plain whether they match (git-annex-matching-expression).
+_PLAIN_EXPRESSIONS = {_UNSPECIFIED: True, "anything": True, "nothing": False}
+_KEY = re.compile(r"([A-Z0-9]+)-s(\d+)--[0-9a-f]+(?:\.[\w.]*)?", re.ASCII)
+_OBJECTS = ".git/annex/objects/"
+
+
+@dataclass(frozen=True)
+class Added:
+    """What was added; paths that are in none of these are left as they were."""
+
+    #: mode and blob by path
+    entries: dict[str, tuple[str, str]] = field(default_factory=dict)
+    #: of annexed files
+    keys: dict[str, str] = field(default_factory=dict)
+    #: path to reason
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def add_at_once(repo: Repo, found: Mapping[str, os.stat_result], env: dict[str, str]) -> Added:
+    """Add plain files that HEAD does not hold annexed.
+
+    Parameters
+    ----------
+    repo : Repo
+        A repository with git-annex.
+    found : mapping
+        The files' stat, by path relative to the root.
+    env : dict
+        Names an index that does not exist, so that no other is looked at.
+
+    Raises
+    ------
+    DatasetError
+        When git or git-annex fails altogether.
+    """
+    settings = read_annex_settings(repo)
+    if settings.obstacle:
+        lgr.debug("`git annex add` adds all files: %s", settings.obstacle)
+        return Added()
+    # of a file with other names the content may be changed under one of these
+    attributes = _attributes(repo, [path for path, each in found.items() if each.st_nlink == 1])
+    decided = _decide(repo, attributes, env, attributes_decide=settings.attributes_decide)
+    small = [path for path, is_large in decided.items() if not is_large]
+    keys = _keys(repo, found, {p: attributes[p][0] for p, is_large in decided.items() if is_large})
+    places = _places(repo, keys.values())
+    links = {path: f"{'../' * path.count('/')}{_OBJECTS}{places[k][0]}" for path, k in keys.items()}
+    added = Added()
+    blobs = _write(repo, found, small, dict.fromkeys(links.values()), added)
+    objects = {path: repo.root / _OBJECTS / places[key][0] for path, key in keys.items()}
+    ingested = ingest(repo, found, objects, links)
+    note_presence(repo, {keys[path]: places[keys[path]][1] for path in ingested.done})
+    added.failures.update(ingested.failures)
+    added.entries.update((path, (LINK_MODE, blobs[links[path]])) for path in ingested.done)
+    added.keys.update((path, keys[path]) for path in ingested.done)
+    left = len(found) - len(added.entries) - len(added.failures)
+    lgr.debug("%s files added at once, %s left to `git annex add`", len(added.entries), left)
+    return added
+
+
+def _attributes(repo: Repo, paths: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return backend and annex.largefiles of paths, each as git writes it.
+
+    Paths with a backend that is unknown here are left out.
+    """
+    names = ("annex.backend", "annex.largefiles")
+    told = repo.run("check-attr", "-z", "--stdin", *names, input=nul_joined(paths))
+    fields = list(map(os.fsdecode, told.split(b"\0")))
+    # of each path: path, name, value for the one and for the other
+    rows = zip(fields[::6], fields[2::6], fields[5::6], strict=False)
+    return {
+        path: (backend, largefiles)
+        for path, backend, largefiles in rows
+        if backend in _BACKENDS or backend == _UNSPECIFIED
+    }
+
+
+def _decide(
+    repo: Repo,
+    attributes: Mapping[str, tuple[str, str]],
+    env: dict[str, str],
+    *,
+    attributes_decide: bool,
+) -> dict[str, bool]:
+    """Return, for each path, whether git-annex would annex it; where that is certain."""
+    decided: dict[str, bool] = {}
+    asked: list[str] = []
+    for path, (_, expression) in attributes.items():
+        is_dotfile = path.startswith(".") or "/." in path
+        if attributes_decide and not is_dotfile and expression in _PLAIN_EXPRESSIONS:
+            decided[path] = _PLAIN_EXPRESSIONS[expression]
+        else:
+            asked.append(path)
+    if asked:
+        answers = _ask_annex(repo, asked, env)
+        large = [path for path, is_large in answers.items() if is_large]
+        # of a git-annex that does not say what goes into git, nobody knows what it would annex
+        probe = _ask_annex(repo, large[:1], env, "-c", "annex.largefiles=nothing")
+        if not any(probe.values()):
+            decided |= answers
+    return decided
+
+
+def _ask_annex(
+    repo: Repo, paths: Sequence[str], env: dict[str, str], *options: str
+) -> dict[str, bool]:
+    """Return, for each path that git-annex tells it of, whether it would annex it."""
+    if not paths:
+        return {}
+    command = ("add", "--dry-run", "--batch", "-z", "--json", "--no-check-gitignore")
+    # 1: some it would not add, each line says so
+    said = repo.run(*options, "annex", *command, input=nul_joined(paths), env=env, ok_codes=(0, 1))
+    answers: dict[str, bool] = {}
+    for path, line in zip(paths, said.split(b"\n"), strict=False):
+        answer = json.loads(line) if line.strip() else {}
+        note = answer.get("note")
+        if answer.get("success") and note in (None, _INTO_GIT):
+            answers[path] = note is None
+    return answers
+
+
+def _keys(
+    repo: Repo, found: Mapping[str, os.stat_result], backends: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the keys of files; those that git-annex has to add itself are left out."""
+    by_backend: dict[str, list[str]] = {}
+    for path, backend in backends.items():
+        by_backend.setdefault("" if backend == _UNSPECIFIED else backend, []).append(path)
+    keys: dict[str, str] = {}
+    for backend, paths in by_backend.items():
+        for path, key in zip(paths, calculate_keys(repo, backend, paths), strict=True):
+            match = _KEY.fullmatch(key)
+            if match and match[1] in _BACKENDS and int(match[2]) == found[path].st_size:
+                keys[path] = key
+    waited_for = _with_pointers(repo, keys)
+    return {path: key for path, key in keys.items() if key not in waited_for}
+
+
+def _with_pointers(repo: Repo, keys: Mapping[str, str]) -> set[str]:
+    """Return the keys for which there may be unlocked files that wait for their content.
+
+    git-annex fills in those when it adds the content. Where they are it keeps in a
+    database of its own (Database.Keys.SQL).
+    """
+    path = repo.git_dir / "annex" / "keysdb" / "db"
+    if not path.exists():
+        return set()
+    waiting: set[str] = set()
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+            for key in set(keys.values()):
+                rows = database.execute(
+                    "SELECT file FROM associated WHERE key IN (?, ?)", (key.encode(), key)
+                )
+                files = (os.fsdecode(name) for (name,) in rows)
+                if any((repo.root / name).is_file() for name in files):
+                    waiting.add(key)
+    except (sqlite3.Error, TypeError) as exc:
+        lgr.debug("git-annex's database %s cannot be read: %s", path, exc)
+        return set(keys.values())
+    return waiting
+
+
+def _places(repo: Repo, keys: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return where git-annex keeps content, below its objects, and its location log."""
+    asked = list(dict.fromkeys(keys))
+    if not asked:
+        return {}
+    form = "--format=${hashdirmixed}${key}/${key} ${hashdirlower}${key}.log\\n"
+    told = repo.run("annex", "examinekey", "--batch", form, input="\n".join(asked).encode())
+    places = {}
+    for key, line in zip(asked, told.decode().split("\n"), strict=False):
+        place, _, log = line.partition(" ")
+        if place.split("/")[2:] != [key, key] or log.split("/")[2:] != [f"{key}.log"]:
+            raise DatasetError(f"git-annex has not told the place of key {key}, but '{line}'")
+        places[key] = (place, log)
+    return places
+
+
+def _write(
+    repo: Repo,
+    found: Mapping[str, os.stat_result],
+    small: Sequence[str],
+    links: Iterable[str],
+    added: Added,
+) -> dict[str, str]:
+    """Write small files, which are added by that, and links; return the blobs of these."""
+    written: list[str] = []
+
+    def contents() -> Iterator[bytes]:
+        for path in small:
+            if found[path].st_size > _LARGEST_BLOB:
+                continue
+            content = _read(repo, path)
+            if content is None:
+                continue  # git-annex is going to say why
+            is_still = plain_stat(lstat_of(repo.root / path)) == plain_stat(found[path])
+            if is_still and len(content) == found[path].st_size:
+                written.append(path)
+                yield content
+            else:
+                added.failures[path] = CHANGED
+        for link in links:
+            written.append(link)
+            yield os.fsencode(link)
+
+    blobs = write_blobs(repo, contents())
+    count = len(written) - len(list(links))
+    for path, blob in zip(written[:count], blobs, strict=False):
+        mode = "100755" if found[path].st_mode & stat.S_IXUSR else "100644"
+        added.entries[path] = (mode, blob)
+    return dict(zip(written[count:], blobs[count:], strict=True))
+
+
+def _read(repo: Repo, path: str) -> bytes | None:
+    try:
+        return (repo.root / path).read_bytes()
+    except OSError:
+        return None

@@ -1,0 +1,94 @@
+"""Let git-annex know that the content of many keys is here."""
+
+from __future__ import annotations
+
+import time
+import uuid as uuids
+from collections.abc import Iterable, Mapping
+
+from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.tree import TreeReader
+from datalad_slurm.jobs.errors import DatasetError
+
+__all__ = ["bring_up_to_date", "note_presence", "read_common_settings"]
+
+_BRANCH = "refs/heads/git-annex"
+
+
+def bring_up_to_date(repo: Repo) -> None:
+    """Let git-annex merge into its branch what it has, and commit its journal.
+
+    It does so when it reads the branch: all refs whose name ends in ``git-annex`` are
+    merged, line by line (git-annex, "internals", and Annex.Branch, updateTo).
+    """
+    repo.run("annex", "config", "--get", "annex.addunlocked", ok_codes=(0, 1))
+
+
+def read_common_settings(repo: Repo) -> frozenset[str]:
+    """Return the names of what ``git annex config`` has set, or once had, for all clones."""
+    listed = repo.ask("ls-tree", "--name-only", _BRANCH, "config.log")
+    if not listed:
+        return frozenset()
+    lines = repo.run("cat-file", "blob", f"{_BRANCH}:config.log").decode(errors="replace")
+    words = (line.split(" ") for line in lines.splitlines())
+    return frozenset(fields[1] for fields in words if len(fields) > 1)
+
+
+def note_presence(repo: Repo, logs: Mapping[str, str]) -> None:
+    """Note that content is here, in the location logs on git-annex's branch.
+
+    Logs that are new come there as one commit on a ref of ours, which git-annex then
+    merges as if it had been fetched. To those that there are git-annex adds itself.
+
+    Parameters
+    ----------
+    repo : Repo
+        The repository.
+    logs : mapping
+        Path of the location log of each key, in that branch.
+
+    Raises
+    ------
+    DatasetError
+        When git or git-annex fails.
+    """
+    uuid = repo.ask("config", "annex.uuid")
+    if not logs or not uuid:
+        return
+    # looked up tree by tree: for each path that is not there git itself would look for new packs
+    with TreeReader(repo, _BRANCH) as branch:
+        known = {key for key, path in logs.items() if branch.lookup(path) is not None}
+    if known:
+        lines = "\n".join(f"{key} {uuid} 1" for key in known)
+        repo.run("annex", "setpresentkey", "--batch", input=lines.encode())
+    new = [path for key, path in logs.items() if key not in known]
+    ref = f"{repo.private_refs}{uuids.uuid4().hex}/git-annex"
+    if new:
+        who = repo.run("var", "GIT_COMMITTER_IDENT").strip()
+        stream = _commit(ref, who, new, f"{_clock()} 1 {uuid}\n".encode())
+        repo.run("fast-import", "--quiet", "--done", input=stream)
+    bring_up_to_date(repo)
+    if new:
+        if repo.run("rev-list", "--max-count=1", ref, f"^{_BRANCH}").strip():
+            raise DatasetError(
+                f"git-annex has not merged {ref} into its branch, so that does not know where "
+                "the content of new files is; `git annex merge` says why"
+            )
+        repo.run("update-ref", "-d", ref)
+
+
+def _clock() -> str:
+    """Return the time as git-annex writes it in its logs: seconds since the epoch."""
+    now = time.time_ns()
+    return f"{now // 10**9}.{now % 10**9:09d}s"
+
+
+def _commit(ref: str, who: bytes, paths: Iterable[str], content: bytes) -> bytes:
+    lines = [
+        b"blob\nmark :1\ndata %d\n%s\n" % (len(content), content),
+        f"commit {ref}\nauthor ".encode() + who + b"\ncommitter " + who + b"\n",
+        f"data 6\nupdate\nfrom {_BRANCH}^0\n".encode(),
+        *(f"M 100644 :1 {path}\n".encode() for path in paths),
+        b"\ndone\n",
+    ]
+    return b"".join(lines)

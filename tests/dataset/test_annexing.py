@@ -1,0 +1,368 @@
+"""Files that are added at once: all is as `git annex add` leaves it, on random trees."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import stat
+import subprocess
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from datalad_slurm.dataset import stage as staging
+from datalad_slurm.dataset.annexing import add_at_once
+from datalad_slurm.dataset.commits import NewCommit, drop_private_refs
+from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.stage import Form, stage
+from tests.dataset.test_commits import publish
+
+
+@pytest.fixture
+def repo(box) -> Repo:
+    return Repo(box.path)
+
+
+@pytest.fixture(autouse=True)
+def any_number(monkeypatch):
+    monkeypatch.setattr(staging, "FEWEST", 1)
+
+
+@pytest.fixture
+def added(monkeypatch) -> list[str]:
+    """Return a list of the paths that were added at once, filled as that happens."""
+    paths: list[str] = []
+
+    def noting(*args):
+        done = add_at_once(*args)
+        paths.extend(done.entries)
+        return done
+
+    monkeypatch.setattr(staging, "add_at_once", noting)
+    return paths
+
+
+TEXT2GIT = "* annex.largefiles=((mimeencoding=binary)and(largerthan=0))\n"
+#: without a line break, for which git-annex of 2023 cannot put a file into git
+NAMES = (
+    "a b", 'quo"te', "-dash", "tab\t", "ü", os.fsdecode(b"\xff"), "*", ":(top)x", "a&b%c", "no",
+    ".dot", ".dir/x", "x.dat", "x.txt", "sub.nii.gz", "x.tar.longer", "x.verylongext", "x.D-T",
+    "d/.x", "deep/er/x.txt", "X.DAT", "x.1", "x.a.b.c.d", "y.txt", "z.dat",
+)  # fmt: skip
+#: settings, attributes, `git annex config`; and whether plain files are added at once
+SETUPS = {
+    "default": ({}, "", {}, True),
+    "backend": ({"annex.backend": "SHA512E"}, "*.dat annex.backend=SHA1\n", {}, True),
+    "backend by attribute": ({"annex.backend": "SHA512E"}, "* annex.backend=MD5E\n", {}, True),
+    "unknown backend": ({}, "*.dat annex.backend=WORM\n*.txt annex.backend=NONE\n", {}, True),
+    "attributes": ({}, "*.txt annex.largefiles=nothing\n*.nii* annex.largefiles=anything\n", {}, 1),
+    "sizes": ({}, "* annex.largefiles=largerthan=20\n", {}, True),
+    "text2git": ({}, TEXT2GIT, {}, True),
+    "largefiles": ({"annex.largefiles": "include=*.dat"}, "* annex.largefiles=nothing\n", {}, 1),
+    "largefiles for all": (
+        {},
+        "*.txt annex.largefiles=nothing\n",
+        {"annex.largefiles": "nothing"},
+        1,
+    ),
+    "no small files": ({"annex.addsmallfiles": "false"}, "*.txt annex.largefiles=nothing\n", {}, 1),
+    "dotfiles": ({"annex.dotfiles": "true"}, "", {}, True),
+    "dotfiles for all": ({}, "", {"annex.dotfiles": "true"}, True),
+    "extensions": ({"annex.maxextensionlength": "8", "annex.backend": "SHA256E"}, "", {}, True),
+    "line ends": ({"core.autocrlf": "true"}, "* text\n* annex.largefiles=nothing\n", {}, True),
+    "thin": ({"annex.thin": "true"}, "", {}, True),
+    "unlocked": ({"annex.addunlocked": "true"}, "", {}, False),
+    "unlocked for all": ({}, "", {"annex.addunlocked": "true"}, False),
+    "some unlocked": ({"annex.addunlocked": "include=*.dat"}, "", {}, False),
+    "shared": ({"core.sharedRepository": "group"}, "", {}, False),
+    "pidlock": ({"annex.pidlock": "true"}, "", {}, False),
+    "no links": ({"core.symlinks": "false"}, "", {}, False),
+    "crippled": ({"annex.crippledfilesystem": "true"}, "", {}, False),
+    "freeze": ({"annex.freezecontent-command": "chmod a-w %path"}, "", {}, False),
+    "metadata": ({"annex.genmetadata": "true"}, "", {}, False),
+    "secure hashes": ({"annex.securehashesonly": "true"}, "* annex.backend=MD5E\n", {}, False),
+    "private": ({"annex.private": "true"}, "", {}, False),
+}
+
+
+def plant(root: Path, seed: int) -> list[str]:
+    """Write a random tree, the same for the same seed; return its paths."""
+    dice = random.Random(seed)
+    paths = []
+    for number in range(60):
+        path = f"out/{dice.randrange(6)}/{number}{dice.choice(['', '/'])}{dice.choice(NAMES)}"
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        kind = dice.randrange(12)
+        if kind == 0:
+            target.symlink_to(dice.choice(["nowhere", "/etc/hostname", "../x"]))
+        elif kind == 1 and paths and (root / paths[-1]).is_file():
+            target.hardlink_to(root / paths[-1])
+        else:
+            size = dice.choice([0, 1, 20, 21, 3000])
+            pool = dice.choice([b"a", b"\0", b"line\r\n", bytes([number])])
+            target.write_bytes((pool * size)[:size])
+            target.chmod(dice.choice([0o644, 0o644, 0o755, 0o600, 0o444, 0o664]))
+            os.utime(target, ns=(10**18 + number, 10**18 + 10**9 * number + 7))
+        paths.append(path)
+    return paths
+
+
+def in_git_annex_branch(box) -> dict[str, set[str]]:
+    """Return the lines of all logs, without their times."""
+    listed = box.git("ls-tree", "-r", "-z", "--name-only", "git-annex").split("\0")
+    return {
+        path: {
+            re.sub(r"^[\d.]+s|timestamp=\S+", "", line)
+            for line in box.git("cat-file", "blob", f"git-annex:{path}").splitlines()
+        }
+        for path in filter(None, listed)
+    }
+
+
+def below(top: Path) -> dict[str, tuple[object, ...]]:
+    """Return what is below a directory: kind and mode, content or target, and time of files."""
+    found: dict[str, tuple[object, ...]] = {}
+    for directory, names, files in os.walk(top):
+        for name in [*names, *files]:
+            path = Path(directory) / name
+            each = path.lstat()
+            if stat.S_ISDIR(each.st_mode):
+                content: object = None
+            elif path.is_symlink():
+                content = path.readlink(), each.st_mtime_ns
+            else:
+                content = path.read_bytes(), each.st_mtime_ns
+            found[str(path.relative_to(top))] = (each.st_mode, content)
+    return found
+
+
+def objects_of(box, done) -> dict[str, tuple[object, ...]]:
+    """Return what the annex holds.
+
+    Of content that was there several times one file was taken; mode and time are those of that.
+    """
+    found = below(box.path / ".git/annex/objects")
+    times = Counter(change.key for change in done.changes.values())
+    for path, (mode, content) in found.items():
+        if times[path.rpartition("/")[2]] > 1 and content is not None:
+            found[path] = (stat.S_IFMT(mode), mode & 0o222, content[0])
+    return found
+
+
+def set_up(box, settings, attributes, common) -> None:
+    for name, value in settings.items():
+        box.git("config", name, value)
+    for name, value in common.items():
+        box.git("annex", "config", "--set", name, value)
+    if attributes:
+        with (box.path / ".gitattributes").open("a") as file:
+            file.write("\n" + attributes)
+
+
+def copy(box, where: Path):
+    subprocess.run(["cp", "-a", box.path, where], check=True)
+    return type(box)(where)
+
+
+@pytest.mark.parametrize("name", SETUPS)
+def test_a_random_tree_is_added_as_git_annex_add_does_it(box, tmp_path, monkeypatch, added, name):
+    settings, attributes, common, is_at_once = SETUPS[name]
+    set_up(box, settings, attributes, common)
+    seed = int(os.environ.get("DATALAD_SLURM_TEST_SEED", "0")) * 100 + list(SETUPS).index(name)
+    paths = plant(box.path, seed)
+    twin = copy(box, tmp_path / "twin")
+    done = stage(Repo(box.path), paths)
+    assert bool(added) == bool(is_at_once)
+    monkeypatch.setattr(staging, "FEWEST", 10**9)
+    expected = stage(Repo(twin.path), paths)
+    for each in (box, twin):  # let git-annex commit its journal
+        each.git("annex", "config", "--get", "annex.dotfiles")
+    told = [
+        {path: replace(change, file_stat=None) for path, change in each.changes.items()}
+        for each in (done, expected)
+    ]
+    assert (told[0], done.failures) == (told[1], expected.failures)
+    assert below(box.path / "out") == below(twin.path / "out")
+    assert objects_of(box, done) == objects_of(twin, done)
+    assert in_git_annex_branch(box) == in_git_annex_branch(twin)
+    publish(Repo(box.path), [NewCommit("m\n", tuple(done.changes.values()))])
+    assert box.git("annex", "fsck", "--quiet") == ""
+    assert box.git("fsck", "--no-dangling") == ""
+
+
+def write(box, **files: str) -> list[str]:
+    for name, content in files.items():
+        path = box.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return list(files)
+
+
+def test_few_files_are_left_to_git_annex(box, repo, monkeypatch, added):
+    monkeypatch.setattr(staging, "FEWEST", 3)
+    assert set(stage(repo, write(box, a="a", b="b")).changes) == {"a", "b"}
+    assert added == []
+    assert set(stage(repo, write(box, c="c", d="d", e="e")).changes) == {"c", "d", "e"}
+    assert set(added) == {"c", "d", "e"}
+
+
+def test_what_head_holds_annexed_is_left_to_git_annex(box, repo, added):
+    stage(repo, write(box, a="a", b="b"), {"a": Form.LOCKED})
+    assert added == ["b"]
+
+
+def test_the_location_log_is_committed_even_where_there_is_one_already(box, repo, added):
+    write(box, a="one", b="two")
+    box.git("annex", "add", "--quiet", "a")
+    key = box.git("annex", "lookupkey", "a")
+    box.git("annex", "drop", "--force", "--quiet", "a")
+    log = f"git-annex:{box.git('annex', 'examinekey', '--format=${hashdirlower}${key}.log', key)}"
+    assert " 0 " in box.git("cat-file", "blob", log)
+    stage(repo, write(box, again="one", c="two"))
+    assert set(added) == {"again", "c"}
+    assert " 1 " in box.git("cat-file", "blob", log)
+    assert not list((box.path / ".git/annex/journal").glob("*"))
+    assert box.git("for-each-ref", "refs/datalad-slurm") == ""
+    # git-annex's own index follows
+    box.git("annex", "setpresentkey", key, box.git("config", "annex.uuid"), "0")
+    box.git("annex", "config", "--get", "annex.dotfiles")
+    assert " 0 " in box.git("cat-file", "blob", log)
+    lost = box.git("annex", "find", "--format=${key}\n", "--not", "--in=here")
+    assert lost in ("", key)
+
+
+def test_unlocked_files_that_wait_for_the_content_get_it(box, repo, added):
+    write(box, old="the content")
+    box.git("annex", "add", "--quiet", "old")
+    box.git("annex", "unlock", "--quiet", "old")
+    box.git("commit", "-qam", "unlocked")
+    box.git("annex", "drop", "--force", "--quiet", "old")
+    assert "annex/objects" in (box.path / "old").read_text()
+    stage(repo, write(box, new="the content", other="x"))
+    assert added == ["other"]
+    assert (box.path / "old").read_text() == "the content"
+
+
+@pytest.mark.parametrize("moment", ["calckey", "examinekey"])
+@pytest.mark.parametrize("form", ["locked", "git"])
+def test_a_file_that_changes_while_it_is_added_stays_as_it_is(
+    box, repo, monkeypatch, added, form, moment
+):
+    if form == "git":
+        (box.path / ".gitattributes").write_text("out/* annex.largefiles=nothing\n")
+    paths = write(box, **{"out/a": "first half, ", "out/b": "whole", "c": "annexed"})
+    run = Repo.run
+
+    def run_while_somebody_writes(self, *args, **kwargs):
+        said = run(self, *args, **kwargs)
+        if moment in args:
+            with (box.path / "out/a").open("a") as writer:
+                writer.write("second half")
+        return said
+
+    monkeypatch.setattr(Repo, "run", run_while_somebody_writes)
+    done = stage(repo, paths)
+    assert list(done.failures) == ["out/a"]
+    assert "another process may still write to it" in done.failures["out/a"]
+    assert set(done.changes) == set(added) == {"out/b", "c"}
+    assert (box.path / "out/a").read_text() == "first half, second half"
+    assert (box.path / "out/a").stat().st_nlink == 1
+    assert os.access(box.path / "out/a", os.W_OK)
+    monkeypatch.undo()
+    monkeypatch.setattr(staging, "FEWEST", 1)
+    done = stage(repo, paths)
+    assert not done.failures
+    publish(repo, [NewCommit("m\n", tuple(done.changes.values()))])
+    assert box.git("annex", "fsck", "--quiet") == ""
+
+
+def test_a_file_that_is_written_to_after_it_was_moved_is_given_back(box, repo, monkeypatch):
+    paths = write(box, a="first half, ", b="whole", c="first half, ")
+    run = Repo.run
+    with (box.path / "a").open("a") as writer:
+
+        def run_while_somebody_writes(self, *args, **kwargs):
+            if "fast-import" in args:  # the location logs, after the moves
+                writer.write("second half")
+                writer.flush()
+            return run(self, *args, **kwargs)
+
+        monkeypatch.setattr(Repo, "run", run_while_somebody_writes)
+        done = stage(repo, paths)
+    assert set(done.failures) == {"a", "c"}
+    assert set(done.changes) == {"b"}
+    assert (box.path / "a").read_text() == "first half, second half"
+    assert not (box.path / "a").is_symlink()
+
+
+def test_content_that_the_annex_holds_damaged_does_not_take_the_place_of_a_good_file(box, repo):
+    write(box, a="good content", b="b")
+    stage(repo, ["a", "b"])
+    (there,) = (box.path / ".git/annex/objects").glob("*/*/*-s12-*/*")
+    there.chmod(0o644)
+    there.write_text("bad")
+    done = stage(repo, write(box, again="good content", c="c"))
+    assert set(done.changes) == {"c"}
+    assert "git annex fsck" in done.failures["again"]
+    assert (box.path / "again").read_text() == "good content"
+
+
+class Killed(BaseException):
+    """As if the process had ended here: nothing catches it."""
+
+
+STEPS = (
+    "link", "lstat", "chmod", "symlink", "utime", "replace", "fast-import", "config", "update-ref"
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_whenever_it_is_killed_the_next_time_adds_everything(box, repo, monkeypatch, step):
+    paths = write(box, **{"a.dat": "annexed", "b/c.dat": "too", "d.dat": "annexed", "e": "e"})
+    before = {path: (box.path / path).read_text() for path in paths}
+    count = 0
+
+    def dying(call, *args, **kwargs):
+        nonlocal count
+        count += 1
+        if count == (6 if step == "lstat" else 2):  # four are looked at before
+            raise Killed
+        return call(*args, **kwargs)
+
+    if step in ("link", "symlink", "utime", "replace"):
+        call = getattr(os, step)
+        monkeypatch.setattr(os, step, lambda *args, **kw: dying(call, *args, **kw))
+    elif step in ("lstat", "chmod"):
+        method = getattr(Path, step)
+        monkeypatch.setattr(Path, step, lambda *args, **kw: dying(method, *args, **kw))
+    else:
+        run = Repo.run
+
+        def run_until_killed(self, *args, **kwargs):
+            said = run(self, *args, **kwargs)
+            if step in args and (step != "config" or ("annex" in args and paths_are_links())):
+                raise Killed
+            return said
+
+        def paths_are_links():
+            return all((box.path / path).is_symlink() for path in paths)
+
+        monkeypatch.setattr(Repo, "run", run_until_killed)
+    with pytest.raises(Killed):
+        stage(repo, paths)
+    monkeypatch.undo()
+    assert {path: (box.path / path).read_text() for path in paths} == before
+    monkeypatch.setattr(staging, "FEWEST", 1)
+    drop_private_refs(repo)  # as a finish does first
+    done = stage(repo, paths)
+    assert done.failures == {}
+    assert set(done.changes) == set(paths)
+    publish(repo, [NewCommit("m\n", tuple(done.changes.values()))])
+    assert {path: (box.path / path).read_text() for path in paths} == before
+    assert box.git("annex", "fsck", "--quiet") == ""
+    assert box.git("annex", "find", "--in=here").split() == sorted(paths)
+    assert box.git("annex", "unused", "--fast", "--quiet") == ""
