@@ -102,5 +102,10 @@ def test_goals_and_measurements_are_tables_of_markdown():
         assert widths == {len(table[0]) + 1}
 
 
+def test_in_the_terminal_long_columns_go_below_their_line():
+    text = report.plain([["what", "n", "notes"], ["a", "1", "long"], ["bb", "2", ""]], ["notes"])
+    assert text == "what  n\na     1\n      notes: long\nbb    2"
+
+
 def test_of_250000_files_142000_are_annexed():
     assert annexed_of(250_000) == 142_000

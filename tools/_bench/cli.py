@@ -179,13 +179,13 @@ def _run(options: argparse.Namespace) -> int:
 
 def _print(rows: list[Row], options: argparse.Namespace) -> bool:
     """Print all tables; return whether all goals of what was measured are reached."""
-    print(report.plain(report.measurements(rows)))
+    print(report.plain(report.measurements(rows), below=["notes"]))
     print("median (least-most of the repetitions);", report.noise(rows), end="\n\n")
     if "syscalls" in options.scenarios:
         print(f"a file system that takes {options.price} ms a call (a price, not measured):")
         print(report.plain(report.prices(rows, options.price, PRICED_JOBS)), end="\n\n")
     verdicts = [verdict for verdict in judged(rows) if verdict.scenario in options.scenarios]
-    print(report.plain(report.goals(verdicts, rows)), flush=True)
+    print(report.plain(report.goals(verdicts, rows), below=["goal", "found"]), flush=True)
     return all(verdict.is_reached for verdict in verdicts)
 
 

@@ -55,16 +55,18 @@ def prices(rows: Sequence[Row], milliseconds: float, jobs: int) -> Table:
     return table
 
 
-def plain(table: Table) -> str:
-    """Return a table for the terminal; its last empty columns are left out."""
-    while table and not any(line[-1] for line in table[1:]):
-        table = [line[:-1] for line in table]
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    padded = (
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        for line in table
-    )
-    return "\n".join(line.rstrip() for line in padded)
+def plain(table: Table, below: Sequence[str] = ()) -> str:
+    """Return a table for the terminal, with what is in some columns below each line."""
+    lower = [column for column, name in enumerate(table[0]) if name in below]
+    upper = [column for column in range(len(table[0])) if column not in lower]
+    widths = {column: max(len(line[column]) for line in table) for column in upper}
+    lines = []
+    for number, line in enumerate(table):
+        padded = "  ".join(line[column].ljust(widths[column]) for column in upper)
+        lines.append(padded.rstrip())
+        if number:
+            lines += [f"      {table[0][c]}: {line[c]}" for c in lower if line[c]]
+    return "\n".join(lines)
 
 
 def markdown(table: Table) -> str:
