@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -178,8 +177,11 @@ def _clear(root: Path, *, keep: bool) -> None:
 
 def remove(path: Path) -> None:
     """Remove a directory tree; git-annex takes away the right to write from its directories."""
+    if not path.exists():
+        return
     subprocess.run(["chmod", "-R", "u+w", "--", path], check=False)
-    shutil.rmtree(path, ignore_errors=True)
+    # Python takes minutes where there are very many files
+    subprocess.run(["rm", "-rf", "--", path], check=False)
 
 
 def _testbed(command: str, directory: Path, *options: str) -> str:
