@@ -57,7 +57,7 @@ class Datasets:
         """Return a new dataset, in the state in which a user's would be."""
         template = self._templates.of(self.shape.files)
         path = self._world.root / f"{name}-{uuid.uuid4().hex[:8]}"
-        self._world.run(["cp", "-a", "--", template, path])
+        self._world.run(["cp", "-a", "--", f"{template}/.", path])
         # The copy's files have other inodes than its index notes.
         self._world.run(["git", *PLAIN, "update-index", "-q", "--refresh"], path)
         # The first call in a copy brings git-annex's own databases up to date.
