@@ -282,23 +282,39 @@ def test_a_file_that_changes_while_it_is_added_stays_as_it_is(
     assert box.git("annex", "fsck", "--quiet") == ""
 
 
-def test_a_file_that_is_written_to_after_it_was_moved_is_given_back(box, repo, monkeypatch):
+@pytest.mark.parametrize("fewest", [1, 10**9])
+@pytest.mark.parametrize("way", ["a", "r+"])
+def test_a_file_that_is_written_to_after_it_was_moved_is_given_back(
+    box, repo, monkeypatch, way, fewest
+):
+    monkeypatch.setattr(staging, "FEWEST", fewest)
     paths = write(box, a="first half, ", b="whole", c="first half, ")
     run = Repo.run
-    with (box.path / "a").open("a") as writer:
+    after_moves = "fast-import" if fewest == 1 else "ls-files"
+    with (box.path / "a").open(way) as writer:
 
         def run_while_somebody_writes(self, *args, **kwargs):
-            if "fast-import" in args:  # the location logs, after the moves
+            if after_moves in args:
                 writer.write("second half")
                 writer.flush()
             return run(self, *args, **kwargs)
 
         monkeypatch.setattr(Repo, "run", run_while_somebody_writes)
         done = stage(repo, paths)
-    assert set(done.failures) == {"a", "c"}
-    assert set(done.changes) == {"b"}
-    assert (box.path / "a").read_text() == "first half, second half"
+    monkeypatch.setattr(Repo, "run", run)
     assert not (box.path / "a").is_symlink()
+    if way == "r+":  # what c held is nowhere any more
+        assert set(done.failures) == {"a", "c"}
+        assert set(done.changes) == {"b"}
+        assert "'a'" in done.failures["c"]
+        return
+    assert (box.path / "a").read_text() == "first half, second half"
+    assert set(done.failures) == {"a"}
+    assert set(done.changes) == {"b", "c"}
+    assert (box.path / "c").read_text() == "first half, "
+    publish(repo, [NewCommit("m\n", tuple(done.changes.values()))])
+    assert box.git("annex", "fsck", "--quiet") == ""
+    assert box.git("annex", "find", "--in=here").split() == ["b", "c"]
 
 
 def test_content_that_the_annex_holds_damaged_does_not_take_the_place_of_a_good_file(box, repo):
