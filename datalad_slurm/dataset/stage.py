@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -109,10 +110,10 @@ def stage(repo: Repo, paths: Sequence[str], committed: Mapping[str, Form] | None
         failures[path] = CHANGED
         if change.is_locked:
             _give_back(repo, change)
-    bad_keys = {change.key for change in spoiled.values() if change.is_locked}
-    for path, change in changes.items():
-        if change.key in bad_keys:
-            failures.setdefault(path, "it had the same content as a file that is still written to")
+            same = [p for p, c in changes.items() if c.key == change.key and p != path]
+            if same and not _hold_again(repo, change, same[0]):
+                why = f"it has the content that '{path}' had, and that was overwritten"
+                failures.update(dict.fromkeys(same, why))
     return Staging({p: c for p, c in changes.items() if p not in failures}, failures)
 
 
@@ -164,6 +165,24 @@ def _give_back(repo: Repo, change: Change) -> None:
     uuid = repo.ask("config", "annex.uuid")
     if uuid:
         repo.run("annex", "setpresentkey", change.key, uuid, "0")
+
+
+def _hold_again(repo: Repo, change: Change, same: str) -> bool:
+    """Bring into the store what a file held before it was written to, for another that held that.
+
+    Of files with the same content, git-annex keeps one.
+    """
+    copy = repo.state_file("before-writing")
+    try:
+        shutil.copyfile(repo.root / change.path, copy)
+        os.truncate(copy, change.file_stat[0] if change.file_stat else 0)
+        # compares the content with the key
+        repo.run("annex", "reinject", "--quiet", "--", str(copy), same)
+    except (OSError, DatasetError):
+        return False
+    finally:
+        copy.unlink(missing_ok=True)
+    return True
 
 
 def drop_staging_index(repo: Repo) -> None:
