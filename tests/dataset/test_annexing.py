@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from datalad_slurm.dataset import annexing
 from datalad_slurm.dataset import stage as staging
 from datalad_slurm.dataset.annexing import add_at_once
 from datalad_slurm.dataset.commits import NewCommit, drop_private_refs
@@ -311,6 +312,11 @@ def test_content_that_the_annex_holds_damaged_does_not_take_the_place_of_a_good_
     assert (box.path / "again").read_text() == "good content"
 
 
+def not_noted(box) -> list[str]:
+    """Return the files of whose content no location log tells; `--in=here` does not ask these."""
+    return box.git("annex", "find", "--not", "--copies=1").split()
+
+
 class Killed(BaseException):
     """As if the process had ended here: nothing catches it."""
 
@@ -363,6 +369,42 @@ def test_whenever_it_is_killed_the_next_time_adds_everything(box, repo, monkeypa
     assert set(done.changes) == set(paths)
     publish(repo, [NewCommit("m\n", tuple(done.changes.values()))])
     assert {path: (box.path / path).read_text() for path in paths} == before
+    assert not_noted(box) == []  # before fsck, which mends that
     assert box.git("annex", "fsck", "--quiet") == ""
     assert box.git("annex", "find", "--in=here").split() == sorted(paths)
     assert box.git("annex", "unused", "--fast", "--quiet") == ""
+
+
+def test_what_was_killed_before_the_location_logs_is_noted_though_head_holds_the_links(
+    box, repo, monkeypatch
+):
+    paths = write(box, a="one", b="two", c="three")
+    with monkeypatch.context() as patch:
+        patch.setattr(annexing, "note_presence", killed)
+        with pytest.raises(Killed):
+            stage(repo, paths)
+    box.git("-c", "annex.largefiles=nothing", "add", *paths)
+    box.git("commit", "-qm", "somebody commits the links")
+    assert not_noted(box) == paths
+    (box.path / "c").unlink()
+    assert stage(repo, []).changes == {}
+    assert not_noted(box) == ["c"]
+
+
+def test_what_is_written_to_after_a_kill_does_not_stay_in_the_annex(box, repo, monkeypatch):
+    paths = write(box, a="first half, ", b="whole", c="first half, ")
+    with (box.path / "a").open("a") as writer, monkeypatch.context() as patch:
+        patch.setattr(annexing, "note_presence", killed)
+        with pytest.raises(Killed):
+            stage(repo, paths)
+        writer.write("second half")
+    done = stage(repo, ["a", "b"])
+    assert (done.failures, set(done.changes)) == ({}, {"a", "b"})
+    publish(repo, [NewCommit("m\n", tuple(done.changes.values()))])
+    assert (box.path / "a").read_text() == "first half, second half"
+    assert not_noted(box) == []
+    assert box.git("annex", "fsck", "--quiet") == ""
+
+
+def killed(*args: object) -> None:
+    raise Killed
