@@ -74,8 +74,8 @@ def assert_sound(box: Box, where: str) -> None:
         assert "location log" not in found["note"], (where, found)
     assert box.git("for-each-ref", "refs/datalad-slurm/") == "", where
     state = box.path / ".git/datalad-slurm"
-    left = [path for name in ("*.marks", "submissions/*", "staging.index*", "adding*", "*.sqlite-journal")
-            for path in state.glob(name)]  # fmt: skip
+    names = ("*.marks", "submissions/*", "staging.index*", "adding.json", "*.sqlite-journal")
+    left = [path for name in names for path in state.glob(name)]
     assert left == [], where
     assert list((box.path / ".git").glob("index.lock")) == [], where
 
