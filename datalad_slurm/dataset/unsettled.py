@@ -64,7 +64,7 @@ def settle_adding(repo: Repo) -> None:
         return
     except ValueError:  # killed while it wrote this, so nothing was moved yet
         noted = {}
-    objects = repo.common_dir / "annex" / "objects"
+    objects = (repo.common_dir / "annex" / "objects").resolve()
     held: dict[str, Path] = {}
     for path, before in noted.items():
         link = repo.root / path

@@ -19,6 +19,7 @@ from datalad_slurm.dataset.annexing import add_at_once
 from datalad_slurm.dataset.commits import NewCommit, drop_private_refs
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.stage import Form, stage
+from datalad_slurm.dataset.unsettled import note_adding, settle_adding
 from tests.dataset.test_commits import publish
 
 
@@ -403,6 +404,30 @@ def test_what_is_written_to_after_a_kill_does_not_stay_in_the_annex(box, repo, m
     assert (box.path / "a").read_text() == "first half, second half"
     assert not_noted(box) == []
     assert box.git("annex", "fsck", "--quiet") == ""
+
+
+def test_what_was_killed_in_a_repository_whose_git_directory_is_elsewhere_is_noted(box, tmp_path):
+    write(box, a="one")
+    box.git("annex", "add", "--quiet", "a")
+    elsewhere = tmp_path / "elsewhere.git"
+    (box.path / ".git").rename(elsewhere)
+    (box.path / ".git").symlink_to(elsewhere)
+    key = box.git("annex", "lookupkey", "a")
+    box.git("annex", "setpresentkey", key, box.git("config", "annex.uuid"), "0")
+    assert not_noted(box) == ["a"]
+    repo = Repo(box.path)
+    note_adding(repo, {"a": (3, 1, 1), "gone": (1, 1, 1)})
+    settle_adding(repo)
+    assert not_noted(box) == []
+    assert not list(repo.state_dir.iterdir())
+
+
+def test_a_note_that_was_being_written_at_a_kill_is_no_obstacle(repo):
+    note_adding(repo, {"a": (3, 1, 1)})
+    note = repo.state_dir / "adding.json"
+    note.write_text(note.read_text()[:-3])
+    settle_adding(repo)
+    assert not note.exists()
 
 
 def killed(*args: object) -> None:
