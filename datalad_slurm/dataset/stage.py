@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,12 @@ from datalad_slurm.dataset.files import LINK_MODE, Form, lstat_of, plain_stat, s
 from datalad_slurm.dataset.git import Repo, nul_joined, without_call_stack
 from datalad_slurm.dataset.indexed import parse_staged
 from datalad_slurm.dataset.ingest import CHANGED
+from datalad_slurm.dataset.unsettled import (
+    forget_adding,
+    give_back,
+    note_adding,
+    settle_adding,
+)
 from datalad_slurm.jobs.errors import DatasetError
 
 __all__ = ["Change", "Form", "Staging", "drop_staging_index", "stage"]
@@ -82,6 +87,7 @@ def stage(repo: Repo, paths: Sequence[str], committed: Mapping[str, Form] | None
     DatasetError
         When git or git-annex fails altogether.
     """
+    settle_adding(repo)
     if not paths:
         return Staging()
     index = repo.state_file(_INDEX_NAME)
@@ -91,6 +97,7 @@ def stage(repo: Repo, paths: Sequence[str], committed: Mapping[str, Form] | None
     before = {path: plain_stat(each) for path, each in found.items()}
     try:
         if repo.has_annex:
+            note_adding(repo, before)
             added = _add(repo, found, committed or {}, env)
         else:
             added = Added(failures=_git_add(repo, paths, env))
@@ -109,11 +116,12 @@ def stage(repo: Repo, paths: Sequence[str], committed: Mapping[str, Form] | None
     for path, change in spoiled.items():
         failures[path] = CHANGED
         if change.is_locked:
-            _give_back(repo, change)
+            give_back(repo, change.path, change.key)
             same = [p for p, c in changes.items() if c.key == change.key and p != path]
             if same and not _hold_again(repo, change, same[0]):
                 why = f"it has the content that '{path}' had, and that was overwritten"
                 failures.update(dict.fromkeys(same, why))
+    forget_adding(repo)
     return Staging({p: c for p, c in changes.items() if p not in failures}, failures)
 
 
@@ -153,18 +161,6 @@ def _is_written_to(repo: Repo, change: Change) -> bool:
     if change.is_locked and now[2] != before[2]:
         return False  # the store had this content before, and this copy of it is gone
     return now[:2] != before[:2]
-
-
-def _give_back(repo: Repo, change: Change) -> None:
-    """Move content that does not fit its key out of the store, to where it was."""
-    link = repo.root / change.path
-    content = link.resolve()
-    for path in (content.parent, content):
-        path.chmod(path.stat().st_mode | stat.S_IWUSR)
-    content.replace(link)
-    uuid = repo.ask("config", "annex.uuid")
-    if uuid:
-        repo.run("annex", "setpresentkey", change.key, uuid, "0")
 
 
 def _hold_again(repo: Repo, change: Change, same: str) -> bool:

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from datalad_slurm.dataset import annexing
 from datalad_slurm.dataset import stage as staging
 from datalad_slurm.dataset.annexing import add_at_once
 from datalad_slurm.dataset.commits import NewCommit, drop_private_refs
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.stage import Form, stage
+from datalad_slurm.dataset.unsettled import note_adding, settle_adding
 from tests.dataset.test_commits import publish
 
 
@@ -447,6 +449,11 @@ def test_a_file_of_somebody_else_is_left_without_a_name_in_the_annex(box, repo, 
     assert not list((box.path / ".git/annex/objects").glob("*/*/*-s10-*"))
 
 
+def not_noted(box) -> list[str]:
+    """Return the files of whose content no location log tells; `--in=here` does not ask these."""
+    return box.git("annex", "find", "--not", "--copies=1").split()
+
+
 class Killed(BaseException):
     """As if the process had ended here: nothing catches it."""
 
@@ -499,6 +506,65 @@ def test_whenever_it_is_killed_the_next_time_adds_everything(box, repo, monkeypa
     assert set(done.changes) == set(paths)
     publish(repo, [NewCommit("m\n", tuple(done.changes.values()))])
     assert {path: (box.path / path).read_text() for path in paths} == before
+    assert not_noted(box) == []  # before fsck, which mends that
     assert box.git("annex", "fsck", "--quiet") == ""
     assert box.git("annex", "find", "--in=here").split() == sorted(paths)
     assert box.git("annex", "unused", "--fast", "--quiet") == ""
+
+
+def test_what_was_killed_before_the_location_logs_is_noted_though_head_holds_the_links(
+    box, repo, monkeypatch
+):
+    paths = write(box, a="one", b="two", c="three")
+    with monkeypatch.context() as patch:
+        patch.setattr(annexing, "note_presence", killed)
+        with pytest.raises(Killed):
+            stage(repo, paths)
+    box.git("-c", "annex.largefiles=nothing", "add", *paths)
+    box.git("commit", "-qm", "somebody commits the links")
+    assert not_noted(box) == paths
+    assert stage(repo, []).changes == {}
+    assert not_noted(box) == []
+
+
+def test_what_is_written_to_after_a_kill_does_not_stay_in_the_annex(box, repo, monkeypatch):
+    paths = write(box, a="first half, ", b="whole", c="first half, ")
+    with (box.path / "a").open("a") as writer, monkeypatch.context() as patch:
+        patch.setattr(annexing, "note_presence", killed)
+        with pytest.raises(Killed):
+            stage(repo, paths)
+        writer.write("second half")
+    done = stage(repo, ["a", "b"])
+    assert (done.failures, set(done.changes)) == ({}, {"a", "b"})
+    publish(repo, [NewCommit("m\n", tuple(done.changes.values()))])
+    assert (box.path / "a").read_text() == "first half, second half"
+    assert not_noted(box) == []
+    assert box.git("annex", "fsck", "--quiet") == ""
+
+
+def test_what_was_killed_in_a_repository_whose_git_directory_is_elsewhere_is_noted(box, tmp_path):
+    write(box, a="one")
+    box.git("annex", "add", "--quiet", "a")
+    elsewhere = tmp_path / "elsewhere.git"
+    (box.path / ".git").rename(elsewhere)
+    (box.path / ".git").symlink_to(elsewhere)
+    key = box.git("annex", "lookupkey", "a")
+    box.git("annex", "setpresentkey", key, box.git("config", "annex.uuid"), "0")
+    assert not_noted(box) == ["a"]
+    repo = Repo(box.path)
+    note_adding(repo, {"a": (3, 1, 1), "gone": (1, 1, 1)})
+    settle_adding(repo)
+    assert not_noted(box) == []
+    assert not list(repo.state_dir.iterdir())
+
+
+def test_a_note_that_was_being_written_at_a_kill_is_no_obstacle(repo):
+    note_adding(repo, {"a": (3, 1, 1)})
+    note = repo.state_dir / "adding.json"
+    note.write_text(note.read_text()[:-3])
+    settle_adding(repo)
+    assert not note.exists()
+
+
+def killed(*args: object) -> None:
+    raise Killed
