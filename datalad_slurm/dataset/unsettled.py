@@ -35,7 +35,7 @@ def note_adding(repo: Repo, before: Mapping[str, tuple[int, int, int] | None]) -
     plain = {path: each for path, each in before.items() if each}
     try:
         with repo.state_file(_NAME).open("w") as note:
-            json.dump(plain, note)
+            note.write(json.dumps(plain))  # quicker than json.dump
             note.flush()
             os.fsync(note.fileno())
     except OSError as exc:
