@@ -156,7 +156,7 @@ def ready(job):
 
 def sentinels(job):
     """Return the processes by which the runner learns that a signal was to the whole job."""
-    return [pid for pid in tree(job.pid) if "--pid=" in _command(pid)]
+    return [pid for pid in tree(job.pid) if "2147483647" in _command(pid)]
 
 
 def _command(pid):
