@@ -188,6 +188,18 @@ def test_a_signal_to_the_batch_shell_reaches_the_script_at_once(start, endings):
     ]
 
 
+def test_signals_that_come_together_all_reach_the_script(start):
+    job = start(LISTENER)
+    ready(job)
+    for names in (("CONT", "USR1"), ("XCPU", "USR1"), ("CONT", "XCPU"), ("QUIT", "CONT")) * 3:
+        for name in names:
+            job.send_signal(getattr(signal, f"SIG{name}"))
+        printed = {job.stdout.readline() for _ in names}
+        assert printed == {f"{name}\n".encode() for name in names}
+    job.terminate()
+    assert job.communicate(timeout=60)[0] == b"TERM\n"
+
+
 def tree(pid):
     """Return the processes that descend from one, as proctrack/linuxproc finds them."""
     pids = [pid]
