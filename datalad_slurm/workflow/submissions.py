@@ -254,9 +254,11 @@ def jobs_past_shim(context: Context, claim: TrackedJob) -> list[int]:
 
 def adopt(context: Context, claim: TrackedJob, found: list[SlurmJob]) -> list[SlurmJob]:
     """Track the jobs that a claim turned out to have."""
+    # once the jobs are noted, any other command may drop the notes
+    calls = sbatch.read_calls(notes_directory(context, claim.token))
     context.tracker.note_submission(claim.id, found)  # before anything else can fail
     described = describe(context, found)
-    scripts = identified_scripts(context, claim, notes_directory(context, claim.token), found)
+    scripts = identified_scripts(context, claim, calls, found)
     identities = {**claim.identities, "scripts": scripts} if scripts else None
     with suppress(JobNotTrackedError):  # a short job may have been finished already
         context.tracker.note_submission(claim.id, described, identities)

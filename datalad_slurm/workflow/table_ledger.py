@@ -11,6 +11,7 @@ from functools import cached_property
 from datalad_slurm.jobs.errors import DatabaseError, QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm.describe import describe_many
+from datalad_slurm.slurm.sbatch import read_calls
 from datalad_slurm.tracking.many import note_all, note_submissions
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.placeholders import Placeholders
@@ -100,11 +101,12 @@ class Ledger:
 
     def _note(self, fresh: list[tuple[Entry, list[SlurmJob]]]) -> None:
         context = self.context
+        # once the jobs are noted, any other command may drop the notes
+        calls = [read_calls(notes_directory(context, entry.claim.token)) for entry, _ in fresh]
         note_submissions(context.tracker, {entry.claim.id: jobs for entry, jobs in fresh})
         scripts = {}
-        for entry, jobs in fresh:
-            notes = notes_directory(context, entry.claim.token)
-            found = identified_scripts(context, entry.claim, notes, jobs)
+        for (entry, jobs), noted in zip(fresh, calls, strict=True):
+            found = identified_scripts(context, entry.claim, noted, jobs)
             if found:
                 scripts[entry.claim.id] = {"scripts": found}
         note_all(context.tracker, identities=scripts)
