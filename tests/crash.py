@@ -52,6 +52,7 @@ _CHANGES = {
     "os.symlink": (1,),
     "os.link": (1,),
     "os.truncate": (0,),
+    "os.chmod": (0,),
 }
 
 

@@ -18,6 +18,7 @@ _MUST_BE = {
     "annex.addunlocked": ("false",),
     "annex.alwayscommit": ("true",),
     "annex.crippledfilesystem": ("false",),
+    "annex.dbdir": ("",),
     "annex.freezecontent-command": ("",),
     "annex.genmetadata": ("false",),
     "annex.merge-annex-branches": ("true",),
@@ -27,7 +28,7 @@ _MUST_BE = {
     "annex.securehashesonly": ("false",),
     "annex.thawcontent-command": ("",),
     "core.bare": ("false",),
-    "core.sharedrepository": ("false", "umask", "0"),
+    "core.sharedrepository": ("false", "umask"),
     "core.symlinks": ("true",),
 }
 _HOOKS = ("freezecontent-annex", "thawcontent-annex", "secure-erase-annex")

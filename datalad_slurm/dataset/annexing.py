@@ -13,7 +13,7 @@ import os
 import re
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -21,10 +21,9 @@ from datalad_slurm.dataset.annex_settings import read_annex_settings
 from datalad_slurm.dataset.blobs import write_blobs
 from datalad_slurm.dataset.files import LINK_MODE, lstat_of, plain_stat
 from datalad_slurm.dataset.git import Repo, nul_joined
-from datalad_slurm.dataset.indexed import calculate_keys
+from datalad_slurm.dataset.indexed import LONGEST_POINTER, calculate_keys
 from datalad_slurm.dataset.ingest import CHANGED, ingest
 from datalad_slurm.dataset.presence import note_presence
-from datalad_slurm.jobs.errors import DatasetError
 
 __all__ = ["FEWEST", "Added", "add_at_once"]
 
@@ -82,12 +81,12 @@ def add_at_once(repo: Repo, found: Mapping[str, os.stat_result], env: dict[str, 
     if settings.obstacle:
         lgr.debug("`git annex add` adds all files: %s", settings.obstacle)
         return Added()
-    # of a file with other names the content may be changed under one of these
-    attributes = _attributes(repo, [path for path, each in found.items() if each.st_nlink == 1])
+    attributes = _attributes(repo, [p for p, each in found.items() if _is_simple(repo, p, each)])
     decided = _decide(repo, attributes, env, attributes_decide=settings.attributes_decide)
     small = [path for path, is_large in decided.items() if not is_large]
     keys = _keys(repo, found, {p: attributes[p][0] for p, is_large in decided.items() if is_large})
     places = _places(repo, keys.values())
+    keys = {path: key for path, key in keys.items() if key in places}
     links = {path: f"{'../' * path.count('/')}{_OBJECTS}{places[k][0]}" for path, k in keys.items()}
     added = Added()
     blobs = _write(repo, found, small, dict.fromkeys(links.values()), added)
@@ -100,6 +99,17 @@ def add_at_once(repo: Repo, found: Mapping[str, os.stat_result], env: dict[str, 
     left = len(found) - len(added.entries) - len(added.failures)
     lgr.debug("%s files added at once, %s left to `git annex add`", len(added.entries), left)
     return added
+
+
+def _is_simple(repo: Repo, path: str, found: os.stat_result) -> bool:
+    """Return whether it is certain that a file is content, and that of no other name."""
+    if found.st_nlink > 1:
+        return False  # it may be changed under another name
+    if found.st_size > LONGEST_POINTER:
+        return True
+    # git-annex takes a pointer, and the text of a link, for what these lead to (isPointerFile)
+    content = _read(repo, path)
+    return content is not None and b"annex/objects/" not in content
 
 
 def _attributes(repo: Repo, paths: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -139,8 +149,9 @@ def _decide(
         answers = _ask_annex(repo, asked, env)
         large = [path for path, is_large in answers.items() if is_large]
         # of a git-annex that does not say what goes into git, nobody knows what it would annex
-        probe = _ask_annex(repo, large[:1], env, "-c", "annex.largefiles=nothing")
-        if not any(probe.values()):
+        options = ("-c", "annex.largefiles=nothing", "-c", "annex.addsmallfiles=true")
+        probe = _ask_annex(repo, large[:1], env, *options)
+        if probe == dict.fromkeys(large[:1], False):
             decided |= answers
     return decided
 
@@ -148,15 +159,27 @@ def _decide(
 def _ask_annex(
     repo: Repo, paths: Sequence[str], env: dict[str, str], *options: str
 ) -> dict[str, bool]:
-    """Return, for each path that git-annex tells it of, whether it would annex it."""
+    """Return, for each path that git-annex tells it of, whether it would annex it.
+
+    What it says in another way than known here is no answer.
+    """
     if not paths:
         return {}
     command = ("add", "--dry-run", "--batch", "-z", "--json", "--no-check-gitignore")
     # 1: some it would not add, each line says so
     said = repo.run(*options, "annex", *command, input=nul_joined(paths), env=env, ok_codes=(0, 1))
+    lines = said.split(b"\n")
+    if len(lines) != len(paths) + 1:
+        return {}
     answers: dict[str, bool] = {}
-    for path, line in zip(paths, said.split(b"\n"), strict=False):
-        answer = json.loads(line) if line.strip() else {}
+    for path, line in zip(paths, lines, strict=False):
+        try:
+            answer = json.loads(line) if line.strip() else {}
+        except ValueError:
+            return {}
+        # with annex.jobs the order may be another (git-annex-add(1))
+        if answer.get("input", [path]) != [path] and path.isprintable():
+            return {}
         note = answer.get("note")
         if answer.get("success") and note in (None, _INTO_GIT):
             answers[path] = note is None
@@ -206,7 +229,10 @@ def _with_pointers(repo: Repo, keys: Mapping[str, str]) -> set[str]:
 
 
 def _places(repo: Repo, keys: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Return where git-annex keeps content, below its objects, and its location log."""
+    """Return where git-annex keeps content, below its objects, and its location log.
+
+    Keys of which it does not tell that are left out.
+    """
     asked = list(dict.fromkeys(keys))
     if not asked:
         return {}
@@ -215,9 +241,8 @@ def _places(repo: Repo, keys: Iterable[str]) -> dict[str, tuple[str, str]]:
     places = {}
     for key, line in zip(asked, told.decode().split("\n"), strict=False):
         place, _, log = line.partition(" ")
-        if place.split("/")[2:] != [key, key] or log.split("/")[2:] != [f"{key}.log"]:
-            raise DatasetError(f"git-annex has not told the place of key {key}, but '{line}'")
-        places[key] = (place, log)
+        if place.split("/")[2:] == [key, key] and log.split("/")[2:] == [f"{key}.log"]:
+            places[key] = (place, log)
     return places
 
 
@@ -225,7 +250,7 @@ def _write(
     repo: Repo,
     found: Mapping[str, os.stat_result],
     small: Sequence[str],
-    links: Iterable[str],
+    links: Collection[str],
     added: Added,
 ) -> dict[str, str]:
     """Write small files, which are added by that, and links; return the blobs of these."""
@@ -249,7 +274,7 @@ def _write(
             yield os.fsencode(link)
 
     blobs = write_blobs(repo, contents())
-    count = len(written) - len(list(links))
+    count = len(written) - len(links)
     for path, blob in zip(written[:count], blobs, strict=False):
         mode = "100755" if found[path].st_mode & stat.S_IXUSR else "100644"
         added.entries[path] = (mode, blob)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
 
 __all__ = [
+    "LONGEST_POINTER",
     "calculate_keys",
     "find_unmodified",
     "key_in",
@@ -23,7 +24,7 @@ __all__ = [
 ]
 
 #: git-annex holds no longer file to be a pointer (bytes; its Annex.Link, maxPointerSz).
-_LONGEST_POINTER = 32 * 2**10
+LONGEST_POINTER = 32 * 2**10
 _POINTER = b"/annex/objects/"
 #: Each path costs git a comparison with each entry of the index.
 _MOST_PATHSPECS = 200
@@ -43,7 +44,7 @@ def key_of(name: str) -> str:
 
 def key_in(content: bytes) -> str:
     """Return the key that a pointer holds; nothing, if this is none."""
-    if len(content) > _LONGEST_POINTER or not content.startswith(_POINTER):
+    if len(content) > LONGEST_POINTER or not content.startswith(_POINTER):
         return ""
     return key_of(os.fsdecode(content.split(b"\n", 1)[0]))
 
@@ -78,7 +79,7 @@ def parse_staged(told: bytes) -> Iterator[tuple[str, str, str]]:
 
 def read_pointers(repo: Repo, entries: dict[str, tuple[str, int]]) -> dict[str, str]:
     """Return the keys of those index entries that are pointers of git-annex."""
-    small = {path: oid for path, (oid, size) in entries.items() if size <= _LONGEST_POINTER}
+    small = {path: oid for path, (oid, size) in entries.items() if size <= LONGEST_POINTER}
     if not small:
         return {}
     told = repo.run("cat-file", "--batch", input="".join(f"{o}\n" for o in small.values()).encode())
@@ -139,10 +140,12 @@ def _is_unmodified(repo: Repo, path: str, noted: tuple[int, ...] | None, written
 def calculate_keys(repo: Repo, backend: str, targets: Sequence[str]) -> list[str]:
     """Return the key that git-annex would give to each file; empty where it cannot tell.
 
+    Where its answers do not fit the files in number, it has told of none.
+
     Without a name of a backend it is the one that is configured, not regarding attributes.
     """
     asked = b"\0".join(map(os.fsencode, targets))
     options = [f"--backend={backend}"] if backend else []
     told = repo.run("annex", "calckey", *options, "--batch", "-z", input=asked, ok_codes=(0, 1))
     keys = [os.fsdecode(line) for line in told.split(b"\n")]
-    return (keys + [""] * len(targets))[: len(targets)]
+    return keys[:-1] if len(keys) == len(targets) + 1 else [""] * len(targets)

@@ -83,7 +83,7 @@ def ingest(
         except OSError:
             pass
         if is_new:
-            _let_go(place, found[path])
+            _let_go(target, place, found[path])
     return ingested
 
 
@@ -120,10 +120,15 @@ def _replace(target: Path, new_link: Path, leads_to: str, before: os.stat_result
     os.replace(new_link, target)  # noqa: PTH105
 
 
-def _let_go(place: Path, before: os.stat_result) -> None:
+def _let_go(target: Path, place: Path, before: os.stat_result) -> None:
     """Take the second name of a file away again; the file keeps its content and mode."""
+    if target.is_symlink():
+        # another git-annex has added it, or NFS says of a renaming that it has failed after
+        # it was done: the content has no other name any more
+        return
+    with suppress(OSError):  # of a file of somebody else
+        place.chmod(stat.S_IMODE(before.st_mode))
     with suppress(OSError):
         place.parent.chmod(stat.S_IMODE(place.parent.stat().st_mode) | stat.S_IWUSR)
-        place.chmod(stat.S_IMODE(before.st_mode))
         place.unlink()
         place.parent.rmdir()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import stat
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,12 @@ from datalad_slurm.dataset.files import LINK_MODE, Form, lstat_of, plain_stat, s
 from datalad_slurm.dataset.git import Repo, nul_joined, without_call_stack
 from datalad_slurm.dataset.indexed import parse_staged
 from datalad_slurm.dataset.ingest import CHANGED
+from datalad_slurm.dataset.unsettled import (
+    forget_adding,
+    give_back,
+    note_adding,
+    settle_adding,
+)
 from datalad_slurm.jobs.errors import DatasetError
 
 __all__ = ["Change", "Form", "Staging", "drop_staging_index", "stage"]
@@ -81,6 +87,7 @@ def stage(repo: Repo, paths: Sequence[str], committed: Mapping[str, Form] | None
     DatasetError
         When git or git-annex fails altogether.
     """
+    settle_adding(repo)
     if not paths:
         return Staging()
     index = repo.state_file(_INDEX_NAME)
@@ -90,6 +97,7 @@ def stage(repo: Repo, paths: Sequence[str], committed: Mapping[str, Form] | None
     before = {path: plain_stat(each) for path, each in found.items()}
     try:
         if repo.has_annex:
+            note_adding(repo, before)
             added = _add(repo, found, committed or {}, env)
         else:
             added = Added(failures=_git_add(repo, paths, env))
@@ -108,11 +116,12 @@ def stage(repo: Repo, paths: Sequence[str], committed: Mapping[str, Form] | None
     for path, change in spoiled.items():
         failures[path] = CHANGED
         if change.is_locked:
-            _give_back(repo, change)
-    bad_keys = {change.key for change in spoiled.values() if change.is_locked}
-    for path, change in changes.items():
-        if change.key in bad_keys:
-            failures.setdefault(path, "it had the same content as a file that is still written to")
+            give_back(repo, change.path, change.key)
+            same = [p for p, c in changes.items() if c.key == change.key and p != path]
+            if same and not _hold_again(repo, change, same[0]):
+                why = f"it has the content that '{path}' had, and that was overwritten"
+                failures.update(dict.fromkeys(same, why))
+    forget_adding(repo)
     return Staging({p: c for p, c in changes.items() if p not in failures}, failures)
 
 
@@ -154,16 +163,22 @@ def _is_written_to(repo: Repo, change: Change) -> bool:
     return now[:2] != before[:2]
 
 
-def _give_back(repo: Repo, change: Change) -> None:
-    """Move content that does not fit its key out of the store, to where it was."""
-    link = repo.root / change.path
-    content = link.resolve()
-    for path in (content.parent, content):
-        path.chmod(path.stat().st_mode | stat.S_IWUSR)
-    content.replace(link)
-    uuid = repo.ask("config", "annex.uuid")
-    if uuid:
-        repo.run("annex", "setpresentkey", change.key, uuid, "0")
+def _hold_again(repo: Repo, change: Change, same: str) -> bool:
+    """Bring into the store what a file held before it was written to, for another that held that.
+
+    Of files with the same content, git-annex keeps one.
+    """
+    copy = repo.state_file("before-writing")
+    try:
+        shutil.copyfile(repo.root / change.path, copy)
+        os.truncate(copy, change.file_stat[0] if change.file_stat else 0)
+        # compares the content with the key
+        repo.run("annex", "reinject", "--quiet", "--", str(copy), same)
+    except (OSError, DatasetError):
+        return False
+    finally:
+        copy.unlink(missing_ok=True)
+    return True
 
 
 def drop_staging_index(repo: Repo) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
+import re
+import sys
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -18,6 +20,11 @@ from datalad_slurm.jobs.inputs import Identity
 __all__ = ["SUBDATASET_MODE", "TreeReader"]
 
 _DIRECTORY = "40000"
+_ENTRY_SHA1, _ENTRY_SHA256 = (
+    re.compile(rb"([0-7]+) ([^\0]+)\0(.{%d})" % size, re.DOTALL) for size in (20, 32)
+)
+#: as os.fsdecode, which would ask for them with each of a hundred thousand names
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 #: git's mode of a subdataset
 SUBDATASET_MODE = "160000"
 
@@ -183,12 +190,9 @@ class TreeReader:
 
 def _parse_tree(oid: str, content: bytes) -> dict[str, tuple[str, str]]:
     """Return the entries of a tree object: mode, name, and id of SHA-1's or SHA-256's size."""
-    id_size = len(oid) // 2
-    entries: dict[str, tuple[str, str]] = {}
-    position = 0
-    while position < len(content):
-        end = content.index(b"\0", position)
-        mode, _, name = content[position:end].partition(b" ")
-        entries[os.fsdecode(name)] = (mode.decode(), content[end + 1 : end + 1 + id_size].hex())
-        position = end + 1 + id_size
-    return entries
+    # each entry begins where the one before ends, so nothing in an id is taken for one
+    entry = _ENTRY_SHA256 if len(oid) == 64 else _ENTRY_SHA1
+    return {
+        name.decode(_ENCODING, _ERRORS): (mode.decode(), raw.hex())
+        for mode, name, raw in entry.findall(content)
+    }

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -135,7 +135,7 @@ def read_notes(notes: Path) -> tuple[list[JobName], bool]:
     """
     jobs: list[JobName] = []
     is_in_doubt = False
-    for begun in sorted(notes.glob("*.begun"), key=lambda path: path.stat().st_mtime_ns):
+    for begun in _by_age(notes, ".begun"):
         found = _announced(begun)
         jobs += [job for job in found if job not in jobs]
         is_in_doubt = is_in_doubt or not found
@@ -145,17 +145,31 @@ def read_notes(notes: Path) -> tuple[list[JobName], bool]:
 def read_calls(notes: Path) -> list[NotedCall]:
     """Return the calls of sbatch noted so far, with the jobs that came of each."""
     calls = []
-    for noted in sorted(notes.glob("*.args"), key=lambda path: path.stat().st_mtime_ns):
-        cwd, *args = os.fsdecode(noted.read_bytes()).removesuffix("\0").split("\0")
-        jobs = tuple(_announced(noted))
-        calls.append(NotedCall(cwd, tuple(args), jobs, noted.stat().st_mtime_ns))
+    for noted in _by_age(notes, ".args"):
+        with suppress(FileNotFoundError):
+            cwd, *args = os.fsdecode(noted.read_bytes()).removesuffix("\0").split("\0")
+            moment = noted.stat().st_mtime_ns
+            calls.append(NotedCall(cwd, tuple(args), tuple(_announced(noted)), moment))
     return calls
+
+
+def _by_age(notes: Path, ending: str) -> list[Path]:
+    """Return notes of a kind, oldest first, without those that others settle and drop."""
+    found = []
+    with suppress(FileNotFoundError):
+        for name in os.listdir(notes):  # noqa: PTH208 - names suffice
+            if name.endswith(ending):
+                with suppress(FileNotFoundError):
+                    found.append(((notes / name).stat().st_mtime_ns, notes / name))
+    return [path for _, path in sorted(found)]
 
 
 def _announced(note: Path) -> list[JobName]:
     """Return the jobs that the call of sbatch with this note announced so far."""
-    printed = note.with_suffix(".printed")
-    return parse_printed(printed.read_text(errors="replace")) if printed.exists() else []
+    try:
+        return parse_printed(note.with_suffix(".printed").read_text(errors="replace"))
+    except FileNotFoundError:
+        return []
 
 
 def is_alive(notes: Path) -> bool:

@@ -11,6 +11,7 @@ from datalad_slurm.dataset.index import catch_up_index, drop_own_lock
 from datalad_slurm.dataset.publish import contains, messages_since, read_head
 from datalad_slurm.dataset.stage import Change, drop_staging_index
 from datalad_slurm.dataset.tree import TreeReader
+from datalad_slurm.dataset.unsettled import settle_adding
 from datalad_slurm.dataset.worktree import put_back
 from datalad_slurm.jobs.notes import COMMITTED_IN
 from datalad_slurm.jobs.record import recorded_job_id
@@ -60,6 +61,7 @@ def _clear(repo: Repo) -> None:
     drop_own_lock(repo)
     drop_private_refs(repo)
     drop_staging_index(repo)
+    settle_adding(repo)
 
 
 def _commits_of(repo: Repo, publication: Publication, job_ids: Mapping[int, int]) -> dict[int, str]:

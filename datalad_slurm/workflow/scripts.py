@@ -28,14 +28,14 @@ from datalad_slurm.jobs.sbatch_options import (
 )
 from datalad_slurm.node.runner import script_in
 from datalad_slurm.slurm import scontrol
-from datalad_slurm.slurm.sbatch import NotedCall, read_calls
+from datalad_slurm.slurm.sbatch import NotedCall
 from datalad_slurm.workflow.context import Context, lgr
 
 __all__ = ["identified_scripts", "identify_script", "script_text", "with_directives"]
 
 
 def identified_scripts(
-    context: Context, claim: TrackedJob, notes: Path, found: Sequence[SlurmJob]
+    context: Context, claim: TrackedJob, calls: Sequence[NotedCall], found: Sequence[SlurmJob]
 ) -> list[dict[str, Any]]:
     """Return what is to be noted of the scripts of the jobs that a command has just submitted.
 
@@ -45,13 +45,13 @@ def identified_scripts(
         The dataset.
     claim : TrackedJob
         The command.
-    notes : Path
-        Where our sbatch noted how it was called.
+    calls : sequence of NotedCall
+        What our sbatch noted of how it was called.
     found : sequence of SlurmJob
         The jobs; used where the notes do not tell.
     """
-    calls = [call for call in read_calls(notes) if call.jobs]
-    entries = [_entry(context, claim, call) for call in calls or _as_typed(context, claim, found)]
+    told = [call for call in calls if call.jobs]
+    entries = [_entry(context, claim, call) for call in told or _as_typed(context, claim, found)]
     return list({json.dumps(entry, sort_keys=True): entry for entry in entries}.values())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from datalad_slurm.dataset.leftovers import drop_aside, put_back
@@ -65,7 +65,7 @@ def undo_prepared(context: Context, *tokens: str) -> None:
             put_back(notes_directory(context, token))
 
 
-def _make_read_only_again(context: Context, tokens: Iterable[str]) -> None:
+def _make_read_only_again(context: Context, tokens: Sequence[str]) -> None:
     unlocked: list[str] = []
     removed: list[tuple[str, str]] = []
     for token in tokens:
@@ -83,6 +83,10 @@ def _make_read_only_again(context: Context, tokens: Iterable[str]) -> None:
     try:
         undo(context.hierarchy, Prepared(tuple(unlocked), tuple(removed)))
     except (OSError, DatasetError) as exc:
+        if len(tokens) > 1:
+            for token in tokens:  # what stands in the way of one must not concern the others
+                _make_read_only_again(context, (token,))
+            return
         outputs = (*(path for path, _ in removed), *unlocked)
         where = ", ".join(f"'{output}'" for output in outputs[:_MOST_NAMED])
         more = f" and {len(outputs) - _MOST_NAMED} more" if len(outputs) > _MOST_NAMED else ""

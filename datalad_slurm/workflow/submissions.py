@@ -225,11 +225,13 @@ def jobs_past_shim(context: Context, claim: TrackedJob) -> list[int]:
 def adopt(context: Context, claim: TrackedJob, found: list[SlurmJob]) -> list[SlurmJob]:
     """Track the jobs that a claim turned out to have."""
     notes = notes_directory(context, claim.submission)
+    # once the jobs are noted, any other command may drop the notes
+    calls = sbatch.read_calls(notes)
     began = sbatch.began(notes)
     extra = {"began": began} if began else None
     context.tracker.note_submission(claim.id, found, extra=extra)  # before anything else can fail
     described = describe(context, found)
-    scripts = identified_scripts(context, claim, notes, found)
+    scripts = identified_scripts(context, claim, calls, found)
     identities = {**claim.identities, "scripts": scripts} if scripts else None
     with suppress(JobNotTrackedError):  # a short job may have been finished already
         context.tracker.note_submission(claim.id, described, identities)

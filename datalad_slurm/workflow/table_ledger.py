@@ -102,12 +102,17 @@ class Ledger:
 
     def _note(self, fresh: list[tuple[Entry, list[SlurmJob]]]) -> None:
         context = self.context
+        # once the jobs are noted, any other command may drop the notes
+        notes = [notes_directory(context, entry.claim.token) for entry, _ in fresh]
+        calls = [sbatch.read_calls(each) for each in notes]
+        began = {
+            entry.claim.id: {"began": sbatch.began(each)}
+            for (entry, _), each in zip(fresh, notes, strict=True)
+        }
         note_submissions(context.tracker, {entry.claim.id: jobs for entry, jobs in fresh})
-        scripts, began = {}, {}
-        for entry, jobs in fresh:
-            notes = notes_directory(context, entry.claim.token)
-            began[entry.claim.id] = {"began": sbatch.began(notes)}
-            found = identified_scripts(context, entry.claim, notes, jobs)
+        scripts = {}
+        for (entry, jobs), noted in zip(fresh, calls, strict=True):
+            found = identified_scripts(context, entry.claim, noted, jobs)
             if found:
                 scripts[entry.claim.id] = {"scripts": found}
         note_all(context.tracker, extra=began, identities=scripts)

@@ -36,9 +36,9 @@ dls_note() {
         mv -f -- "$dls_file.part" "$dls_file"
 }
 
-# A process that any signal to the whole job ends, and the end of the script.
+# A process that any signal to the whole job ends.
 dls_start_sentinel() {
-    tail --pid="$dls_child" -s 0.2 -f /dev/null {dls_log}>&- >/dev/null &
+    sleep 2147483647 >/dev/null {dls_log}>&- &
     dls_sentinel=$!
 }
 
@@ -91,26 +91,22 @@ dls_run() {
     for dls_signal in $dls_early; do
         kill -s "$dls_signal" "$dls_child"
     done
-    # `wait` returns for a trap as well. It is for the sentinel, since bash forgets
-    # how the script has ended when it is waited for. No trap for CHLD looks at it
-    # before: bash loses other signals that come while such a trap runs.
-    while
-        wait "$dls_sentinel"
-        kill -0 "$dls_child"
-    do
-        sleep 0.5
-        kill -0 "$dls_sentinel" || dls_start_sentinel
+    # Not with `wait`: of signals that come together, as CONT and TERM do from Slurm,
+    # bash drops all but one there, and others while a trap for CHLD runs.
+    exec {dls_pipe}<> <(:)
+    while kill -0 "$dls_child"; do
+        read -r -t 0.2 <&"$dls_pipe"
+        (($? > 128)) || sleep 0.2
     done
-    # No signal can matter to the script any more, and none shall come in between.
-    # shellcheck disable=SC2086 # each is a word
-    trap '' $dls_signals
     # A shell's exit status does not tell `exit 143` from a death by signal 15; this
     # shell alone, no subshell of it, can list a job that has ended.
-    exec {dls_pipe}<> <(:)
     { LC_ALL=C jobs -l; echo; } >&"$dls_pipe"
     while read -r dls_job <&"$dls_pipe" && [[ -n $dls_job ]]; do
         [[ ! $dls_job =~ \ $dls_child\ +(Exit|Done) ]] || dls_has_exited=yes
     done
+    # No signal can matter to the script any more, and none shall come in between.
+    # shellcheck disable=SC2086 # each is a word
+    trap '' $dls_signals
     wait "$dls_child"
     dls_status=$?
 }

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from datalad_slurm.dataset import annexing
 from datalad_slurm.dataset import stage as staging
 from datalad_slurm.dataset.annexing import add_at_once
 from datalad_slurm.dataset.commits import NewCommit, drop_private_refs
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.stage import Form, stage
+from datalad_slurm.dataset.unsettled import note_adding, settle_adding
 from tests.dataset.test_commits import publish
 
 
@@ -85,6 +87,8 @@ SETUPS = {
     "metadata": ({"annex.genmetadata": "true"}, "", {}, False),
     "secure hashes": ({"annex.securehashesonly": "true"}, "* annex.backend=MD5E\n", {}, False),
     "private": ({"annex.private": "true"}, "", {}, False),
+    "database elsewhere": ({"annex.dbdir": "../databases"}, "", {}, False),
+    "jobs": ({"annex.jobs": "4"}, TEXT2GIT, {}, True),
 }
 
 
@@ -280,23 +284,39 @@ def test_a_file_that_changes_while_it_is_added_stays_as_it_is(
     assert box.git("annex", "fsck", "--quiet") == ""
 
 
-def test_a_file_that_is_written_to_after_it_was_moved_is_given_back(box, repo, monkeypatch):
+@pytest.mark.parametrize("fewest", [1, 10**9])
+@pytest.mark.parametrize("way", ["a", "r+"])
+def test_a_file_that_is_written_to_after_it_was_moved_is_given_back(
+    box, repo, monkeypatch, way, fewest
+):
+    monkeypatch.setattr(staging, "FEWEST", fewest)
     paths = write(box, a="first half, ", b="whole", c="first half, ")
     run = Repo.run
-    with (box.path / "a").open("a") as writer:
+    after_moves = "fast-import" if fewest == 1 else "ls-files"
+    with (box.path / "a").open(way) as writer:
 
         def run_while_somebody_writes(self, *args, **kwargs):
-            if "fast-import" in args:  # the location logs, after the moves
+            if after_moves in args:
                 writer.write("second half")
                 writer.flush()
             return run(self, *args, **kwargs)
 
         monkeypatch.setattr(Repo, "run", run_while_somebody_writes)
         done = stage(repo, paths)
-    assert set(done.failures) == {"a", "c"}
-    assert set(done.changes) == {"b"}
-    assert (box.path / "a").read_text() == "first half, second half"
+    monkeypatch.setattr(Repo, "run", run)
     assert not (box.path / "a").is_symlink()
+    if way == "r+":  # what c held is nowhere any more
+        assert set(done.failures) == {"a", "c"}
+        assert set(done.changes) == {"b"}
+        assert "'a'" in done.failures["c"]
+        return
+    assert (box.path / "a").read_text() == "first half, second half"
+    assert set(done.failures) == {"a"}
+    assert set(done.changes) == {"b", "c"}
+    assert (box.path / "c").read_text() == "first half, "
+    publish(repo, [NewCommit("m\n", tuple(done.changes.values()))])
+    assert box.git("annex", "fsck", "--quiet") == ""
+    assert box.git("annex", "find", "--in=here").split() == ["b", "c"]
 
 
 def test_content_that_the_annex_holds_damaged_does_not_take_the_place_of_a_good_file(box, repo):
@@ -309,6 +329,129 @@ def test_content_that_the_annex_holds_damaged_does_not_take_the_place_of_a_good_
     assert set(done.changes) == {"c"}
     assert "git annex fsck" in done.failures["again"]
     assert (box.path / "again").read_text() == "good content"
+
+
+def test_pointers_are_no_content(box, repo, added):
+    """As of an input whose content is not here, copied to an output."""
+    write(box, one="the content")
+    box.git("annex", "add", "--quiet", "one")
+    key, link = box.git("annex", "lookupkey", "one"), str((box.path / "one").readlink())
+    pointers = {"pointer": f"/annex/objects/{key}\n", "text of link": link}
+    box.git("annex", "drop", "--force", "--quiet", "one")
+    done = stage(repo, write(box, other="x", **pointers))
+    assert added == ["other"]
+    assert {path: done.changes[path].mode for path in pointers} == dict.fromkeys(pointers, "100644")
+    for path, content in pointers.items():  # of which git-annex reads both as pointers
+        assert box.git("cat-file", "blob", done.changes[path].blob) == content.strip()
+
+
+def interleaved(said: bytes) -> bytes:
+    return b"(recording state in git...)\n" + said
+
+
+def backwards(said: bytes) -> bytes:
+    return b"\n".join(reversed(said.removesuffix(b"\n").split(b"\n"))) + b"\n"
+
+
+def silent(said: bytes) -> bytes:
+    return said and b""
+
+
+def without_notes(said: bytes) -> bytes:
+    return re.sub(rb'"note":"[^"]*",', b"", said)
+
+
+@pytest.mark.parametrize(
+    ("command", "odd"),
+    [
+        ("calckey", interleaved),
+        ("calckey", silent),
+        ("examinekey", interleaved),
+        ("examinekey", silent),
+        ("--dry-run", interleaved),
+        ("--dry-run", backwards),
+        ("--dry-run", silent),
+        ("--dry-run", without_notes),
+    ],
+)
+def test_what_a_git_annex_says_in_another_way_is_no_answer(
+    box, repo, monkeypatch, added, command, odd
+):
+    (box.path / ".gitattributes").write_text("* annex.largefiles=include=*.dat\n")
+    paths = write(box, **{"a.dat": "1", "b": "2", "c.dat": "3", "d": "4", "e.dat": "5"})
+    run = Repo.run
+
+    def run_another(self, *args, **kwargs):
+        said = run(self, *args, **kwargs)
+        return odd(said) if command in args else said
+
+    monkeypatch.setattr(Repo, "run", run_another)
+    done = stage(repo, paths)
+    assert not done.failures
+    assert {path: bool(change.key) for path, change in done.changes.items()} == {
+        path: path.endswith(".dat") for path in paths
+    }
+    assert not set(added) & ({"b", "d"} if command == "--dry-run" else set())
+    publish(repo, [NewCommit("m\n", tuple(done.changes.values()))])
+    assert box.git("annex", "fsck", "--quiet") == ""
+
+
+def test_what_another_git_annex_adds_meanwhile_is_not_lost(box, repo, monkeypatch):
+    paths = write(box, a="content of a", b="b")
+    link = os.link
+
+    def link_while_somebody_adds(source, place, **kwargs):
+        link(source, place, **kwargs)
+        if str(source).endswith("/a"):
+            box.git("annex", "add", "--quiet", "a")
+
+    monkeypatch.setattr(os, "link", link_while_somebody_adds)
+    stage(repo, paths)
+    assert (box.path / "a").read_text() == "content of a"
+
+
+def test_a_renaming_that_nfs_reports_as_failed_after_it_was_done_loses_nothing(
+    box, repo, monkeypatch
+):
+    paths = write(box, a="content of a", b="b")
+    replace_it = os.replace
+
+    def replace_and_fail(source, target):
+        replace_it(source, target)
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "replace", replace_and_fail)
+    done = stage(repo, paths)
+    monkeypatch.undo()
+    assert (box.path / "a").read_text() == "content of a"
+    assert set(done.changes) == set(paths)
+    publish(repo, [NewCommit("m\n", tuple(done.changes.values()))])
+    assert box.git("annex", "fsck", "--quiet") == ""
+    assert box.git("annex", "find", "--in=here").split() == paths
+
+
+def test_a_file_of_somebody_else_is_left_without_a_name_in_the_annex(box, repo, monkeypatch, added):
+    paths = write(box, a="of another", b="ours")
+    ours = Path.chmod
+    inode = (box.path / "a").stat().st_ino
+
+    def chmod(self, mode, **kwargs):
+        if self.exists() and self.stat().st_ino == inode:
+            raise PermissionError
+        ours(self, mode, **kwargs)
+
+    monkeypatch.setattr(Path, "chmod", chmod)
+    monkeypatch.setattr(staging, "_annex_add", lambda *args: ({}, {"a": "it is of another"}))
+    done = stage(repo, paths)
+    assert set(done.failures) == {"a"}
+    assert added == ["b"]
+    assert (box.path / "a").stat().st_nlink == 1
+    assert not list((box.path / ".git/annex/objects").glob("*/*/*-s10-*"))
+
+
+def not_noted(box) -> list[str]:
+    """Return the files of whose content no location log tells; `--in=here` does not ask these."""
+    return box.git("annex", "find", "--not", "--copies=1").split()
 
 
 class Killed(BaseException):
@@ -363,6 +506,65 @@ def test_whenever_it_is_killed_the_next_time_adds_everything(box, repo, monkeypa
     assert set(done.changes) == set(paths)
     publish(repo, [NewCommit("m\n", tuple(done.changes.values()))])
     assert {path: (box.path / path).read_text() for path in paths} == before
+    assert not_noted(box) == []  # before fsck, which mends that
     assert box.git("annex", "fsck", "--quiet") == ""
     assert box.git("annex", "find", "--in=here").split() == sorted(paths)
     assert box.git("annex", "unused", "--fast", "--quiet") == ""
+
+
+def test_what_was_killed_before_the_location_logs_is_noted_though_head_holds_the_links(
+    box, repo, monkeypatch
+):
+    paths = write(box, a="one", b="two", c="three")
+    with monkeypatch.context() as patch:
+        patch.setattr(annexing, "note_presence", killed)
+        with pytest.raises(Killed):
+            stage(repo, paths)
+    box.git("-c", "annex.largefiles=nothing", "add", *paths)
+    box.git("commit", "-qm", "somebody commits the links")
+    assert not_noted(box) == paths
+    assert stage(repo, []).changes == {}
+    assert not_noted(box) == []
+
+
+def test_what_is_written_to_after_a_kill_does_not_stay_in_the_annex(box, repo, monkeypatch):
+    paths = write(box, a="first half, ", b="whole", c="first half, ")
+    with (box.path / "a").open("a") as writer, monkeypatch.context() as patch:
+        patch.setattr(annexing, "note_presence", killed)
+        with pytest.raises(Killed):
+            stage(repo, paths)
+        writer.write("second half")
+    done = stage(repo, ["a", "b"])
+    assert (done.failures, set(done.changes)) == ({}, {"a", "b"})
+    publish(repo, [NewCommit("m\n", tuple(done.changes.values()))])
+    assert (box.path / "a").read_text() == "first half, second half"
+    assert not_noted(box) == []
+    assert box.git("annex", "fsck", "--quiet") == ""
+
+
+def test_what_was_killed_in_a_repository_whose_git_directory_is_elsewhere_is_noted(box, tmp_path):
+    write(box, a="one")
+    box.git("annex", "add", "--quiet", "a")
+    elsewhere = tmp_path / "elsewhere.git"
+    (box.path / ".git").rename(elsewhere)
+    (box.path / ".git").symlink_to(elsewhere)
+    key = box.git("annex", "lookupkey", "a")
+    box.git("annex", "setpresentkey", key, box.git("config", "annex.uuid"), "0")
+    assert not_noted(box) == ["a"]
+    repo = Repo(box.path)
+    note_adding(repo, {"a": (3, 1, 1), "gone": (1, 1, 1)})
+    settle_adding(repo)
+    assert not_noted(box) == []
+    assert not list(repo.state_dir.iterdir())
+
+
+def test_a_note_that_was_being_written_at_a_kill_is_no_obstacle(repo):
+    note_adding(repo, {"a": (3, 1, 1)})
+    note = repo.state_dir / "adding.json"
+    note.write_text(note.read_text()[:-3])
+    settle_adding(repo)
+    assert not note.exists()
+
+
+def killed(*args: object) -> None:
+    raise Killed

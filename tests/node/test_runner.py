@@ -156,7 +156,7 @@ def ready(job):
 
 def sentinels(job):
     """Return the processes by which the runner learns that a signal was to the whole job."""
-    return [pid for pid in tree(job.pid) if "--pid=" in _command(pid)]
+    return [pid for pid in tree(job.pid) if "2147483647" in _command(pid)]
 
 
 def _command(pid):
@@ -186,6 +186,18 @@ def test_a_signal_to_the_batch_shell_reaches_the_script_at_once(start, endings):
     assert [word.partition(":")[0] for word in found["received"].split()] == [
         *("USR1", "HUP", "INT", "QUIT", "CONT", "XCPU", "USR1", "TERM")
     ]
+
+
+def test_signals_that_come_together_all_reach_the_script(start):
+    job = start(LISTENER)
+    ready(job)
+    for names in (("CONT", "USR1"), ("XCPU", "USR1"), ("CONT", "XCPU"), ("QUIT", "CONT")) * 3:
+        for name in names:
+            job.send_signal(getattr(signal, f"SIG{name}"))
+        printed = {job.stdout.readline() for _ in names}
+        assert printed == {f"{name}\n".encode() for name in names}
+    job.terminate()
+    assert job.communicate(timeout=60)[0] == b"TERM\n"
 
 
 def tree(pid):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Never
@@ -66,13 +67,38 @@ def noted_jobs(box: Box) -> list[int]:
 def assert_sound(box: Box, where: str) -> None:
     """Assert that nothing is damaged, and nothing of ours is left lying about."""
     box.git("fsck", "--strict", "--no-dangling")
-    assert box.git("annex", "fsck", "--quiet") == "", where
+    for line in box.git("annex", "fsck", "--json").splitlines():
+        found = json.loads(line)
+        # what is wrong in a location log, it mends and counts as a success
+        assert found["success"], (where, found)
+        assert "location log" not in found.get("note", ""), (where, found)
     assert box.git("for-each-ref", "refs/datalad-slurm/") == "", where
     state = box.path / ".git/datalad-slurm"
-    left = [path for name in ("*.marks", "submissions/*", "staging.index*", "*.sqlite-journal")
-            for path in state.glob(name)]  # fmt: skip
+    names = ("*.marks", "submissions/*", "staging.index*", "adding.json", "*.sqlite-journal")
+    left = [path for name in names for path in state.glob(name)]
     assert left == [], where
     assert list((box.path / ".git").glob("index.lock")) == [], where
+
+
+def steps_of_adding(steps: Sequence[str]) -> dict[int, str]:
+    """Return the steps, by number, in which files are added at once.
+
+    Of what is done for each file, only the first and the last.
+    """
+    (first, last) = (at for at, step in enumerate(steps, 1) if "adding.json" in step)
+    chosen: dict[int, str] = {}
+    of_files: dict[str, list[int]] = {}
+    for at in range(first, last + 1):
+        kind, _, about = steps[at - 1].partition(" ")
+        if kind == "before":
+            chosen[at] = about
+        elif kind != "after":
+            of_files.setdefault(kind, []).append(at)
+    for numbers in of_files.values():
+        chosen |= {at: steps[at - 1] for at in (numbers[0], numbers[-1])}
+    assert any("calckey" in step for step in chosen.values()), steps
+    assert any("os.link" in step for step in chosen.values()), steps
+    return dict(sorted(chosen.items()))
 
 
 def wait_for_accounting(slurm: Slurm, jobs: Iterable[int]) -> None:

@@ -153,6 +153,18 @@ def test_a_job_that_is_finished_while_its_scheduling_describes_it_is_no_error(
     assert box.tracked() == []
 
 
+def test_the_script_is_known_though_another_command_drops_the_notes_meanwhile(box, slurm, stand_in):
+    box.script("sleep 600")
+    box.script("sbatch job.sh", "submit.sh")
+    notes = box.path / ".git/datalad-slurm/submissions"
+    dropping = f'case "$*" in *"show job"*) rm -r {notes}/* ;; esac'
+    stand_in("scontrol", f'{dropping}\nexec $real "$@"')
+    job = schedule(box, ["bash", "submit.sh"])
+    (tracked,) = Tracker(box.path / ".git/datalad-slurm").open_jobs()
+    assert [script["path"] for script in tracked.identities["scripts"]] == ["job.sh"]
+    slurm.run("scancel", str(job))
+
+
 def test_a_claim_that_gets_its_job_while_another_command_settles_it_is_kept(
     box, slurm, monkeypatch
 ):

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import pytest
 
+from datalad_slurm.dataset import annex_settings, stage
 from tests.conftest import Box
 from tests.crash import Crasher
 from tests.slurm.disk import assert_said, levels_until, places_to_fill
-from tests.slurm.sweeps import FinishScenario, copy, noted_jobs
+from tests.slurm.sweeps import FinishScenario, copy, noted_jobs, steps_of_adding
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("at_once", [False, True])
 def test_a_finish_on_a_full_disk_says_so_and_can_be_repeated(
-    roomy_box, slurm, disk, tmp_path, count_faults
+    roomy_box, slurm, disk, tmp_path, monkeypatch, count_faults, at_once
 ):
+    if at_once:
+        monkeypatch.setattr(stage, "FEWEST", 2)
+        # of the roomy box; no unlocked file waits for content here
+        monkeypatch.delitem(annex_settings._MUST_BE, "annex.dbdir")
     copy(roomy_box.path, disk.root / "ds")
     box = Box(disk.root / "ds")
     scenario = FinishScenario(box, slurm, tmp_path / "original")
@@ -32,8 +38,14 @@ def test_a_finish_on_a_full_disk_says_so_and_can_be_repeated(
         scenario.check(where)
         return is_done
 
-    points = sum(levels_until(finish_with, what, 8) for what in ("blocks", "inodes"))
-    for at in places_to_fill(crasher.run(scenario.prepare()).steps):
+    step = 40 if at_once else 8
+    points = sum(levels_until(finish_with, what, step) for what in ("blocks", "inodes"))
+    steps = crasher.run(scenario.prepare()).steps
+    places = places_to_fill(steps)
+    if at_once:  # the others are those of the other run
+        adding = steps_of_adding(steps)
+        places = [at for at in places if at in adding][::2]
+    for at in places:
         points += 1
         finish_with(at=at)
     count_faults("full-disk points", points)

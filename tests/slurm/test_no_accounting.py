@@ -234,7 +234,8 @@ def test_a_job_is_submitted_as_it_would_be_without_a_runner(box, bare, command):
 
 def test_a_signal_before_the_time_limit_reaches_the_script(box, bare):
     box.script("trap 'echo USR1 > out; exit 0' USR1\nwhile :; do sleep 0.1; done")
-    job = schedule(box, "sbatch --time=2 --signal=B:USR1@100 job.sh")
+    # it may come up to 60 s early (sbatch(1)), so 20 s after the start at the earliest
+    job = schedule(box, "sbatch --time=3 --signal=B:USR1@100 job.sh")
     bare.wait(job)
     results = finish(box)
     assert {res["status"] for res in results} == {"ok"}, results

@@ -406,6 +406,30 @@ def test_an_interrupt_keeps_what_is_submitted_and_frees_the_rest(study, slurm, s
     slurm.run("scancel", *map(str, noted_jobs(study)))
 
 
+def test_what_cannot_be_undone_for_one_row_is_undone_for_the_others(
+    study, slurm, monkeypatch, caplog
+):
+    (study.path / "d").mkdir()
+    for name in ("d/a", "b"):
+        (study.path / name).write_text("old")
+    study.cli("save", "-m", "outputs", "d/a", "b")
+    study.git("annex", "drop", "--force", "-q", "d/a", "b")
+
+    def interrupted(*_):
+        assert not (study.path / "b").is_symlink()
+        (study.path / "d").rmdir()
+        (study.path / "d").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(table_submit.Submitter, "_submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        submit(study, [{"name": "d/a"}, {"name": "b"}], HELD, ["{name}"])
+    assert (study.path / "b").is_symlink()
+    (said,) = [r.getMessage() for r in caplog.records if "unlocked or removed" in r.getMessage()]
+    assert said.startswith("outputs 'd/a' in")
+    assert claims(study) == []
+
+
 def test_a_busy_controller_is_waited_for_and_no_job_submitted_twice(
     study, slurm, stand_in, tmp_path, monkeypatch
 ):

@@ -10,37 +10,20 @@ import uuid
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from _bench.bulk import PLAIN, add_files
+from _bench.bulk import PLAIN
+from _bench.measure import HERE
 from _bench.processes import BenchError
 from _bench.world import remove
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from _bench.environments import Tool
+    from _bench.processes import Run
+    from _bench.templates import Templates
     from _bench.world import World
 
-_SCRIPT = r"""#!/bin/bash
-#SBATCH --job-name=bench
-# Writes COUNT files of 3 kB into DIRECTORY, PERCENT of them for git.
-set -e
-directory=$1 number=$2 count=$3 percent=$4
-mkdir -p "$directory"
-for ((i = 0; i < count; i++)); do
-    n=$((number * count + i))
-    suffix=dat
-    if (((n + 1) * percent / 100 > n * percent / 100)); then
-        suffix=txt
-    fi
-    printf '%03000d\n' "$n" >"$directory/file$i.$suffix"
-done
-echo "job $number wrote $count files"
-"""
-_ATTRIBUTES = """
-*.sh annex.largefiles=nothing
-*.txt annex.largefiles=nothing
-"""
 #: seconds that `git gc`, which commits start in the background, may take
 _GC_PATIENCE = 300.0
 
@@ -53,7 +36,7 @@ class Shape:
     outputs: int
     #: files in the dataset before any job
     files: int = 0
-    #: percent of a job's outputs, and of the files, that go into git
+    #: percent of a job's outputs that go into git
     git_percent: int = 0
     #: whether files are declared as outputs, or their directory
     declare_files: bool = False
@@ -63,47 +46,35 @@ class Shape:
 
 
 class Datasets:
-    """Makes one dataset, and copies of it."""
+    """Makes datasets of one shape, and schedules jobs in them."""
 
-    def __init__(self, world: World, maker: Tool, shape: Shape) -> None:
+    def __init__(self, world: World, templates: Templates, shape: Shape) -> None:
         self._world = world
-        self._maker = maker
+        self._templates = templates
         self.shape = shape
-        self._template: Path | None = None
 
     def new(self, name: str) -> Path:
-        """Return a new copy, in the state in which a user's dataset would be."""
-        template = self._template or self._create()
+        """Return a new dataset, in the state in which a user's would be."""
+        template = self._templates.of(self.shape.files)
         path = self._world.root / f"{name}-{uuid.uuid4().hex[:8]}"
-        self._world.run(["cp", "-a", "--", template, path])
+        self._world.run(["cp", "-a", "--", f"{template}/.", path])
         # The copy's files have other inodes than its index notes.
         self._world.run(["git", *PLAIN, "update-index", "-q", "--refresh"], path)
         # The first call in a copy brings git-annex's own databases up to date.
         self._world.run(["git", "annex", "add", "--quiet", "job.sh"], path)
         self._world.run(["git", "annex", "find", "job.sh"], path)
+        # What was copied is not to be written back while something is measured.
+        self._world.run(["sync", "--file-system", path])
         return path
 
-    def _create(self) -> Path:
-        path = self._world.root / "template"
-        say = self._world.say
-        say(f"making a dataset of {self.shape.files} files" if self.shape.files else "")
-        tool = self._maker
-        self._world.run_tool(tool, [tool.datalad, "create", path], self._world.root)
-        with (path / ".gitattributes").open("a") as attributes:
-            attributes.write(_ATTRIBUTES)
-        (path / "job.sh").write_text(_SCRIPT)
-        (path / "job.sh").chmod(0o755)
-        self._world.run_tool(tool, [tool.datalad, "save", "-m", "Add the job"], path)
-        if self.shape.files:
-            add_files(self._world, path, self.shape.files, self.shape.git_percent)
-        self._template = path
-        return path
-
-    def discard(self, path: Path) -> None:
-        """Remove a copy, when git no longer packs it in the background."""
+    def settle(self, path: Path) -> None:
+        """Wait until git no longer packs a dataset in the background."""
         deadline = time.monotonic() + _GC_PATIENCE
         while (path / ".git" / "gc.pid").exists() and time.monotonic() < deadline:
             time.sleep(0.5)
+
+    def discard(self, path: Path) -> None:
+        self.settle(path)
         remove(path)
 
     # -- jobs --------------------------------------------------------------------
@@ -129,17 +100,46 @@ class Datasets:
 
     def schedule(
         self, tool: Tool, path: Path, numbers: Iterable[int], *options: str
-    ) -> tuple[list[int], list[float]]:
-        """Schedule jobs in one process; return their ids, and the seconds of each call."""
+    ) -> tuple[list[int], Run]:
+        """Schedule jobs, each tool its quickest way; return their ids, and what it took.
+
+        Here that is a table; the peer is called again and again in one process.
+        """
+        if tool.name == HERE:
+            return self._schedule_table(tool, path, numbers, options)
         jobs = [{"command": self.command(n, *options), "outputs": self.outputs(n)} for n in numbers]
         answer = self._world.root / "scheduled.json"
         driver = os.path.join(os.path.dirname(__file__), "driver.py")  # noqa: PTH118, PTH120
-        argv = [tool.python, driver, answer]
         wanted = json.dumps({"dataset": str(path), "jobs": jobs})
-        self._world.run_tool(tool, argv, path, stdin=wanted)
-        given = json.loads(answer.read_text())
+        run = self._world.run_tool(tool, [tool.python, driver, answer], path, stdin=wanted)
+        ids = json.loads(answer.read_text())
         answer.unlink()
-        return given["ids"], given["seconds"]
+        return ids, run
+
+    def _schedule_table(
+        self, tool: Tool, path: Path, numbers: Iterable[int], options: Sequence[str]
+    ) -> tuple[list[int], Run]:
+        table = self._world.root / "table.jsonl"
+        run = self._world.run_tool(tool, self.table_command(tool, table, numbers, options), path)
+        table.unlink()
+        results = (json.loads(line) for line in run.output.splitlines())
+        ids = [int(r["slurm_job_id"]) for r in results if r["action"] == "slurm-schedule"]
+        return ids, run
+
+    def table_command(
+        self, tool: Tool, table: Path, numbers: Iterable[int], options: Sequence[str] = ()
+    ) -> list[str | Path]:
+        """Write a table of jobs, and return the command that schedules them."""
+        with table.open("w") as rows:
+            for number in numbers:
+                outputs = {f"output{i}": path for i, path in enumerate(self.outputs(number))}
+                row = {"directory": directory(number), "number": str(number), **outputs}
+                rows.write(f"{json.dumps(row)}\n")
+        declared = [word for name in outputs for word in ("-o", f"{{{name}}}")]
+        how = [str(self.shape.outputs), str(self.shape.git_percent)]
+        sbatch = ["sbatch", *options, "job.sh", "{directory}", "{number}", *how]
+        argv = [tool.datalad, "-f", "json", "slurm-schedule", "--table", table]
+        return [*argv, *declared, *sbatch]
 
     # -- what came of it ----------------------------------------------------------
 
@@ -158,18 +158,18 @@ class Datasets:
         counted = git(["git", "rev-list", "--count", f"{before}..HEAD"], path).output.strip()
         if int(counted) != jobs:
             raise BenchError(f"{counted} commits of {jobs} jobs in {path}")
-        listed = git(["git", "ls-tree", "-r", "--name-only", "HEAD"], path).output.splitlines()
-        names = set(listed)
-        if sum(name.startswith("out/") for name in listed) != jobs * self.shape.outputs:
-            raise BenchError(f"not all outputs are committed in {path}")
+        changes = git(["git", "diff-tree", "-r", before, "HEAD"], path).output.splitlines()
+        names = [line.split("\t", 1)[1] for line in changes]
+        outputs = [line for line, name in zip(changes, names, strict=True) if "out/" in name]
+        if len(outputs) != jobs * self.shape.outputs:
+            raise BenchError(f"{len(outputs)} outputs of {jobs} jobs are committed in {path}")
         logs = [name for name in names if name.startswith("slurm-")]
         if len(logs) != 2 * jobs:
             raise BenchError(f"{len(logs)} log files of {jobs} jobs are committed in {path}")
         left = git(["git", "status", "--short"], path).output.strip()
         if left:
             raise BenchError(f"{path} is not clean: {left.splitlines()[0]}")
-        tree = git(["git", "ls-tree", "-r", "HEAD", "out"], path).output
-        return hashlib.sha256(tree.encode()).hexdigest()
+        return hashlib.sha256("\n".join(outputs).encode()).hexdigest()
 
 
 def directory(number: int) -> str:

@@ -1,7 +1,7 @@
 """Schedule many jobs in one process. Runs in the environment of the tool that is measured.
 
-Reads on stdin what to schedule, writes the jobs' ids and the seconds of each
-call into the file that is its argument.
+Reads on stdin what to schedule, writes the jobs' ids into the file that is its
+argument.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +27,16 @@ def main() -> None:
     os.chdir(wanted["dataset"])
     from datalad.api import slurm_schedule
 
-    ids, seconds = [], []
+    ids = []
     for job in wanted["jobs"]:
-        begun = time.perf_counter()
         results = slurm_schedule(
             job["command"],
             outputs=job["outputs"],
             result_renderer="disabled",
             return_type="list",
         )
-        seconds.append(time.perf_counter() - begun)
         ids.append(_job_id(results))
-    Path(sys.argv[1]).write_text(json.dumps({"ids": ids, "seconds": seconds}))
+    Path(sys.argv[1]).write_text(json.dumps(ids))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parents[2]
 _PACKAGE = "datalad-slurm"
 _PEER = "datalad-slurm==0.2.8"
+_PLOT = "matplotlib"
 #: what the package is built from
 _SOURCES = ("pyproject.toml", "setup.cfg", "README.md", "LICENSE", "datalad_slurm")
 _STAMP = "installed"
@@ -67,6 +68,18 @@ def prepare(cache: Path, names: list[str], say: Callable[[str], None]) -> list[T
     return [tools[name] for name in names]
 
 
+def prepare_plot(cache: Path, say: Callable[[str], None]) -> Path:
+    """Install what draws pictures, and return its Python."""
+    root = cache / "plot"
+    stamp = f"{sys.version}\n{_PLOT}\n"
+    if not _is_current(root, stamp, "python"):
+        say(f"installing {_PLOT} into {root}")
+        _make(root)
+        _pip(root, "install", _PLOT)
+        (root / _STAMP).write_text(stamp)
+    return root / "bin" / "python"
+
+
 def _install_checkout(cache: Path, say: Callable[[str], None]) -> Tool:
     root = cache / HERE
     extra = "" if shutil.which("git-annex") else "[annex]"
@@ -100,9 +113,9 @@ def _install_peer(cache: Path, own: Tool, say: Callable[[str], None]) -> Tool:
     return Tool(PEER, root, _versions(root))
 
 
-def _is_current(root: Path, stamp: str) -> bool:
+def _is_current(root: Path, stamp: str, program: str = "datalad") -> bool:
     try:
-        return (root / _STAMP).read_text() == stamp and (root / "bin" / "datalad").exists()
+        return (root / _STAMP).read_text() == stamp and (root / "bin" / program).exists()
     except OSError:
         return False
 

@@ -6,6 +6,8 @@ import os
 import platform
 import re
 import shutil
+import statistics
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from _bench.environments import Tool
     from _bench.world import World
 
+_TRIALS = 50
 _LIBRARIES = ("datalad-slurm", "datalad", "datalad-next", "git-annex")
 
 
@@ -32,6 +35,8 @@ def describe(world: World, tools: Sequence[Tool]) -> dict[str, Any]:
         "kernel": platform.release(),
         "system": _first(r'PRETTY_NAME="?([^"\n]+)', "/etc/os-release"),
         "file_system": file_system(world.root),
+        "file_ms": _milliseconds(world.root, sync=False),
+        "sync_ms": _milliseconds(world.root, sync=True),
         "git": version("git", "--version"),
         "git-annex": version("git-annex", "version", "--raw"),
         "slurm": version("sbatch", "--version"),
@@ -55,6 +60,21 @@ def file_system(directory: Path) -> str:
         if is_above and len(mount) >= len(best):
             best, kind = mount, right.split()[0]
     return kind
+
+
+def _milliseconds(directory: Path, *, sync: bool) -> float:
+    """Return what it takes to write, rename and remove a small file; or to sync one."""
+    taken = []
+    for number in range(_TRIALS):
+        path = directory / f"trial{number}"
+        begun = time.perf_counter()
+        with path.open("wb") as file:
+            file.write(b"x" * 3000)
+            if sync:
+                os.fsync(file.fileno())
+        path.rename(path.with_suffix(".renamed")).unlink()
+        taken.append(time.perf_counter() - begun)
+    return statistics.median(taken) * 1000
 
 
 def _first(pattern: str, path: str) -> str:

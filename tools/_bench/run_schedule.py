@@ -11,14 +11,14 @@ from _bench.processes import BenchError
 if TYPE_CHECKING:
     from _bench.scenarios import Bench
 
-_REPEAT = 10
+_REPEAT, _QUICK_REPEAT = 15, 5
 _WARM_UP = 2
 
 
 def schedule(bench: Bench) -> list[Row]:
     """Time `datalad slurm-schedule -o out/N sbatch job.sh`, and sbatch alone."""
-    world, datasets = bench.world, bench.datasets
-    repeat = bench.wishes.repeat or _REPEAT
+    world, datasets = bench.world, bench.datasets(bench.wishes.shape())
+    repeat = bench.wishes.repeats(_REPEAT, _QUICK_REPEAT)
     paths = {tool.name: datasets.new(f"schedule-{tool.name}") for tool in bench.tools}
     row = Row("schedule", "one slurm-schedule call", datasets.shape.as_dict())
     for turn, tools in enumerate(alternated(bench.tools, repeat + _WARM_UP)):

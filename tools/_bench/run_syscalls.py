@@ -5,18 +5,21 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from _bench.measure import Row, Series
+from _bench.measure import HERE, Row, Series
 from _bench.processes import BenchError
+from _bench.scenarios import note_sample
 from _bench.strace import TRACED, count
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from _bench.datasets import Datasets
     from _bench.environments import Tool
     from _bench.scenarios import Bench
 
-_JOBS = 20
+_JOBS, _QUICK_JOBS = 1000, 50
+_PEER_JOBS, _QUICK_PEER_JOBS = 20, 10
 #: calls of slurm-schedule that are traced; the other jobs are scheduled untraced
 _TRACED_CALLS = 5
 
@@ -25,30 +28,37 @@ def syscalls(bench: Bench) -> list[Row]:
     """Count file system calls of slurm-schedule and slurm-finish, per job."""
     if shutil.which("strace") is None:
         raise BenchError("strace is not installed")
-    datasets = bench.datasets
-    if (bench.wishes.jobs or _JOBS) < 3:
+    wishes = bench.wishes
+    datasets = bench.datasets(wishes.shape())
+    most = wishes.most_jobs(_JOBS, _QUICK_JOBS)
+    if most < 3:
         raise BenchError("syscalls needs at least 3 jobs")
-    jobs = {tool.name: bench.wishes.jobs_of(tool, _JOBS) for tool in bench.tools}
-    size: dict[str, Any] = {"jobs": max(jobs.values()), **datasets.shape.as_dict()}
-    of = f"{size['jobs']} jobs x {datasets.shape.outputs} outputs"
+    counts = bench.counts(most, wishes.sample(most, _PEER_JOBS, _QUICK_PEER_JOBS))
+    size: dict[str, Any] = {"jobs": most, **datasets.shape.as_dict()}
+    parts = {
+        "schedule": "one slurm-schedule call",
+        "finish": "slurm-finish, per job",
+        "both": "one slurm-schedule call and slurm-finish, per job",
+        "table": "slurm-schedule --table, per job",
+        "bulk": "slurm-schedule --table and slurm-finish, per job",
+    }
     rows = {
-        part: Row("syscalls", f"file calls per job, {of}: {part}", size, unit="calls")
-        for part in ("schedule", "finish", "both")
+        part: Row("syscalls", f"file calls: {what}", size, part, unit="calls")
+        for part, what in parts.items()
     }
     for tool in bench.tools:
         bench.world.say(f"syscalls: {tool.name}")
-        scheduled, finished = _trace_tool(bench, datasets, tool, jobs[tool.name])
-        rows["schedule"].series[tool.name] = Series(scheduled)
-        rows["finish"].series[tool.name] = Series([finished])
-        each = sum(scheduled) / len(scheduled)
-        rows["both"].series[tool.name] = Series([each + finished])
-    rows["schedule"].notes.append("calls on paths in the dataset, .git included; whole process")
-    return list(rows.values())
+        counted = _trace_tool(bench, datasets, tool, counts[tool.name])
+        for part, values in counted.items():
+            rows[part].series[tool.name] = Series(values)
+    rows["finish"].notes.append("on paths in the dataset, .git included")
+    rows["bulk"].notes.append("the peer: one slurm-schedule call a job")
+    note_sample(rows["finish"], counts)
+    return [row for row in rows.values() if row.series]
 
 
-def _trace_tool(
-    bench: Bench, datasets: Datasets, tool: Tool, jobs: int
-) -> tuple[list[float], float]:
+def _trace_tool(bench: Bench, datasets: Datasets, tool: Tool, jobs: int) -> dict[str, list[float]]:
+    """Return the calls a job, of each repetition, by what is done."""
     world = bench.world
     path = datasets.new(f"syscalls-{tool.name}")
     before = datasets.head(path)
@@ -66,11 +76,21 @@ def _trace_tool(
     world.wait_until_completed(ids)
     finished = _traced(bench, tool, [tool.datalad, "slurm-finish"], path) / jobs
     datasets.check_finished(path, before, jobs)
+    each = sum(scheduled) / len(scheduled)
+    found = {"schedule": scheduled, "finish": [finished], "both": [each + finished]}
+    # without a table, many jobs are many calls
+    found["bulk"] = found["both"]
+    if tool.name == HERE:
+        table = world.root / "traced.jsonl"
+        argv = datasets.table_command(tool, table, range(jobs, 2 * jobs), ["--hold"])
+        found["table"] = [_traced(bench, tool, argv, path) / jobs]
+        found["bulk"] = [found["table"][0] + finished]
+        world.cancel_all()
     datasets.discard(path)
-    return scheduled, finished
+    return found
 
 
-def _traced(bench: Bench, tool: Tool, argv: list[Any], path: Path) -> int:
+def _traced(bench: Bench, tool: Tool, argv: Sequence[str | Path], path: Path) -> int:
     log = bench.world.root / "strace.log"
     trace = ["strace", "-f", "-y", "-qq", "--seccomp-bpf", "-e", TRACED, "-o", log, "--"]
     bench.world.run_tool(tool, [*trace, *argv], path)
