@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datalad_slurm.dataset.diff import Difference, changes_of_commits, differences
 from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.dataset.tree import SUBDATASET_MODE
+from datalad_slurm.jobs.braces import literal
 from datalad_slurm.jobs.claims import ancestors
 from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError, RecordError
 from datalad_slurm.jobs.model import TrackedJob
@@ -19,7 +20,7 @@ from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.replay import Replay, find_readers, find_superseded
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.history import Recorded, Selection, read_history
-from datalad_slurm.workflow.placeholders import Placeholders, literal
+from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.request import Request, claim_of
 from datalad_slurm.workflow.verify import to_verify
 
