@@ -89,7 +89,7 @@ def undo_prepared(context: Context, *tokens: str) -> None:
             removed += [(path, target) for path, target in noted["removed"]]
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError) as exc:
+        except (OSError, ValueError, KeyError, TypeError) as exc:
             _warn_of_outputs(f"in {context.repo.root}", f"{path} cannot be read: {exc!r}")
     if not (unlocked or removed):
         return
