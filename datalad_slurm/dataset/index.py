@@ -88,6 +88,10 @@ class IndexUpdate:
         try:
             if self._index.exists():
                 shutil.copyfile(self._index, self._next)
+                # what was edited in the second in which git last looked, git finds by this time
+                # (git, Documentation/technical/racy-git.txt)
+                times = self._index.stat()
+                os.utime(self._next, ns=(times.st_atime_ns, times.st_mtime_ns))
             else:
                 self._next.unlink(missing_ok=True)
             self._next.with_name("next.index.lock").unlink(missing_ok=True)  # of a killed git

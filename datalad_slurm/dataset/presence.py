@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 import uuid as uuids
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["bring_up_to_date", "note_presence", "read_common_settings"]
+__all__ = ["bring_up_to_date", "note_presence", "read_common_settings", "set_present"]
 
 _BRANCH = "refs/heads/git-annex"
 
@@ -58,9 +58,7 @@ def note_presence(repo: Repo, logs: Mapping[str, str]) -> None:
     # looked up tree by tree: for each path that is not there git itself would look for new packs
     with TreeReader(repo, _BRANCH) as branch:
         known = {key for key, path in logs.items() if branch.lookup(path) is not None}
-    if known:
-        lines = "\n".join(f"{key} {uuid} 1" for key in known)
-        repo.run("annex", "setpresentkey", "--batch", input=lines.encode())
+    set_present(repo, known)
     new = [path for key, path in logs.items() if key not in known]
     ref = f"{repo.private_refs}{uuids.uuid4().hex}/git-annex"
     if new:
@@ -75,6 +73,22 @@ def note_presence(repo: Repo, logs: Mapping[str, str]) -> None:
                 "the content of new files is; `git annex merge` says why"
             )
         repo.run("update-ref", "-d", ref)
+
+
+def set_present(repo: Repo, keys: Collection[str]) -> None:
+    """Have git-annex note that content is here, each in the location log of its key.
+
+    Raises
+    ------
+    DatasetError
+        When git-annex fails.
+    """
+    if not keys:
+        return
+    uuid = repo.ask("config", "annex.uuid")
+    if uuid:
+        lines = "\n".join(f"{key} {uuid} 1" for key in keys)
+        repo.run("annex", "setpresentkey", "--batch", input=lines.encode())
 
 
 def _clock() -> str:

@@ -22,7 +22,7 @@ from datalad_slurm.dataset.unsettled import (
 )
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["Change", "Form", "Staging", "drop_staging_index", "stage"]
+__all__ = ["Change", "Staging", "drop_staging_index", "stage"]
 
 _INDEX_NAME = "staging.index"
 

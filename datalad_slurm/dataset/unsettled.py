@@ -17,6 +17,7 @@ from pathlib import Path
 from datalad_slurm.dataset.files import plain_stat
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.indexed import key_of
+from datalad_slurm.dataset.presence import set_present
 from datalad_slurm.jobs.errors import DatasetError
 
 __all__ = ["forget_adding", "give_back", "note_adding", "settle_adding"]
@@ -79,10 +80,7 @@ def settle_adding(repo: Repo) -> None:
                 held[key_of(content.name)] = content
     # what was given back is no longer there; git-annex splits lines at spaces
     present = [key for key, content in held.items() if content.exists() and " " not in key]
-    uuid = repo.ask("config", "annex.uuid")
-    if present and uuid:
-        lines = "\n".join(f"{key} {uuid} 1" for key in present)
-        repo.run("annex", "setpresentkey", "--batch", input=lines.encode())
+    set_present(repo, present)
     forget_adding(repo)
 
 

@@ -10,16 +10,14 @@ from pathlib import PurePath
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.sbatch_options import sbatch_calls
 from datalad_slurm.jobs.sbatch_words import takes_rest
-from datalad_slurm.jobs.templates import Names, Template
+from datalad_slurm.jobs.templates import SHELL, Names, Template
 
 __all__ = ["CommandTemplate"]
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _WRAP = re.compile("--wra?p?=")
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 #: A text in which nothing but quotes means something to a shell.
 _PLAIN = re.compile(r"""(?:[\w@%+=:,./{} \t-]|'[^']*'|"[^"$`\\]*")*""")
-_SHELL = r"(?:ba|da|k|z|c|tc|fi)?sh"
 #: They give their arguments to a shell.
 _EVALUATING = ("eval", "parallel", "ssh", "su")
 
@@ -131,6 +129,6 @@ def _is_for_shell(words: Sequence[str], position: int) -> bool:
     last = position - 1
     while last > 0 and words[last].startswith("-"):
         if re.fullmatch(r"-\w*c\w*", words[last]):
-            return any(re.fullmatch(_SHELL, PurePath(word).name) for word in words[:last])
+            return any(re.fullmatch(SHELL, PurePath(word).name) for word in words[:last])
         last -= 1
     return False

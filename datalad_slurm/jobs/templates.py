@@ -10,18 +10,20 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from datalad_slurm.jobs import braces
 from datalad_slurm.jobs.errors import InvalidRequestError
 
-__all__ = ["Names", "Template"]
+__all__ = ["SHELL", "Names", "Template"]
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_SHELL = r"(?:ba|da|k|z|c|tc|fi)?sh"
+#: Matches the names of shells.
+SHELL = r"(?:ba|da|k|z|c|tc|fi)?sh"
 #: In a text for a shell: what may have a value read by a shell once more.
 _READ_AGAIN = re.compile(
     r"\$[({'\"]|`|<<|[<>]\(|\(\(|\[\[|--wr|"
     r"(?<![\w./-])(?:alias|declare|eval|let|mapfile|read|source|trap|typeset|unset)(?![\w./-])|"
     r"(?<![\w.-])(?:parallel|ssh|su)(?![\w./-])|(?:printf|test|\[)\s+-v|"
-    rf"(?<![\w.-]){_SHELL}(?:\s+-|\s*(?:$|[;&|)\n]))"
+    rf"(?<![\w.-]){SHELL}(?:\s+-|\s*(?:$|[;&|)\n]))"
 )
 
 
@@ -93,7 +95,9 @@ class Template:
         shown : callable
             What is made of a value before its braces are doubled.
         """
-        filled = (literal + _doubled(shown(values[column])) for literal, column in self._parts)
+        filled = (
+            literal + braces.literal(shown(values[column])) for literal, column in self._parts
+        )
         return "".join(filled) + self._end
 
     def fill_whole(self, values: Mapping[str, str]) -> str:
@@ -165,7 +169,3 @@ def _is_column(name: str, names: Names, what: str) -> bool:
         f"{what} has the placeholder {{{name}}}, but the table has no such column, only {known}; "
         "a brace that stands for itself is typed twice, as {{ or }}"
     )
-
-
-def _doubled(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}")

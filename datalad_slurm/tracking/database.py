@@ -58,9 +58,8 @@ class Database:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise DatabaseError(f"cannot make {path.parent}: {exc.strerror}") from exc
-        is_lost = _is_lost(path)
         try:
-            _ensure_there(path)
+            is_lost = _ensure_there(path)
         except OSError as exc:
             raise DatabaseError(
                 f"cannot make the tracking database {path}: {exc.strerror}"
@@ -153,23 +152,18 @@ class Database:
         return ""
 
 
-def _is_lost(path: Path) -> bool:
-    """Return whether there is no database where one has been in use."""
-    try:
-        is_used = any((path.parent / name).exists() for name in ("submissions", "finish.alive"))
-        return is_used and not path.exists()
-    except OSError:
-        return False  # what may not be looked at is named when it is opened
-
-
-def _ensure_there(path: Path) -> None:
+def _ensure_there(path: Path) -> bool:
+    """Make a database where there is none; return whether one has been in use there."""
     try:
         names = os.lstat(path).st_nlink
     except FileNotFoundError:
+        is_used = any((path.parent / name).exists() for name in ("submissions", "finish.alive"))
+        is_lost = is_used and not path.exists()  # another process may have made it just now
         create(path)
-    else:
-        if names > 1:
-            drop_leftovers(path)
+        return is_lost
+    if names > 1:
+        drop_leftovers(path)
+    return False
 
 
 def _connect(path: Path, busy_timeout: float, attached: Path | None) -> sqlite3.Connection:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from datalad_slurm.dataset.paths import inside
+from datalad_slurm.jobs.braces import literal
 from datalad_slurm.jobs.errors import (
     AccountingDisabledError,
     InvalidRequestError,
@@ -25,7 +26,6 @@ from datalad_slurm.workflow.alt_dir import register
 from datalad_slurm.workflow.alt_notes import INPUTS
 from datalad_slurm.workflow.context import Context, Outcome, default_cluster
 from datalad_slurm.workflow.endings import has_notes
-from datalad_slurm.workflow.placeholders import literal
 from datalad_slurm.workflow.request import Request, at_head, claim_of
 from datalad_slurm.workflow.submissions import settle_claims
 from datalad_slurm.workflow.submitted import scheduled

@@ -8,9 +8,9 @@ import shlex
 from dataclasses import replace
 
 from datalad_slurm.dataset.paths import inside
+from datalad_slurm.jobs.braces import literal
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.workflow.context import Context
-from datalad_slurm.workflow.placeholders import literal
 from datalad_slurm.workflow.request import Request
 
 __all__ = ["image_of", "in_container", "with_image"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from datalad_slurm.dataset.files import is_committed
+from datalad_slurm.dataset.files import Form, is_committed
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.publish import read_head
 from datalad_slurm.dataset.sidecar import place_record
-from datalad_slurm.dataset.stage import Change, Form, Staging, stage
+from datalad_slurm.dataset.stage import Change, Staging, stage
 from datalad_slurm.dataset.transfer import Stamp
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.errors import TransferError

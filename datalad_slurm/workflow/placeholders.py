@@ -12,14 +12,9 @@ from typing import Any
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.workflow.context import Outcome
 
-__all__ = ["Placeholders", "literal", "message_of", "substitutions"]
+__all__ = ["Placeholders", "message_of", "substitutions"]
 
 _PREFIX = "datalad.run.substitutions."
-
-
-def literal(text: str) -> str:
-    """Return a text in which braces are no placeholders."""
-    return text.replace("{", "{{").replace("}", "}}")
 
 
 def message_of(result: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datalad_slurm.dataset.diff import Difference, changes_of_commits, differences
 from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.dataset.tree import SUBDATASET_MODE
+from datalad_slurm.jobs.braces import literal
 from datalad_slurm.jobs.claims import ancestors
 from datalad_slurm.jobs.dependencies import DEPENDS_ON, read_relations
 from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError, RecordError
@@ -23,7 +24,7 @@ from datalad_slurm.jobs.task_outputs import comparable, literally
 from datalad_slurm.jobs.tasks import expand_index_list, format_index_list, shortened
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.history import Recorded, Selection, read_history
-from datalad_slurm.workflow.placeholders import Placeholders, literal
+from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.relations import claimed_inputs
 from datalad_slurm.workflow.request import Request, claim_of
 from datalad_slurm.workflow.verify import to_verify

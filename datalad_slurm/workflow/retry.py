@@ -10,6 +10,7 @@ from pathlib import Path
 
 from datalad_slurm.dataset.orphans import no_orphans
 from datalad_slurm.jobs.attempts import Retry, replaced_by_retry
+from datalad_slurm.jobs.braces import literal
 from datalad_slurm.jobs.commands import array_options, with_options
 from datalad_slurm.jobs.errors import InvalidRequestError, JobNotTrackedError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
@@ -23,7 +24,7 @@ from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
 from datalad_slurm.workflow.leftovers import Stale
 from datalad_slurm.workflow.logs import find_logs, logs_of
 from datalad_slurm.workflow.observe import observe
-from datalad_slurm.workflow.placeholders import Placeholders, literal
+from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.predecessors import for_another_attempt
 from datalad_slurm.workflow.recovery import settle_publications
 from datalad_slurm.workflow.relations import (

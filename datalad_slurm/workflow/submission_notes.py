@@ -76,7 +76,7 @@ def _make_read_only_again(context: Context, tokens: Sequence[str]) -> None:
             removed += [(path, target) for path, target in noted["removed"]]
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError) as exc:
+        except (OSError, ValueError, KeyError, TypeError) as exc:
             _warn_of_outputs(f"in {context.repo.root}", f"{path} cannot be read: {exc!r}")
     if not (unlocked or removed):
         return

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from datalad_slurm.jobs.braces import literal
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.table import Table
 from datalad_slurm.tracking.many import claim_all, note_all, refuse_collisions
@@ -15,7 +16,7 @@ from datalad_slurm.workflow.alt_dir import checked_alt_dir, place
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.endings import have_endings_noted
 from datalad_slurm.workflow.inputs import noted_inputs
-from datalad_slurm.workflow.placeholders import Placeholders, literal
+from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.predecessors import made_by_others
 from datalad_slurm.workflow.preparing import calls_elsewhere, logs_there, made_writable
 from datalad_slurm.workflow.preview import shown

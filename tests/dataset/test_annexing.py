@@ -17,8 +17,9 @@ from datalad_slurm.dataset import annexing
 from datalad_slurm.dataset import stage as staging
 from datalad_slurm.dataset.annexing import add_at_once
 from datalad_slurm.dataset.commits import NewCommit, drop_private_refs
+from datalad_slurm.dataset.files import Form
 from datalad_slurm.dataset.git import Repo
-from datalad_slurm.dataset.stage import Form, stage
+from datalad_slurm.dataset.stage import stage
 from datalad_slurm.dataset.unsettled import note_adding, settle_adding
 from tests.dataset.test_commits import publish
 

@@ -57,6 +57,22 @@ def test_each_commit_holds_its_paths_and_the_tree_is_clean(box, repo):
     assert box.git("for-each-ref", "refs/datalad-slurm/") == ""
 
 
+def test_an_edit_in_the_second_of_its_staging_stays_in_sight(box, repo):
+    """Git finds such an edit by the time of its index, when size and time of the file agree."""
+    edited = box.path / "edited.txt"
+    box.git("config", "core.trustctime", "false")
+    edited.write_text("one\n")
+    then = (1_000_000_000, 1_000_000_000)
+    os.utime(edited, then)
+    box.git("-c", "annex.largefiles=nothing", "add", "edited.txt")
+    box.git("commit", "-qm", "user's")
+    edited.write_text("two\n")
+    for path in (edited, box.path / ".git/index"):
+        os.utime(path, then)
+    publish(repo, [NewCommit("one\n", staged(box, repo, a="1"))])
+    assert box.status() == " M edited.txt"
+
+
 def test_a_file_may_become_a_directory_and_the_reverse(box, repo):
     publish(repo, [NewCommit("first\n", staged(box, repo, **{"x": "1", "y/z": "2"}))])
     for name in ("x", "y/z"):

@@ -146,7 +146,9 @@ def test_what_a_killed_schedule_did_in_the_dataset_is_undone(box, killed_schedul
     assert box.status() == ""
 
 
-@pytest.mark.parametrize("fault", ["empty", "incomplete", "unreadable", "no directory", "git"])
+@pytest.mark.parametrize(
+    "fault", ["empty", "list", "incomplete", "unreadable", "no directory", "git"]
+)
 def test_what_cannot_be_undone_after_a_killed_schedule_is_said_once(
     box, killed_schedule, stand_in, fault
 ):
@@ -154,6 +156,8 @@ def test_what_cannot_be_undone_after_a_killed_schedule_is_said_once(
     said = f"{note} cannot be read"
     if fault == "empty":
         note.write_text("")
+    elif fault == "list":
+        note.write_text("[]")
     elif fault == "incomplete":
         note.write_text("{}")
     elif fault == "unreadable":

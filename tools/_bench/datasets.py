@@ -123,7 +123,7 @@ class Datasets:
         run = self._world.run_tool(tool, self.table_command(tool, table, numbers, options), path)
         table.unlink()
         results = (json.loads(line) for line in run.output.splitlines())
-        ids = [int(r["slurm_job_id"]) for r in results if r["action"] == "slurm-schedule"]
+        ids = [int(r["slurm_job_id"]) for r in results if "slurm_job_id" in r]
         return ids, run
 
     def table_command(
