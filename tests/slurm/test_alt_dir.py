@@ -231,7 +231,7 @@ def test_a_failed_job_can_be_accepted_or_closed_and_then_its_files_stay(box, slu
     jobs = [schedule(box, f"sbatch job.sh {n}", [n], alt_dir=str(alt)) for n in ("a", "b")]
     slurm.wait(*jobs)
     (said,) = messages(finish(box, jobs[0]))
-    assert f"datalad slurm-schedule -a {alt} -o a sbatch job.sh a" in said
+    assert f"datalad slurm-reschedule -d {box.path} --retry {jobs[0]}" in said
     assert {res["status"] for res in finish(box, jobs[0], accept_failed_jobs=True)} == {"ok"}
     assert (box.path / "a").read_text() == "a\n"
     (closed,) = finish(box, jobs[1], close_failed_jobs=True)
