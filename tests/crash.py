@@ -9,13 +9,14 @@ that is chosen it is killed or interrupted, or something else happens.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,9 @@ _SBATCH = """\
 pid=$(< {dir}/pid)
 step() {{
     echo "$1 sbatch" >> {dir}/steps
-    [ "$(wc -l < {dir}/steps)" != "$(< {dir}/at)" ] || eval "$(< {dir}/action)"
+    case "$(< {dir}/at)" in
+    "$(wc -l < {dir}/steps)" | "$1 sbatch") eval "$(< {dir}/action)" ;;
+    esac
 }}
 step before
 [ -z "$stop" ] || exit 130
@@ -91,6 +94,37 @@ class Crasher:
         (bin_dir / "sbatch").write_text(_SBATCH.format(dir=directory, real=real))
         (bin_dir / "sbatch").chmod(0o755)
 
+    def sweep_some(
+        self,
+        prepare: Callable[[], Callable[[], object]],
+        check: Callable[[str], None],
+        action: str,
+        telling: str,
+        most: int = 30,
+    ) -> int:
+        """Let `action` happen at some steps of a function; return their number.
+
+        Parameters
+        ----------
+        prepare, check, action
+            As for `sweep`.
+        telling : str
+            Regular expression; steps in which it is found, and those right behind them, are
+            taken before others.
+        most : int
+            Number of steps, spread evenly over those that are telling and over the others.
+        """
+        steps = self.run(prepare()).steps  # nothing happens to it
+        check("not stopped")
+        reached = 0
+        for at in _chosen(steps, telling, most):
+            ended = self.run(prepare(), at, action)
+            is_reached = len(ended.steps) >= at  # how often Slurm is asked may differ
+            reached += is_reached
+            step = ended.steps[at - 1] if is_reached else "never reached"
+            check(f"{action.partition(';')[0]} at step {at}, {step}")
+        return reached
+
     def sweep(
         self, prepare: Callable[[], Callable[[], object]], check: Callable[[str], None], action: str
     ) -> int:
@@ -115,8 +149,18 @@ class Crasher:
             check(f"{action.partition(';')[0]} at step {at}, {ended.steps[at - 1]}")
             at += 1
 
-    def run(self, function: Callable[[], object], at: int = 0, action: str = KILL) -> Ended:
-        """Run a function in a child process to which `action` happens at step number `at`."""
+    def run(self, function: Callable[[], object], at: int | str = 0, action: str = KILL) -> Ended:
+        """Run a function in a child process to which `action` happens at a step.
+
+        Parameters
+        ----------
+        function : callable
+            What is run.
+        at : int or str
+            Number of the step, or its name in `Ended.steps`.
+        action : str
+            What happens.
+        """
         steps, output = self._directory / "steps", self._directory / "output"
         for name, content in {"steps": "", "at": f"{at}\n", "action": action}.items():
             (self._directory / name).write_text(content)
@@ -132,7 +176,7 @@ class Crasher:
             output.read_text(errors="replace"),
         )
 
-    def _in_child(self, function: Callable[[], object], at: int, action: str) -> None:
+    def _in_child(self, function: Callable[[], object], at: int | str, action: str) -> None:
         code = 1
         try:
             silence = os.open(self._directory / "output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -159,17 +203,32 @@ class Crasher:
             os._exit(code)
 
 
+def _chosen(steps: Sequence[str], telling: str, most: int) -> list[int]:
+    """Return numbers of steps: the telling ones and some others."""
+    found = {at for at, step in enumerate(steps, 1) if re.search(telling, step)}
+    found |= {at + 1 for at in found if at < len(steps)}
+    others = [at for at in range(1, len(steps) + 1) if at not in found]
+    first = _spread(sorted(found), most)
+    return sorted([*first, *_spread(others, most - len(first))])
+
+
+def _spread(numbers: Sequence[int], most: int) -> list[int]:
+    count = min(most, len(numbers))
+    return [numbers[position * len(numbers) // count] for position in range(count)]
+
+
 class _Steps:
     """Counts steps in a file, which the stand-in for sbatch uses as well."""
 
-    def __init__(self, path: Path, at: int, action: str) -> None:
+    def __init__(self, path: Path, at: int | str, action: str) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_APPEND)
         self._at = at
         self._action = f"pid={os.getpid()}\n{action}"
 
     def reach(self, name: str) -> None:
-        os.write(self._file, " ".join(name.split())[:200].encode(errors="replace") + b"\n")
-        if os.pread(self._file, 10**6, 0).count(b"\n") == self._at:
+        step = " ".join(name.split())[:200]
+        os.write(self._file, step.encode(errors="replace") + b"\n")
+        if self._at in (step, os.pread(self._file, 10**6, 0).count(b"\n")):
             os.waitpid(os.posix_spawn("/bin/sh", ["sh", "-c", self._action], os.environ), 0)
 
 

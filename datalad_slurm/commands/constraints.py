@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 __all__ = [
     "EnsureJobIds",
     "EnsureParallelJobs",
+    "EnsureRetries",
+    "EnsureSeconds",
     "EnsureTable",
     "EnsureTexts",
     "dataset_with_repository",
     "one_job",
+    "only_retry",
 ]
 
 
@@ -53,19 +56,41 @@ class EnsureJobIds(Constraint):
 
     def _name(self, item: Any) -> JobName:
         text = str(item).strip()
-        array, underscore, task = text.partition("_")
-        if underscore and array.isdigit() and task.isdigit():
-            self.raise_for(item, "an array is finished as a whole: name it as {array}", array=array)
         try:
             name = JobName.parse(text)
         except ValueError:
-            said = "'{item}' is no id of a Slurm job, such as 4711 or '4711;cluster'"
+            said = "'{item}' is no id of a Slurm job, such as 4711, 4711_3 or '4711;cluster'"
             self.raise_for(item, said, item=item)
         return name
 
     def short_description(self) -> str:
         """Return what is expected, for documentation."""
         return "Slurm job id or list of them"
+
+
+class EnsureRetries(EnsureJobIds):
+    """Ensure names of Slurm jobs, or the word ``all``."""
+
+    def _name(self, item: Any) -> Any:
+        return item if item == "all" else super()._name(item)
+
+    def short_description(self) -> str:
+        """Return what is expected, for documentation."""
+        return "Slurm job id, 'all', or list of them"
+
+
+def only_retry(**kwargs: Any) -> None:
+    """Refuse, beside ``retry``, what is about commits."""
+    if kwargs["retry_with"] and not kwargs["retry"]:
+        raise ConstraintError(EnsureRetries(), kwargs, "--retry-with is of use with --retry only")
+    given = [name for name, value in kwargs.items() if value not in (None, False)]
+    others = [name for name in given if not name.startswith("retry")]
+    if kwargs["retry"] and others:
+        said = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+        said = said.replace("--revision", "REVISION")
+        raise ConstraintError(
+            EnsureRetries(), kwargs, f"--retry is about open jobs, and does not go with {said}"
+        )
 
 
 class EnsureParallelJobs(Constraint):
@@ -110,6 +135,26 @@ class EnsureTable(Constraint):
         return "path of a table, or list of dictionaries"
 
 
+class EnsureSeconds(Constraint):
+    """Ensure a number of seconds from 0, or None."""
+
+    def __call__(self, value: Any) -> float | None:
+        """Return the number."""
+        if value is None:
+            return None
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = -1.0
+        if not 0 <= number < float("inf"):
+            self.raise_for(value, "must be a number of seconds")
+        return number
+
+    def short_description(self) -> str:
+        """Return what is expected, for documentation."""
+        return "number of seconds"
+
+
 def dataset_with_repository(purpose: str) -> Any:
     """Return the constraint for the dataset a command works on."""
     return EnsureDataset(installed=True, purpose=purpose)
@@ -122,6 +167,11 @@ def one_job(**kwargs: Any) -> None:
         raise ConstraintError(
             EnsureJobIds(), kwargs, "--job-id takes the id of one job, and no command with it"
         )
+    if job_id is not None and job_id[0].indices:
+        raise ConstraintError(EnsureJobIds(), kwargs, "--job-id takes the id of a whole array")
+    if kwargs["table"] is not None and (kwargs["then_finish"] or kwargs["then_push"]):
+        said = "--then-finish is for one job; `slurm-finish --wait` waits for those of a table"
+        raise ConstraintError(EnsureTable(), kwargs, said)
     if job_id is not None and (kwargs["dry_run"] or kwargs["expand"] or kwargs["table"]):
         said = "--job-id submits nothing, so it takes no --dry-run, --expand or --table"
         raise ConstraintError(EnsureJobIds(), kwargs, said)

@@ -3,79 +3,33 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, ClassVar
 
 from datalad_next.commands import (
-    EnsureCommandParameterization,
     Parameter,
-    ParameterConstraintContext,
     ValidatedInterface,
     build_doc,
     datasetmethod,
     eval_results,
 )
-from datalad_next.constraints import EnsureBool, EnsureStr
 from datalad_next.uis import ui_switcher as ui
 
-from datalad_slurm.commands.constraints import EnsureJobIds, dataset_with_repository
-from datalad_slurm.commands.parameters import message_parameter
-from datalad_slurm.commands.results import render, run_flow
+from datalad_slurm.commands.finish_validation import FinishValidator
+from datalad_slurm.commands.parameters import (
+    log_lines_parameter,
+    message_parameter,
+    show_log_parameter,
+    timeout_parameter,
+    wait_parameter,
+)
+from datalad_slurm.commands.results import render, run_flow, show_log_ends
 from datalad_slurm.jobs.names import JobName
 
 __all__ = ["Finish"]
 
 #: Files of one job that are named on a terminal; redirected output names them all.
 _FILES_SHOWN = 10
-
-
-class _Validator(EnsureCommandParameterization):
-    def __init__(self) -> None:
-        super().__init__(
-            param_constraints={
-                "job": EnsureJobIds(),
-                "slurm_job_id": EnsureJobIds(),
-                "dataset": dataset_with_repository("finish Slurm jobs"),
-                "message": EnsureStr(),
-                "list_open_jobs": EnsureBool(),
-                "close_failed_jobs": EnsureBool(),
-                "accept_failed_jobs": EnsureBool(),
-                "commit_failed_jobs": EnsureBool(),
-                "close_unknown_jobs": EnsureBool(),
-                "branches": EnsureBool(),
-                "octopus": EnsureBool(),
-            },
-            validate_defaults=("dataset",),
-            joint_constraints={
-                ParameterConstraintContext(
-                    ("close_failed_jobs", "accept_failed_jobs", "commit_failed_jobs"),
-                    "failed jobs",
-                ): self._one_fate,
-                ParameterConstraintContext(
-                    ("list_open_jobs", "close_failed_jobs", "accept_failed_jobs"), "list"
-                ): self._only_list,
-                ParameterConstraintContext(
-                    ("close_unknown_jobs", "job", "slurm_job_id"), "unknown jobs"
-                ): self._named,
-            },
-        )
-
-    def _one_fate(self, **kwargs: Any) -> None:
-        accept = kwargs["accept_failed_jobs"] or kwargs["commit_failed_jobs"]
-        if kwargs["close_failed_jobs"] and accept:
-            self.raise_for(
-                kwargs, "failed jobs can either be accepted or closed, not both; name the jobs"
-            )
-
-    def _only_list(self, **kwargs: Any) -> None:
-        if kwargs["list_open_jobs"] and (
-            kwargs["close_failed_jobs"] or kwargs["accept_failed_jobs"]
-        ):
-            self.raise_for(kwargs, "--list-open-jobs only lists, and changes nothing")
-
-    def _named(self, **kwargs: Any) -> None:
-        if kwargs["close_unknown_jobs"] and not (kwargs["job"] or kwargs["slurm_job_id"]):
-            self.raise_for(kwargs, "--close-unknown-jobs is for jobs that are named one by one")
 
 
 @build_doc
@@ -89,10 +43,22 @@ class Finish(ValidatedInterface):
     dataset.
 
     A job that waits or runs stays open. So does one that has failed, was
-    cancelled or has timed out, until you say what to do with it:
-    --accept-failed-jobs commits what it left, --close-failed-jobs forgets it
-    and leaves its files as they are. A job array counts as one job: if one
+    cancelled or has timed out: why is said, and it is for you to say what to do
+    with it. `slurm-reschedule --retry` submits it again, --accept-failed-jobs
+    commits what it left, --close-failed-jobs forgets it and leaves its files as
+    they are. A job array counts as one job: if one
     task has failed, it has failed.
+
+    An array whose tasks have outputs of their own, declared as '-o sub-%a', can
+    be finished in parts: --partial commits what tasks have left that completed,
+    in one commit a job, and leaves the others open. A task is named 123_7, several
+    123_[1-5,8]; then nothing else of the job is touched. Outputs that all tasks
+    share are committed with the last ones.
+
+    Jobs are committed in the order in which one reads what another writes. A job
+    stays open, if one that makes its inputs does: its record could not say what
+    it has read. A job that Slurm will never start, as one that it waits for did not
+    end well, counts as failed; --close-failed-jobs cancels it.
 
     The exit status is 0 only if every job was committed or closed, and, of those
     submitted with `slurm-reschedule --verify`, gave the same outputs again.
@@ -101,16 +67,16 @@ class Finish(ValidatedInterface):
     result_renderer = "tailored"
     on_failure = "continue"
 
-    _validator_ = _Validator()
+    _validator_ = FinishValidator()
 
     _params_: ClassVar[dict[str, Parameter]] = {
         "job": Parameter(
             args=("job",),
             nargs="*",
             metavar="JOB",
-            doc="""id of a Slurm job to finish. Without any, all open jobs of the dataset. A
-            job of another cluster is named 'ID;CLUSTER', as by "sbatch --parsable", where
-            the id alone is not clear.""",
+            doc="""id of a Slurm job to finish, or tasks of an array: 123_7, '123_[1-5,8]'.
+            Without any, all open jobs of the dataset. A job of another cluster is named
+            'ID;CLUSTER', as by "sbatch --parsable", where the id alone is not clear.""",
         ),
         "slurm_job_id": Parameter(
             args=("--slurm-job-id",),
@@ -154,6 +120,14 @@ class Finish(ValidatedInterface):
             a reset of its database, or if they are over and nobody knows how they ended.
             Commits nothing.""",
         ),
+        "partial": Parameter(
+            args=("--partial",),
+            action="store_true",
+            doc="""of arrays with outputs declared for each task, commit those of the tasks
+            that have completed, and their logs; the others stay open. With
+            --accept-failed-jobs or --close-failed-jobs, that is done to each task that
+            failed.""",
+        ),
         "branches": Parameter(
             args=("--branches",),
             action="store_true",
@@ -168,6 +142,10 @@ class Finish(ValidatedInterface):
             doc="""put the commits of the jobs side by side and merge them into your branch,
             up to 15 at a time, which is git's own limit. No branches remain.""",
         ),
+        "show_log": show_log_parameter,
+        "log_lines": log_lines_parameter,
+        "wait": wait_parameter,
+        "timeout": timeout_parameter,
     }
 
     _examples_: ClassVar[list[dict[str, str]]] = [
@@ -182,9 +160,24 @@ class Finish(ValidatedInterface):
             "code_cmd": "datalad slurm-finish --list-open-jobs",
         },
         {
+            "text": "Commit what the tasks of an array have left that have completed by now",
+            "code_py": "slurm_finish([125], partial=True)",
+            "code_cmd": "datalad slurm-finish --partial 125",
+        },
+        {
+            "text": "Give up on one task of an array that has failed",
+            "code_py": "slurm_finish(['125_7'], close_failed_jobs=True)",
+            "code_cmd": "datalad slurm-finish 125_7 --close-failed-jobs",
+        },
+        {
             "text": "Give up on two jobs that have failed",
             "code_py": "slurm_finish([123, 124], close_failed_jobs=True)",
             "code_cmd": "datalad slurm-finish 123 124 --close-failed-jobs",
+        },
+        {
+            "text": "Wait for all jobs, at most an hour, and commit each when it has ended",
+            "code_py": "slurm_finish(wait=True, timeout=3600)",
+            "code_cmd": "datalad slurm-finish --wait --timeout 3600",
         },
     ]
 
@@ -205,9 +198,18 @@ class Finish(ValidatedInterface):
         accept_failed_jobs: bool = False,
         commit_failed_jobs: bool = False,
         close_unknown_jobs: bool = False,
+        partial: bool = False,
         branches: bool = False,
         octopus: bool = False,
+        show_log: bool = False,
+        log_lines: int = 10,
+        wait: bool = False,
+        timeout: float | None = None,
     ) -> Iterator[dict[str, Any]]:
+        from datalad_slurm.jobs.plan import FailedJobs, Shape
+        from datalad_slurm.workflow import finish
+        from datalad_slurm.workflow.context import Context, Outcome
+
         names = [*(job or ()), *(slurm_job_id or ())] or None
         if list_open_jobs:
             from datalad_slurm.workflow import listing
@@ -216,8 +218,6 @@ class Finish(ValidatedInterface):
                 "finish", dataset.ds, lambda ctx: listing.list_open_jobs(ctx, names)
             )
             return
-        from datalad_slurm.jobs.plan import FailedJobs, Shape
-        from datalad_slurm.workflow import finish
 
         failed_jobs = FailedJobs.CLOSE if close_failed_jobs else FailedJobs.KEEP_OPEN
         if accept_failed_jobs or commit_failed_jobs:
@@ -225,18 +225,31 @@ class Finish(ValidatedInterface):
         shape = Shape.BRANCHES if branches else Shape.CHAIN
         if octopus:
             shape = Shape.OCTOPUS
-        yield from run_flow(
-            "finish",
-            dataset.ds,
-            lambda ctx: finish.finish(
-                ctx,
-                names,
-                failed_jobs,
-                message or "",
-                close_unknown=close_unknown_jobs,
-                shape=shape,
-            ),
-        )
+
+        def flow(context: Context) -> Iterator[Outcome]:
+            def finish_jobs(
+                some: Sequence[JobName] | None, only: Collection[int] | None = None
+            ) -> Iterator[Outcome]:
+                return finish.finish(
+                    context,
+                    some,
+                    failed_jobs,
+                    message or "",
+                    close_unknown=close_unknown_jobs,
+                    partial=partial,
+                    shape=shape,
+                    log_lines=log_lines if show_log else 0,
+                    only=only,
+                )
+
+            if not wait:
+                return finish_jobs(names)
+            from datalad_slurm.workflow.wait import Wishes, finish_as_they_end
+
+            wishes = Wishes(lambda ids: finish_jobs(None, ids), failed_jobs, close_unknown_jobs)
+            return finish_as_they_end(context, names, wishes, timeout)
+
+        yield from run_flow("finish", dataset.ds, flow)
 
     @staticmethod
     def custom_result_renderer(res: dict[str, Any], **kwargs: Any) -> None:
@@ -246,6 +259,7 @@ class Finish(ValidatedInterface):
         rank = res.get("rank", 0)
         if rank < _FILES_SHOWN or not sys.stdout.isatty():
             render(res)
+            show_log_ends(res)
         elif rank == _FILES_SHOWN:
             ui.message(f"  [{res['of'] - rank} more files of job {res['slurm_job_id']}]")
 

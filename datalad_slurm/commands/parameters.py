@@ -11,10 +11,21 @@ from datalad_next.commands import Parameter
 __all__ = [
     "alt_dir_parameter",
     "assume_ready_parameter",
+    "check_outputs_parameter",
+    "container_name_parameter",
+    "dry_run_parameter",
+    "job_id_parameter",
     "jobs_parameter",
     "joined",
+    "log_lines_parameter",
     "message_parameter",
+    "no_auto_dependency_parameter",
+    "show_log_parameter",
     "table_parameter",
+    "then_finish_parameter",
+    "then_push_parameter",
+    "timeout_parameter",
+    "wait_parameter",
     "working_directory",
 ]
 
@@ -45,6 +56,18 @@ jobs_parameter = Parameter(
     doc="""how many downloads of inputs may run at a time. 'auto' is the number that the
     configuration 'datalad.runtime.max-annex-jobs' gives.""",
 )
+show_log_parameter = Parameter(
+    args=("--show-log",),
+    action="store_true",
+    doc="""of each job that has failed, show the last lines of its log: of that of
+    stderr, where it has one. Of tasks of an array that have failed alike, one is
+    shown.""",
+)
+log_lines_parameter = Parameter(
+    args=("--log-lines",),
+    metavar="NUMBER",
+    doc="""how many lines of a log --show-log shows.""",
+)
 table_parameter = Parameter(
     args=("--table",),
     metavar="FILE",
@@ -56,6 +79,68 @@ table_parameter = Parameter(
     submitted. Where Slurm takes no more jobs for now, it is waited for. When a submission
     fails, the jobs before it stand, and the same command submits the others: a row whose job
     is open, or has been committed, is not submitted again.""",
+)
+
+no_auto_dependency_parameter = Parameter(
+    args=("--no-auto-dependency",),
+    action="store_true",
+    doc="""refuse an input that an open job is going to make, instead of letting the new job
+    wait for that one.""",
+)
+wait_parameter = Parameter(
+    args=("--wait",),
+    action="store_true",
+    doc="""wait for the jobs, and finish each when it has ended. One that has failed, or will
+    never start, is not waited for. Slurm is asked every second at first, and every ten
+    seconds later. It can be interrupted at any time.""",
+)
+timeout_parameter = Parameter(
+    args=("--timeout",),
+    metavar="SEC",
+    doc="""with --wait, wait no longer than this; jobs that are still open are named.""",
+)
+then_finish_parameter = Parameter(
+    args=("--then-finish",),
+    action="store_true",
+    doc="""also submit a small job that runs `slurm-finish` for this one when it has ended. It
+    is not tracked; its log is in the git directory. The configuration
+    'datalad.slurm.finish-job-options' holds its options of sbatch, by default
+    "--ntasks=1 --mem=1000 --time=2:00:00".""",
+)
+then_push_parameter = Parameter(
+    args=("--then-push",),
+    metavar="SIBLING",
+    doc="""have the commit pushed to this sibling as well, by `datalad push`, when the job has
+    ended well and was finished. Implies --then-finish.""",
+)
+check_outputs_parameter = Parameter(
+    args=("--check-outputs",),
+    metavar="BOOL",
+    doc="""whether to refuse an output that another open job claims; by default 'yes'.
+    With 'no', which of the jobs has written what is for you to know.""",
+)
+dry_run_parameter = Parameter(
+    args=("--dry-run",),
+    metavar="WHAT",
+    doc="""submit nothing, and only show what would be: 'basic' the directory, the
+    command, the inputs and the outputs, placeholders and globs replaced; 'command' the
+    command only. Nothing is retrieved, unlocked or claimed, so globs in a subdataset
+    that is not installed stay as they are.""",
+)
+container_name_parameter = Parameter(
+    args=("--container-name",),
+    metavar="NAME",
+    doc="""container that is registered in the dataset with datalad-container. Its image
+    is an input of the job: retrieved first, and recorded. '{img}' in the command is the
+    path of the image; what runs it is for the job script to say.""",
+)
+job_id_parameter = Parameter(
+    args=("--job-id",),
+    metavar="JOB",
+    doc="""track the Slurm job of this id, which was submitted without this command,
+    or has been lost with the tracking database. Nothing is submitted: command and
+    directory are those that Slurm remembers. A job of another cluster is named
+    'ID;CLUSTER', as by "sbatch --parsable".""",
 )
 
 

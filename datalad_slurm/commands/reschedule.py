@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from datalad_next.commands import (
     EnsureCommandParameterization,
     Parameter,
+    ParameterConstraintContext,
     ValidatedInterface,
     build_doc,
     datasetmethod,
@@ -17,7 +18,12 @@ from datalad_next.commands import (
 )
 from datalad_next.constraints import EnsureBool, EnsureChoice, EnsureStr
 
-from datalad_slurm.commands.constraints import EnsureParallelJobs, dataset_with_repository
+from datalad_slurm.commands.constraints import (
+    EnsureParallelJobs,
+    EnsureRetries,
+    dataset_with_repository,
+    only_retry,
+)
 from datalad_slurm.commands.parameters import (
     alt_dir_parameter,
     assume_ready_parameter,
@@ -25,8 +31,15 @@ from datalad_slurm.commands.parameters import (
     message_parameter,
 )
 from datalad_slurm.commands.results import render, run_flow, show_recorded
+from datalad_slurm.jobs.names import JobName
 
 __all__ = ["Reschedule"]
+
+#: What belongs to the job of a commit, or to one that has failed, not to both.
+_OF_COMMITS = (
+    *("retry", "retry_with", "revision", "since", "message", "report", "script"),
+    *("with_failed_jobs", "verify", "alt_dir"),
+)
 
 
 @build_doc
@@ -45,9 +58,13 @@ class Reschedule(ValidatedInterface):
     of `datalad run`, jobs that did not complete, jobs of another dataset, and
     jobs that a later one of the range repeats, by its record or because it is
     the same command with the same outputs. Two other jobs that write the same
-    output are refused, as they would run at the same time. For the same reason
-    a job does not wait for another one of the range whose output it reads; a
-    warning names both.
+    output are refused, as they would run at the same time. A job that reads what
+    an earlier one of the range writes waits for that one, as with `slurm-schedule`.
+    In a dependency that the command itself names, the new jobs take the place of
+    those that they repeat; jobs that are long over are left out of it.
+
+    With --retry, jobs are submitted again that are open because they have
+    failed, were cancelled or have timed out.
 
     This runs commands that somebody has recorded, with your rights. In a
     dataset that is not your own look at them first: --report shows them, and
@@ -66,12 +83,15 @@ class Reschedule(ValidatedInterface):
             "report": EnsureBool(),
             "script": EnsureStr(min_len=1),
             "with_failed_jobs": EnsureBool(),
+            "retry": EnsureRetries(),
+            "retry_with": EnsureStr(min_len=1),
             "verify": EnsureBool(),
             "assume_ready": EnsureChoice("inputs", "outputs", "both"),
             "alt_dir": EnsureStr(min_len=1),
             "jobs": EnsureParallelJobs(),
         },
         validate_defaults=("dataset",),
+        joint_constraints={ParameterConstraintContext(_OF_COMMITS, "retry"): only_retry},
     )
 
     _params_: ClassVar[dict[str, Parameter]] = {
@@ -121,6 +141,23 @@ class Reschedule(ValidatedInterface):
             doc="""of a range, also submit jobs whose commits say that they have failed, were
             cancelled or have timed out. The job of a single commit is always submitted.""",
         ),
+        "retry": Parameter(
+            args=("--retry",),
+            metavar="JOB",
+            action="append",
+            doc="""instead of the job of a commit, submit this open one again, which has failed:
+            'all' stands for all that have. [CMD: Can be given more than once. CMD] The job keeps
+            its claims, and becomes a further attempt at the same; in the end there is one commit,
+            with a record that lists every attempt. Inputs are retrieved; what the failed attempt
+            left of its outputs is removed, and what git knows there put back, once the new one
+            is submitted ('--assume-ready outputs' keeps all as it is). Its log files stay.""",
+        ),
+        "retry_with": Parameter(
+            args=("--retry-with",),
+            metavar="OPTIONS",
+            doc="""options of sbatch for a --retry, in one text: '--mem=8G --time=2:00:00'. They
+            win over those that the job had, and are part of the command from then on.""",
+        ),
         "verify": Parameter(
             args=("--verify",),
             action="store_true",
@@ -161,6 +198,11 @@ class Reschedule(ValidatedInterface):
             "code_py": "slurm_reschedule(verify=True)",
             "code_cmd": "datalad slurm-reschedule --verify",
         },
+        {
+            "text": "Submit an open job again that ran out of memory, with more of it",
+            "code_py": "slurm_reschedule(retry=123, retry_with='--mem=8G')",
+            "code_cmd": "datalad slurm-reschedule --retry 123 --retry-with=--mem=8G",
+        },
     ]
 
     @staticmethod
@@ -175,20 +217,30 @@ class Reschedule(ValidatedInterface):
         report: bool = False,
         script: str | None = None,
         with_failed_jobs: bool = False,
+        retry: tuple[JobName | str, ...] | None = None,
+        retry_with: str | None = None,
         verify: bool = False,
         assume_ready: str | None = None,
         alt_dir: str | None = None,
         jobs: int | str | None = "auto",
     ) -> Iterator[dict[str, Any]]:
+        from datalad_slurm.jobs.commands import parse_further_options
         from datalad_slurm.jobs.errors import InvalidRequestError
         from datalad_slurm.workflow import reschedule
         from datalad_slurm.workflow.context import Context, Outcome
         from datalad_slurm.workflow.history import Selection
         from datalad_slurm.workflow.replay import Options
+        from datalad_slurm.workflow.retry import RetryOptions
+        from datalad_slurm.workflow.retry import retry as submit_again
 
         selection = Selection(revision or "HEAD", since, with_failed_jobs)
 
         def flow(context: Context) -> Iterator[Outcome]:
+            if retry:
+                names = [name for name in retry if isinstance(name, JobName)]
+                further = parse_further_options(retry_with) if retry_with else ()
+                how = RetryOptions(further, assume_ready or "", jobs)
+                return submit_again(context, None if "all" in retry else names, how)
             if verify and (script or report):
                 raise InvalidRequestError(
                     "--verify is of no use with --report or --script, which submit nothing"

@@ -10,10 +10,10 @@ from typing import Any
 from datalad.interface.results import get_status_dict
 
 from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError
-from datalad_slurm.jobs.script import as_line, as_lines
+from datalad_slurm.jobs.script import as_line, as_lines, told_after
 from datalad_slurm.workflow.context import Context, Outcome, open_context
 
-__all__ = ["render", "run_flow", "show_dry_run", "show_recorded"]
+__all__ = ["render", "run_flow", "show_dry_run", "show_log_ends", "show_recorded"]
 
 lgr = logging.getLogger("datalad.slurm")
 
@@ -78,6 +78,20 @@ def render(res: dict[str, Any]) -> None:
         generic_result_renderer(res)
 
 
+def show_log_ends(res: Mapping[str, Any]) -> None:
+    """Print how the logs of a job that has failed end, where that was asked for."""
+    from datalad_next.uis import ui_switcher as ui
+
+    for log in res.get("logs", ()):
+        name = log["path"] or "there is no log"
+        if "missing" in log:
+            ui.message(f"  log of {log['task']}: {as_line(name)}: {log['missing']}")
+            continue
+        told = "the last lines:" if log["lines"] else "it is empty"
+        lines = [f"  log of {log['task']}, {as_line(name)}, {told}"]
+        ui.message("\n".join([*lines, *(f"    {line}".rstrip() for line in log["lines"])]))
+
+
 def show_dry_run(res: dict[str, Any], what: str) -> None:
     """Print what would be submitted: all of it, or for "command" the command only."""
     from datalad_next.uis import ui_switcher as ui
@@ -89,7 +103,7 @@ def show_dry_run(res: dict[str, Any], what: str) -> None:
     fields = {"location": [told["pwd_full"]]}
     fields |= {"expanded inputs": told["inputs"], "expanded outputs": told["outputs"]}
     cmd = res["run_info"]["cmd"]
-    fields |= {"command": [cmd]}
+    fields |= {"depends on": told["depends_on"], "command": [cmd]}
     if told["cmd_expanded"] != cmd:
         fields |= {"expanded command": [told["cmd_expanded"]]}
     ui.message("\n".join([_emphasised("Dry run information"), *_field_lines(fields)]))
@@ -111,6 +125,7 @@ def show_recorded(res: dict[str, Any]) -> None:
             "location": [res["pwd"]],
             "inputs": res["inputs"],
             "outputs": res["outputs"],
+            "depends on": told_after(res["after"]),
             "command": [res["cmd"]],
         }
         lines += _field_lines(fields)

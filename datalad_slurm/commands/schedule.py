@@ -28,13 +28,21 @@ from datalad_slurm.commands.constraints import (
 from datalad_slurm.commands.parameters import (
     alt_dir_parameter,
     assume_ready_parameter,
+    check_outputs_parameter,
+    container_name_parameter,
+    dry_run_parameter,
+    job_id_parameter,
     jobs_parameter,
     joined,
     message_parameter,
+    no_auto_dependency_parameter,
     table_parameter,
+    then_finish_parameter,
+    then_push_parameter,
     working_directory,
 )
 from datalad_slurm.commands.results import render, run_flow, show_dry_run
+from datalad_slurm.commands.schedule_examples import EXAMPLES
 from datalad_slurm.jobs.names import JobName
 
 if TYPE_CHECKING:
@@ -58,9 +66,18 @@ class Schedule(ValidatedInterface):
     job that made it; a glob claims every path that it could match. Declared
     outputs that exist already are unlocked, so that the job can write to them.
 
+    A job whose input is an output of an open job waits for that one, by a
+    dependency "afterok" that is joined with what else it depends on.
+
     As long as the job waits and runs, nothing touches the repository. When it
     has ended, `slurm-finish` commits its outputs, its log files and a record
     with which `slurm-reschedule` can run it again.
+
+    Outputs can hold patterns of sbatch: %a for the number of an array's task, %A
+    for the array's id, %j for that of a job that is no array, %x for the job's
+    name; %4a has zeros in front, and %% is a percent sign. With %a each task has
+    outputs of its own: two arrays can share a pattern if they share no task, and
+    `slurm-finish --partial` commits what some tasks have left before the others.
 
     In the command, and in inputs and outputs, placeholders are filled in as
     by `datalad run`: {inputs}, {outputs}, {pwd}, {dspath}, {tmpdir} and those
@@ -87,11 +104,15 @@ class Schedule(ValidatedInterface):
             "container_name": EnsureStr(min_len=1),
             "job_id": EnsureJobIds(),
             "table": EnsureTable(),
+            "no_auto_dependency": EnsureBool(),
+            "then_finish": EnsureBool(),
+            "then_push": EnsureStr(min_len=1),
         },
         validate_defaults=("dataset",),
         joint_constraints={
             ParameterConstraintContext(
-                ("cmd", "job_id", "dry_run", "expand", "table"), "one job"
+                ("cmd", "job_id", "dry_run", "expand", "table", "then_finish", "then_push"),
+                "one job",
             ): one_job,
         },
     )
@@ -127,7 +148,8 @@ class Schedule(ValidatedInterface):
             Can be a glob, as for `datalad run`: '*', '?', '[a-c]', '[!x]', and '**' for
             any number of directories; it is expanded when the job is finished. Quote it,
             or the shell expands it at once. A '*', '?' or '[' in a name is typed '[*]',
-            '[?]' or '[[]'. [CMD: Can be given more than once. CMD]""",
+            '[?]' or '[[]'. Patterns of sbatch are filled in, see above.
+            [CMD: Can be given more than once. CMD]""",
         ),
         "message": message_parameter,
         "expand": Parameter(
@@ -138,94 +160,18 @@ class Schedule(ValidatedInterface):
         ),
         "assume_ready": assume_ready_parameter,
         "alt_dir": alt_dir_parameter,
-        "check_outputs": Parameter(
-            args=("--check-outputs",),
-            metavar="BOOL",
-            doc="""whether to refuse an output that another open job claims; by default 'yes'.
-            With 'no', which of the jobs has written what is for you to know.""",
-        ),
-        "dry_run": Parameter(
-            args=("--dry-run",),
-            metavar="WHAT",
-            doc="""submit nothing, and only show what would be: 'basic' the directory, the
-            command, the inputs and the outputs, placeholders and globs replaced; 'command' the
-            command only. Nothing is retrieved, unlocked or claimed, so globs in a subdataset
-            that is not installed stay as they are.""",
-        ),
+        "check_outputs": check_outputs_parameter,
+        "dry_run": dry_run_parameter,
         "jobs": jobs_parameter,
-        "container_name": Parameter(
-            args=("--container-name",),
-            metavar="NAME",
-            doc="""container that is registered in the dataset with datalad-container. Its image
-            is an input of the job: retrieved first, and recorded. '{img}' in the command is the
-            path of the image; what runs it is for the job script to say.""",
-        ),
-        "job_id": Parameter(
-            args=("--job-id",),
-            metavar="JOB",
-            doc="""track the Slurm job of this id, which was submitted without this command,
-            or has been lost with the tracking database. Nothing is submitted: command and
-            directory are those that Slurm remembers. A job of another cluster is named
-            'ID;CLUSTER', as by "sbatch --parsable".""",
-        ),
+        "container_name": container_name_parameter,
+        "no_auto_dependency": no_auto_dependency_parameter,
+        "then_finish": then_finish_parameter,
+        "then_push": then_push_parameter,
+        "job_id": job_id_parameter,
         "table": table_parameter,
     }
 
-    _examples_: ClassVar[list[dict[str, str]]] = [
-        {
-            "text": "Schedule a job script that writes into the directory 'out'",
-            "code_py": "slurm_schedule(['sbatch', 'job.sh'], outputs=['out'])",
-            "code_cmd": "datalad slurm-schedule -o out/ sbatch job.sh",
-        },
-        {
-            "text": "Schedule an array of jobs, with an input that is retrieved first",
-            "code_py": (
-                "slurm_schedule('sbatch --array=1-10 job.sh', inputs=['data.csv'], outputs=['sub'])"
-            ),
-            "code_cmd": "datalad slurm-schedule -i data.csv -o sub sbatch --array=1-10 job.sh",
-        },
-        {
-            "text": "Schedule a job of whose files only some are to be kept, whatever their names",
-            "code_py": "slurm_schedule('sbatch job.sh', outputs=['out/*.csv', 'sub-*/stats/**'])",
-            "code_cmd": ("datalad slurm-schedule -o 'out/*.csv' -o 'sub-*/stats/**' sbatch job.sh"),
-        },
-        {
-            "text": "Schedule a command without a script",
-            "code_py": "slurm_schedule('sbatch --wrap \"hostname > host\"', outputs='host')",
-            "code_cmd": "datalad slurm-schedule -o host sbatch --wrap 'hostname > host'",
-        },
-        {
-            "text": "Run a job on a parallel file system, while the dataset lies elsewhere",
-            "code_py": (
-                "slurm_schedule('sbatch job.sh', inputs=['data.csv'], outputs=['out'], "
-                "alt_dir='/scratch/me/run')"
-            ),
-            "code_cmd": (
-                "datalad slurm-schedule -a /scratch/me/run -i data.csv -o out sbatch job.sh"
-            ),
-        },
-        {
-            "text": "Schedule one job for each row of a table with columns 'subject' and 'dose'",
-            "code_py": (
-                "slurm_schedule(['sbatch', 'job.sh', '{subject}', '{dose}'], "
-                "outputs=['out/{subject}'], table='params.tsv')"
-            ),
-            "code_cmd": (
-                "datalad slurm-schedule --table params.tsv -o 'out/{subject}' "
-                "sbatch job.sh {subject} {dose}"
-            ),
-        },
-        {
-            "text": "See what would be submitted",
-            "code_py": (
-                "slurm_schedule('sbatch job.sh {inputs}', inputs=['*.csv'], outputs=['out'], "
-                "dry_run='basic')"
-            ),
-            "code_cmd": (
-                "datalad slurm-schedule --dry-run basic -i '*.csv' -o out sbatch job.sh '{inputs}'"
-            ),
-        },
-    ]
+    _examples_: ClassVar[list[dict[str, str]]] = EXAMPLES
 
     @staticmethod
     @datasetmethod(name="slurm_schedule")
@@ -246,10 +192,12 @@ class Schedule(ValidatedInterface):
         container_name: str | None = None,
         job_id: tuple[JobName, ...] | None = None,
         table: Table | None = None,
+        no_auto_dependency: bool = False,
+        then_finish: bool = False,
+        then_push: str | None = None,
     ) -> Iterator[dict[str, Any]]:
         from datalad_slurm.workflow.context import Context, Outcome
         from datalad_slurm.workflow.request import Request
-        from datalad_slurm.workflow.schedule import schedule
 
         words = tuple(cmd or ())
         request = Request(
@@ -263,28 +211,47 @@ class Schedule(ValidatedInterface):
             check_outputs=check_outputs,
             expand=expand or "",
             jobs=jobs,
+            auto_dependency=not no_auto_dependency,
         )
 
-        def flow(context: Context) -> Iterator[Outcome]:
-            wanted = request
+        def in_image(context: Context) -> Request:
+            if not container_name:
+                return request
+            from datalad_slurm.workflow.containers import in_container
+
+            return in_container(context, request, container_name)
+
+        def planned(context: Context) -> Iterator[Outcome]:
+            if table is not None:
+                from datalad_slurm.workflow.table import dry_run_table
+
+                return dry_run_table(context, table, words, request, container_name or "")
+            from datalad_slurm.workflow.preview import dry_run as preview
+
+            return preview(context, in_image(context))
+
+        def tracked(context: Context) -> Iterator[Outcome]:
             if job_id:
                 from datalad_slurm.workflow.adopt import adopt_job
 
                 return adopt_job(context, job_id[0], request)
             if table is not None:
-                from datalad_slurm.workflow.table import dry_run_table, schedule_table
+                from datalad_slurm.workflow.table import schedule_table
 
-                submit = dry_run_table if dry_run else schedule_table
-                return submit(context, table, words, request, container_name or "")
-            if container_name:
-                from datalad_slurm.workflow.containers import in_container
+                return schedule_table(context, table, words, request, container_name or "")
+            from datalad_slurm.workflow.schedule import schedule
 
-                wanted = in_container(context, request, container_name)
+            return schedule(context, in_image(context))
+
+        def flow(context: Context) -> Iterator[Outcome]:
             if dry_run:
-                from datalad_slurm.workflow.preview import dry_run as preview
+                return planned(context)
+            outcomes = tracked(context)
+            if not (then_finish or then_push):
+                return outcomes
+            from datalad_slurm.workflow.then_finish import finished_later
 
-                return preview(context, wanted)
-            return schedule(context, wanted)
+            return finished_later(context, outcomes, then_push or "")
 
         yield from run_flow("slurm-schedule", dataset.ds, flow)
 

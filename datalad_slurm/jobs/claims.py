@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from datalad_slurm.jobs.globs import parse_glob
 
@@ -23,6 +23,7 @@ __all__ = [
     "beginning",
     "bounds_of_prefix",
     "collide",
+    "common_beginning",
     "covers",
     "first_collision",
     "is_below",
@@ -114,6 +115,19 @@ def ancestors(path: str) -> Iterator[str]:
         yield path
         path = path.rpartition("/")[0]
     yield ""
+
+
+def prefixes(text: str) -> list[str]:
+    """Return everything with which a text begins, from nothing to the text itself."""
+    return [text[:length] for length in range(len(text) + 1)]
+
+
+def common_beginning(claims: Iterable[str]) -> str:
+    """Return characters with which the beginnings of all claims begin."""
+    starts = [beginning(claim) for claim in claims]
+    first, last = min(starts), max(starts)
+    pairs = enumerate(zip(first, last, strict=False))
+    return first[: next((number for number, (a, b) in pairs if a != b), len(first))]
 
 
 def bounds_of_prefix(text: str) -> tuple[str, str] | None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 
 from datalad_slurm.jobs.errors import InvalidRequestError
-from datalad_slurm.jobs.sbatch_options import sbatch_calls, takes_rest
+from datalad_slurm.jobs.sbatch_options import sbatch_calls
+from datalad_slurm.jobs.sbatch_words import takes_rest
 from datalad_slurm.jobs.templates import SHELL, Names, Template
 
 __all__ = ["CommandTemplate"]

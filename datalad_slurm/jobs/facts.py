@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from datalad_slurm.jobs.model import AccountingRow, JobStatus, TaskStatus, TrackedJob
+from datalad_slurm.jobs.dependencies import DEPENDS_ON, read_relations
+from datalad_slurm.jobs.model import (
+    JobStatus,
+    SlurmJob,
+    TaskStatus,
+    TrackedJob,
+)
+from datalad_slurm.jobs.reports import AccountingRow
+from datalad_slurm.jobs.task_outputs import has_patterns as is_pattern
 from datalad_slurm.jobs.tasks import format_index_list
 
-__all__ = ["job_facts", "task_rows"]
+__all__ = ["job_facts", "run_facts", "task_rows"]
 
 
 def job_facts(job: TrackedJob, status: JobStatus) -> dict[str, Any]:
@@ -17,8 +25,29 @@ def job_facts(job: TrackedJob, status: JobStatus) -> dict[str, Any]:
 
     Times are in UTC, durations in seconds, memory in bytes. Of several tasks
     `elapsed` is the time from the first start to the last end, `cpu_seconds`
-    the sum, `peak_memory` the largest. What is not known is left out.
+    the sum, `peak_memory` the largest. What is not known is left out. `array_tasks`
+    is there when these are not all tasks of the array.
     """
+    has_patterns = any(map(is_pattern, job.declared_outputs))
+    facts = run_facts(job.slurm_jobs, status) | {
+        "commit": job.commit_at_submission,
+        "container": job.extra.get("container"),
+        "depends_on": [each.to_json() for each in read_relations(job.extra.get(DEPENDS_ON))],
+        "declared_outputs": [] if has_patterns else list(job.declared_outputs),
+        "name": job.slurm_jobs[0].name,
+        "output_patterns": list(job.declared_outputs) if has_patterns else [],
+    }
+    if len(job.slurm_jobs) > 1:
+        facts["jobs"] = [slurm_job.job_id for slurm_job in job.slurm_jobs]
+    if job.leaving:
+        facts["array_tasks"] = format_index_list(sorted({task.index for task in job.tasks}))
+    if len(status.tasks) > 1 or job.leaving:
+        facts["tasks"] = _task_groups(status.tasks)
+    return {key: value for key, value in facts.items() if value not in (None, "", [])}
+
+
+def run_facts(slurm_jobs: Sequence[SlurmJob], status: JobStatus) -> dict[str, Any]:
+    """Return what is known of some runs, in the terms of `job_facts`."""
     rows = [task.facts for task in status.tasks if task.facts]
     start = min((row.started for row in rows if row.started), default=None)
     end = max((row.ended for row in rows if row.ended), default=None)
@@ -26,16 +55,12 @@ def job_facts(job: TrackedJob, status: JobStatus) -> dict[str, Any]:
     if elapsed is None and start is not None and end is not None:
         elapsed = end - start
     facts: dict[str, Any] = {
-        "cluster": _common(row.cluster for row in rows) or job.slurm_jobs[0].cluster,
-        "commit": job.commit_at_submission,
-        "container": job.extra.get("container"),
+        "cluster": _common(row.cluster for row in rows) or slurm_jobs[0].cluster,
         "cpu_seconds": _sum(row.cpu_seconds for row in rows),
         "cpus": max((row.cpus for row in rows if row.cpus is not None), default=None),
-        "declared_outputs": list(job.declared_outputs),
         "elapsed": elapsed,
         "end": _time(end),
         "exit_code": _common(row.exit_code for row in rows),
-        "name": job.slurm_jobs[0].name,
         "nodes": ",".join(dict.fromkeys(row.nodes for row in rows if row.nodes)),
         "partition": _common(row.partition for row in rows),
         "peak_memory": max(
@@ -45,14 +70,10 @@ def job_facts(job: TrackedJob, status: JobStatus) -> dict[str, Any]:
         "source": _common(row.source for row in rows),
         "start": _time(start),
         "state": status.word,
-        "submit": _time(min((s.submitted for s in job.slurm_jobs if s.submitted), default=None)),
+        "submit": _time(min((s.submitted for s in slurm_jobs if s.submitted), default=None)),
         "time_limit": _common(row.time_limit for row in rows),
     }
-    if len(job.slurm_jobs) > 1:
-        facts["jobs"] = [slurm_job.job_id for slurm_job in job.slurm_jobs]
-    if len(status.tasks) > 1:
-        facts["tasks"] = _task_groups(status.tasks)
-    return {key: value for key, value in facts.items() if value not in (None, "", [])}
+    return {key: value for key, value in facts.items() if value not in (None, "")}
 
 
 def _task_groups(tasks: Iterable[TaskStatus]) -> list[dict[str, Any]]:

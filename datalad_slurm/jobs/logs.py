@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from datalad_slurm.jobs.tasks import TaskId
 
-__all__ = ["LogName", "candidates", "names_for"]
+__all__ = ["NO_INDEX", "PATTERN", "LogName", "candidates", "names_by_task", "padded"]
 
-#: What slurmctld shows for %a as long as a task is part of the array's common record (NO_VAL).
-_NO_INDEX = "4294967294"
-_SPECIFIER = re.compile(r"%(\d*)([%AJNabjnstux])")
+#: What slurmctld shows for %a as long as a task is part of the array's common record (NO_VAL),
+#: and what sbatch puts in its place where there is no array.
+NO_INDEX = "4294967294"
+#: A pattern of sbatch(1), with its width; any other percent sign stands for itself.
+PATTERN = re.compile(r"%(\d*)([AJNabjnstux]|(?<=%)%)", re.ASCII)
 #: Ways to read one name are tried up to this many places that hold the job's id.
 _MOST_PLACES = 4
 
@@ -31,11 +34,18 @@ class LogName:
     index: int = -1
 
 
-def names_for(logs: Iterable[LogName], task: TaskId) -> list[LogName]:
-    """Return the logs of one task: its own, where slurmctld gave them, or the array's."""
-    logs = list(logs)
-    own = [log for log in logs if log.index == task.index]
-    return own or [log for log in logs if log.index < 0]
+def names_by_task(logs: Iterable[LogName]) -> Callable[[TaskId], list[LogName]]:
+    """Return a function that gives a task's logs: its own, where slurmctld gave them, or all's."""
+    by_index: defaultdict[int, list[LogName]] = defaultdict(list)
+    for log in logs:
+        by_index[max(log.index, -1)].append(log)
+    common = by_index[-1]
+    return lambda task: by_index.get(task.index) or common
+
+
+def padded(value: str, width: str) -> str:
+    """Return a number with the zeros that the width in its pattern asks for (sbatch(1))."""
+    return value.zfill(min(int(width[:5]), 10)) if width else value
 
 
 def candidates(log: LogName, task: TaskId, raw_id: int | None, node: str) -> list[str]:
@@ -59,14 +69,14 @@ def candidates(log: LogName, task: TaskId, raw_id: int | None, node: str) -> lis
     own_id = raw_id or task.job_id
     if "\\" in log.pattern:  # switches patterns off, and goes (sbatch(1))
         return [re.sub(r"\\(.)", r"\1", log.pattern)]
-    is_common = task.index >= 0 and (log.index < 0 or _NO_INDEX in log.pattern)
+    is_common = task.index >= 0 and (log.index < 0 or NO_INDEX in log.pattern)
     values = {
         "%": "%",
         "A": str(task.job_id),
         "J": str(own_id),
         "N": node.partition(".")[0],
-        "a": str(task.index) if task.index >= 0 else _NO_INDEX,
-        "b": str((task.index if task.index >= 0 else int(_NO_INDEX)) % 10),
+        "a": str(task.index) if task.index >= 0 else NO_INDEX,
+        "b": str((task.index if task.index >= 0 else int(NO_INDEX)) % 10),
         "j": str(own_id),
         "n": "0",
         "s": "batch",
@@ -76,14 +86,14 @@ def candidates(log: LogName, task: TaskId, raw_id: int | None, node: str) -> lis
     def fill(match: re.Match[str]) -> str:
         width, letter = match.groups()
         value = values.get(letter, match[0])
-        return value.zfill(min(int(width[:5]), 10)) if width and letter not in "%Nsux" else value
+        return value if letter in "%Nsux" else padded(value, width)
 
-    readings = [_SPECIFIER.sub(fill, log.pattern), log.pattern]
+    readings = [PATTERN.sub(fill, log.pattern), log.pattern]
     if is_common:
         readings = [own for text in readings for own in _own_ids(text, task.job_id, own_id)]
         index = str(task.index)
         readings = [
-            text.replace(_NO_INDEX, index.zfill(width))
+            text.replace(NO_INDEX, index.zfill(width))
             for text in readings
             for width in range(1, 11)
         ]

@@ -3,71 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 from datalad_slurm.jobs.logs import LogName
+from datalad_slurm.jobs.process import Process
+from datalad_slurm.jobs.reports import AccountingRow
 from datalad_slurm.jobs.states import JobState
-from datalad_slurm.jobs.tasks import TaskId, format_index_list
+from datalad_slurm.jobs.tasks import TaskId, format_index_list, name_tasks
 
 __all__ = [
-    "AccountingRow",
+    "NEVER_SATISFIED",
     "Answer",
     "JobStatus",
-    "Process",
-    "QueueRow",
     "SlurmJob",
     "TaskStatus",
     "TrackedJob",
 ]
 
+#: slurmctld's reason for a job whose dependency cannot be met any more
+NEVER_SATISFIED = "DependencyNeverSatisfied"
 #: Above this many tasks a message names ranges instead of every task.
 _TASKS_NAMED_ONE_BY_ONE = 20
-
-
-@dataclass(frozen=True)
-class QueueRow:
-    """What slurmctld says of one task, by way of ``squeue``."""
-
-    task: TaskId
-    state: JobState
-    word: str
-    reason: str = ""
-    elapsed: str = ""
-    submitted: int | None = None
-
-
-@dataclass(frozen=True)
-class AccountingRow:
-    """What slurmdbd says of one task, by way of ``sacct``.
-
-    Times are seconds since the epoch, `elapsed` seconds, memory bytes.
-    """
-
-    task: TaskId
-    state: JobState
-    word: str
-    #: the task's own job id, where `task` is part of an array or het job
-    raw_id: int | None = None
-    #: slurmdbd has put the row together from a step, and does not know the job itself yet
-    is_provisional: bool = False
-    submitted: int | None = None
-    started: int | None = None
-    ended: int | None = None
-    elapsed: int | None = None
-    time_limit: str = ""
-    exit_code: str = ""
-    nodes: str = ""
-    partition: str = ""
-    cpus: int | None = None
-    cpu_seconds: float | None = None
-    requested_memory: str = ""
-    peak_memory: int | None = None
-    cluster: str = ""
-    #: who told, where it was not the accounting
-    source: str = ""
 
 
 class Answer(Enum):
@@ -105,6 +64,12 @@ class TaskStatus:
         """Whether the task is known to have completed."""
         return self.answer is Answer.KNOWN and self.state.is_ok
 
+    @property
+    def never_starts(self) -> bool:
+        """Whether the task waits for a job that did not end as it should."""
+        is_waiting = self.answer is Answer.KNOWN and self.state.waits
+        return is_waiting and self.reason == NEVER_SATISFIED
+
 
 @dataclass(frozen=True)
 class JobStatus:
@@ -125,6 +90,12 @@ class JobStatus:
     def is_ok(self) -> bool:
         """Whether every task is known to have completed."""
         return self.has_ended and all(task.is_ok for task in self.tasks)
+
+    @property
+    def never_starts(self) -> bool:
+        """Whether all that has not ended waits in vain for another job."""
+        going = [task for task in self.tasks if not task.has_ended]
+        return bool(going) and all(task.never_starts for task in going)
 
     @property
     def is_unexplained(self) -> bool:
@@ -165,12 +136,20 @@ class JobStatus:
 
     @property
     def progress(self) -> str:
-        """How far an array is, such as ``3/10 done, 1 failed``; empty for one task."""
+        """How far an array is, such as ``3/10 done, 1 failed, 4 running``; empty for one task."""
         if len(self.tasks) < 2:
             return ""
         done = sum(task.is_ok for task in self.tasks)
         failed = sum(task.has_ended and not task.is_ok for task in self.tasks)
-        return f"{done}/{len(self.tasks)} done" + (f", {failed} failed" if failed else "")
+        waiting = [t for t in self.tasks if t.answer is Answer.KNOWN and not t.has_ended]
+        open_words = Counter(task.word.lower() for task in waiting)
+        told = [f"{failed} failed"] if failed else []
+        told += [f"{count} {word}" for word, count in sorted(open_words.items())]
+        return ", ".join([f"{done}/{len(self.tasks)} done", *told])
+
+    def of(self, tasks: Collection[TaskId]) -> JobStatus:
+        """Return the status of some of the tasks."""
+        return replace(self, tasks=tuple(task for task in self.tasks if task.task in tasks))
 
     def describe(self) -> str:
         """Return each task with its state: ``12_0: COMPLETED, 12_1: TIMEOUT``."""
@@ -199,21 +178,6 @@ def _state_text(task: TaskStatus) -> str:
 
 
 @dataclass(frozen=True)
-class Process:
-    """Identity of a process that stays unique across reboots and reused pids."""
-
-    host: str
-    boot_id: str
-    pid: int
-    #: clock ticks between the machine's start and the process's
-    start_ticks: int
-
-    def __str__(self) -> str:
-        """Return the process as a person would look for it."""
-        return f"process {self.pid} on {self.host}"
-
-
-@dataclass(frozen=True)
 class SlurmJob:
     """One job that Slurm took from a tracked command."""
 
@@ -227,7 +191,8 @@ class SlurmJob:
     name: str = ""
     work_dir: str = ""
     logs: tuple[LogName, ...] = ()
-    #: every task the job has; None as long as slurmctld could not be asked
+    #: every task the job has, but for those that were finished before the others; None as long
+    #: as slurmctld could not be asked
     tasks: tuple[TaskId, ...] | None = None
     #: further answers of ``scontrol show job``, without names of users
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -248,6 +213,8 @@ class TrackedJob:
     dsid: str
     outputs: tuple[str, ...]
     declared_outputs: tuple[str, ...] = ()
+    #: what the outputs are made of where some have patterns, see `jobs.task_outputs`
+    templates: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     extra_inputs: tuple[str, ...] = ()
     message: str = ""
@@ -262,6 +229,8 @@ class TrackedJob:
     extra: Mapping[str, Any] = field(default_factory=dict)
     #: what inputs and script were at submission
     identities: Mapping[str, Any] = field(default_factory=dict)
+    #: where this is about some tasks only: those that are done with when these are committed
+    leaving: tuple[TaskId, ...] = ()
 
     @property
     def is_submitted(self) -> bool:
@@ -269,9 +238,39 @@ class TrackedJob:
         return bool(self.slurm_jobs)
 
     @property
+    def attempts(self) -> Sequence[Mapping[str, Any]]:
+        """What is known of earlier attempts at the job, oldest first; see `jobs.attempts`."""
+        return tuple(self.extra.get("attempts", ()))
+
+    @property
+    def attempt(self) -> int:
+        """Number of the latest attempt, from 1."""
+        return int(self.extra.get("attempt", 1))
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether it is being submitted again: an attempt that has no job yet."""
+        return "retry" in self.extra
+
+    @property
+    def submission(self) -> str:
+        """Token of the latest attempt, by which its Slurm job is found."""
+        return str(self.extra.get("submission") or self.token)
+
+    @property
+    def submitted_cmd(self) -> str:
+        """The command of the latest attempt, which may run only some tasks of an array."""
+        return str(self.extra.get("submitted_cmd") or self.cmd)
+
+    @property
     def alt_dir(self) -> str:
         """Absolute path of the directory that stands for the dataset's root; empty for none."""
         return str(self.extra.get("alt_dir") or "")
+
+    @property
+    def tasks(self) -> tuple[TaskId, ...]:
+        """The tasks that are open, as far as they are known."""
+        return tuple(task for job in self.slurm_jobs for task in job.tasks or ())
 
     @property
     def job_id(self) -> int:
@@ -281,4 +280,6 @@ class TrackedJob:
     @property
     def label(self) -> str:
         """How messages name the job."""
-        return str(self.job_id) if self.slurm_jobs else f"(no id yet, claim {self.token})"
+        if not self.slurm_jobs:
+            return f"(no id yet, claim {self.token})"
+        return name_tasks(self.job_id, self.tasks if self.leaving else ())

@@ -48,10 +48,13 @@ def decide(status: JobStatus, failed_jobs: FailedJobs, *, close_unknown: bool = 
     Only a known ending is an ending: what is not known stays open whatever
     the user wants done with failed jobs. A job that Slurm does not know at all
     is closed only when that was asked for; one that is over, without anybody
-    knowing how, counts as failed, and can be closed in that way, too.
+    knowing how, counts as failed, and can be closed in that way, too. One that
+    waits in vain for another job has left nothing that could be accepted.
     """
     if close_unknown and (status.is_unknown or status.is_unexplained):
         return Action.CLOSE
+    if status.never_starts:
+        return Action.CLOSE if failed_jobs is FailedJobs.CLOSE else Action.REFUSE
     if not status.has_ended:
         still_open = any(
             not task.state.has_ended for task in status.tasks if task.answer is Answer.KNOWN

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _TITLE = "[DATALAD SLURM RUN]"
-_SUBJECT = re.compile(re.escape(_TITLE) + r" Slurm job (\d{1,18}):", re.ASCII)
+_SUBJECT = re.compile(re.escape(_TITLE) + r" Slurm job (\d{1,18})(?:_\[?[\d,.-]+\]?)?:", re.ASCII)
 _ENDING = re.compile(r"\[DATALAD SLURM RUN\] Slurm job [^\n:]*:([^\n]*)")
 #: paragraphs that datalad-slurm 0.2 puts between what its users said
 _NOT_SAID = re.compile(
@@ -119,13 +119,13 @@ def _is_encodable(text: str) -> bool:
     return True
 
 
-def render_message(job_id: int, state: str, messages: list[str], record: str) -> str:
+def render_message(label: str, state: str, messages: list[str], record: str) -> str:
     """Return the commit message of a job.
 
     Parameters
     ----------
-    job_id : int
-        Id of the Slurm job.
+    label : str
+        Id of the Slurm job, with the tasks in question when these are not all.
     state : str
         Its state as Slurm writes it, such as ``OUT_OF_MEMORY``.
     messages : list of str
@@ -133,7 +133,7 @@ def render_message(job_id: int, state: str, messages: list[str], record: str) ->
     record : str
         The JSON text of the record, or of the name of its sidecar file.
     """
-    title = f"{_TITLE} Slurm job {job_id}: {state.replace('_', ' ').capitalize()}"
+    title = f"{_TITLE} Slurm job {label}: {state.replace('_', ' ').capitalize()}"
     said = [message.strip() for message in messages if message.strip()]
     return "\n\n".join([title, *said, f"{_BEGIN}\n{record}\n{_END}"]) + "\n"
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os.path
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from datalad_slurm.jobs.sbatch_words import named_options
 
 __all__ = [
     "LARGEST_SCRIPT",
@@ -26,61 +28,11 @@ __all__ = [
     "sbatch_calls",
     "script_paths",
     "split_words",
-    "takes_rest",
 ]
 
 #: Larger files are no job scripts (bytes); sbatch itself refuses them above 4 MiB.
 LARGEST_SCRIPT = 4 * 2**20
 
-#: Options of sbatch(1) that take no value, or only one behind an equals sign.
-_WITHOUT_VALUE = frozenset(
-    [
-        "--contiguous",
-        "--exclusive",
-        "--get-user-env",
-        "--help",
-        "--hold",
-        "--ignore-pbs",
-        "--nice",
-        "--no-kill",
-        "--no-requeue",
-        "--oom-kill-step",
-        "--overcommit",
-        "--oversubscribe",
-        "--parsable",
-        "--propagate",
-        "--quiet",
-        "--reboot",
-        "--requeue",
-        "--share",
-        "--spread-job",
-        "--stepmgr",
-        "--test-only",
-        "--usage",
-        "--use-min-nodes",
-        "--verbose",
-        "--version",
-        "--wait",
-    ]
-)
-_SHORT_WITHOUT_VALUE = frozenset("hHkOQsvVW")
-#: Options of sbatch(1), 22.05 to 24.11, whose value may be the next word.
-_WITH_VALUE = frozenset(
-    """
-    --account --acctg-freq --array --batch --bb --bbf --begin --chdir --cluster --cluster-constraint
-    --clusters --comment --constraint --container --container-id --core-spec --cores-per-socket
-    --cpu-freq --cpus-per-gpu --cpus-per-task --deadline --delay-boot --dependency --distribution
-    --error --exclude --export --export-file --extra --extra-node-info --gid --gpu-bind --gpu-freq
-    --gpus --gpus-per-node --gpus-per-socket --gpus-per-task --gres --gres-flags --hint --input
-    --job-name --kill-on-invalid-dep --licenses --mail-type --mail-user --mcs-label --mem --mem-bind
-    --mem-per-cpu --mem-per-gpu --mincpus --network --nodefile --nodelist --nodes --ntasks
-    --ntasks-per-core --ntasks-per-gpu --ntasks-per-node --ntasks-per-socket --open-mode --output
-    --partition --power --prefer --priority --profile --qos --reservation --resv-ports --segment
-    --signal --sockets-per-node --switches --thread-spec --threads-per-core --time --time-min --tmp
-    --tres-bind --tres-per-task --uid --wait-all-nodes --wckey --wrap
-    """.split()  # noqa: SIM905 - a hundred lines would not read better
-)
-_SHORT_WITH_VALUE = frozenset("aAbBcCdDeFGiJLmMnNopqStwx")
 #: Options with which sbatch submits nothing.
 _ONLY_TELL = frozenset(["--help", "--usage", "--version", "-h", "-V"])
 #: Patterns that make a name different for each job; such a log is never there before.
@@ -127,8 +79,12 @@ class Call:
     wrapped: str | None = None
     #: where sbatch looks for the script; empty for where it is called
     directory: str = ""
+    #: what it waits for, as typed; None when that is for the script to say
+    dependency: str | None = None
     #: whether sbatch only tells something, such as its version
     only_tells: bool = False
+    #: values of options, by the options' names, such as ``--array`` or ``-a``
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_call(words: Sequence[str]) -> Call | None:
@@ -141,6 +97,8 @@ def read_call(words: Sequence[str]) -> Call | None:
     options: list[str] = []
     wrapped: str | None = None
     directory = ""
+    values: dict[str, str] = {}
+    dependency: str | None = None
     position = 0
     while position < len(words) and words[position].startswith("-") and words[position] != "-":
         word = words[position]
@@ -148,7 +106,7 @@ def read_call(words: Sequence[str]) -> Call | None:
             options.append(word)
             position += 1
             break
-        found = _named(word)
+        found = named_options(word)
         if found is None:
             return None
         if any(name in _ONLY_TELL for name, _ in found):
@@ -162,49 +120,23 @@ def read_call(words: Sequence[str]) -> Call | None:
             wrapped = _value(taken, name)
             continue
         options += taken
+        values.pop(name, None)  # in the order in which they count
+        values[name] = _value(taken, name)
         if name in ("--chdir", "-D"):
             directory = _value(taken, name)
+        if name in ("--dependency", "-d"):
+            dependency = _value(taken, name)
     rest = words[position:]
     if (rest and rest[0] == ":") or (rest and wrapped is not None) or wrapped == "":
         return None  # a heterogeneous job, or something that sbatch refuses
-    return Call(tuple(options), rest[0] if rest else "", tuple(rest[1:]), wrapped, directory)
+    script, arguments = rest[0] if rest else "", tuple(rest[1:])
+    return Call(tuple(options), script, arguments, wrapped, directory, dependency, values=values)
 
 
 def _value(words: Sequence[str], name: str) -> str:
     if len(words) > 1:
         return words[1]
     return words[0].partition("=" if name.startswith("--") else name[1])[2]
-
-
-def _named(word: str) -> list[tuple[str, bool]] | None:
-    """Return the full names of the options in a word, and whether the next word is their value."""
-    if not word.startswith("--"):
-        return _short_named(word[1:])
-    start, equals, _ = word.partition("=")
-    known = _WITH_VALUE | _WITHOUT_VALUE
-    found = {start} if start in known else {name for name in known if name.startswith(start)}
-    if not found:
-        return [(start, False)] if equals else None  # a newer option
-    if len(found) > 1:
-        return None
-    name = found.pop()
-    return [(name, name in _WITH_VALUE and not equals)]
-
-
-def _short_named(letters: str) -> list[tuple[str, bool]] | None:
-    found: list[tuple[str, bool]] = []
-    for position, letter in enumerate(letters):
-        if letter in _SHORT_WITH_VALUE:
-            return [*found, (f"-{letter}", position + 1 == len(letters))]
-        if letter not in _SHORT_WITHOUT_VALUE:
-            return None
-        found.append((f"-{letter}", False))
-    return found
-
-
-def takes_rest(start: str) -> bool:
-    """Return whether what follows the start of an option, in the same word, is its value."""
-    return (start.startswith("--") and "=" in start) or start[1:2] in _SHORT_WITH_VALUE
 
 
 def _length_of_options(words: Sequence[str]) -> int:
@@ -223,7 +155,7 @@ def _is_whole(option: str) -> bool:
     """Return whether the value of an option, if it has one, is in the same word."""
     if option == ":":
         return True
-    found = _named(option)
+    found = named_options(option)
     return found is not None and not found[-1][1]
 
 

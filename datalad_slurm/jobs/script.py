@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import posixpath
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Entry", "as_line", "as_lines", "render_script"]
+__all__ = ["Entry", "as_line", "as_lines", "render_script", "told_after"]
 
 #: Words that a shell reads otherwise where a command begins (POSIX.1, and bash).
 _RESERVED = frozenset(
@@ -88,6 +88,16 @@ def _contained(command: str) -> str:
         words = []
     is_plain = bool(words) and shlex.join(words) == command and words[0] not in _RESERVED
     return command if is_plain else f"sh -c {shlex.quote(command)}"
+
+
+def told_after(after: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a line for each commit whose job is to run before another one."""
+    lines = []
+    for commit, why in after.items():
+        paths = " ".join(path or "." for path in why if path != "typed")
+        made = f", which makes {paths}" if paths else ""
+        lines.append(f"after the job of commit {commit[:10]}{made}")
+    return lines
 
 
 def as_line(text: str) -> str:

@@ -13,14 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from datalad_slurm.jobs.endings import Ending
-from datalad_slurm.jobs.model import (
-    AccountingRow,
-    Answer,
-    JobStatus,
-    QueueRow,
-    SlurmJob,
-    TaskStatus,
-)
+from datalad_slurm.jobs.model import Answer, JobStatus, SlurmJob, TaskStatus
+from datalad_slurm.jobs.reports import AccountingRow, QueueRow
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.tasks import TaskId
 
@@ -77,7 +71,8 @@ def resolve(job: SlurmJob, seen: Observation) -> JobStatus:
         _resolve_task(task, queue.get(task), accounting.get(task), noted.get(task), seen)
         for task in tasks
     )
-    if len(statuses) > 1 and not queue and _has_settled(over.values(), seen, _SETTLED):
+    is_plain = tasks == (TaskId(job.job_id),)
+    if not is_plain and not queue and _has_settled(over.values(), seen, _SETTLED):
         # seen on 22.05: of an array's task that is cancelled while it waits, nothing is kept
         statuses = tuple(map(_gone_if_unseen, statuses))
     failures = (seen.queue_failure, seen.accounting_failure)

@@ -6,9 +6,21 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-__all__ = ["TaskId", "expand_index_list", "expand_tasks", "fold_tasks", "format_index_list"]
+__all__ = [
+    "TaskId",
+    "expand_index_list",
+    "expand_tasks",
+    "fold_tasks",
+    "format_index_list",
+    "name_tasks",
+    "shortened",
+]
 
+#: Stands for no tasks at all, where an empty list stands for a plain job.
+_NONE_LEFT = "none"
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?", re.ASCII)
+#: Longer lists of indices are cut in messages.
+_LONGEST_LIST = 60
 #: sanity bound; slurm.conf(5) allows MaxArraySize up to 4,000,001
 _MOST_INDICES = 4_000_001
 
@@ -46,6 +58,22 @@ def format_index_list(indices: list[int]) -> str:
     return ",".join(parts)
 
 
+def shortened(indices: str) -> str:
+    """Return a list of indices that fits a line, cut as Slurm cuts it."""
+    if len(indices) <= _LONGEST_LIST:
+        return indices
+    return indices[: indices.rindex(",", 0, _LONGEST_LIST)] + ",..."
+
+
+def name_tasks(job_id: int, tasks: Iterable[TaskId]) -> str:
+    """Return a short name of some tasks of an array; of a plain job, or without any, its id."""
+    indices = sorted({task.index for task in tasks if task.index >= 0})
+    listed = shortened(format_index_list(indices))
+    if len(indices) < 2:
+        return f"{job_id}_{listed}" if indices else str(job_id)
+    return f"{job_id}_[{listed}]"
+
+
 def expand_index_list(text: str) -> Iterator[int]:
     """Yield the indices of an array specification such as ``1-7:2,9%4``.
 
@@ -69,6 +97,9 @@ def expand_index_list(text: str) -> Iterator[int]:
 def expand_tasks(job_id: int, parts: Iterable[str]) -> tuple[TaskId, ...]:
     """Return the tasks that `fold_tasks` folded."""
     tasks: list[TaskId] = []
+    parts = list(parts)
+    if parts == [_NONE_LEFT]:
+        return ()
     for part in parts:
         if part.startswith("+"):
             tasks.append(TaskId(job_id, component=int(part)))
@@ -80,6 +111,8 @@ def expand_tasks(job_id: int, parts: Iterable[str]) -> tuple[TaskId, ...]:
 def fold_tasks(tasks: Iterable[TaskId]) -> list[str]:
     """Return tasks of one job in short: ``["1-10"]``, ``["+0", "+1"]``, ``[]`` for a plain job."""
     tasks = list(tasks)
+    if not tasks:
+        return [_NONE_LEFT]
     components = [f"+{task.component}" for task in tasks if task.component >= 0]
     indices = [task.index for task in tasks if task.index >= 0]
     return components + ([format_index_list(indices)] if indices else [])

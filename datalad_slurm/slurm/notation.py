@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from datalad_slurm.jobs.tasks import TaskId, expand_index_list
 
-__all__ = ["NamedTasks", "parse_number", "parse_size", "parse_task_name"]
+__all__ = ["NamedTasks", "parse_number", "parse_task_name"]
 
 _TASK_NAME = re.compile(
     r"(?P<job>\d{1,18})"
@@ -15,8 +15,6 @@ _TASK_NAME = re.compile(
     r"(?:\.(?P<step>\S+))?",
     re.ASCII,
 )
-_SIZE = re.compile(r"(\d{1,18}(?:\.\d+)?)([KMGTP]?)(?:[nc])?", re.ASCII)
-_FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,3 @@ def parse_task_name(text: str) -> NamedTasks | None:
 def parse_number(text: str) -> int | None:
     """Return a count or a time in seconds, or None for ``Unknown``, ``N/A`` and the like."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
-
-
-def parse_size(text: str) -> int | None:
-    """Return an amount of memory such as ``3216K`` in bytes, or None when there is none."""
-    match = _SIZE.fullmatch(text)
-    return int(float(match[1]) * _FACTORS[match[2]]) if match else None

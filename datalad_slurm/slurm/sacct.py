@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from datalad_slurm.jobs.model import AccountingRow
+from datalad_slurm.jobs.quantities import parse_duration, parse_size
+from datalad_slurm.jobs.reports import AccountingRow
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.tasks import TaskId
-from datalad_slurm.slurm.notation import parse_number, parse_size, parse_task_name
+from datalad_slurm.slurm.notation import parse_number, parse_task_name
 from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, in_chunks, on_cluster, query
 
 __all__ = [
@@ -48,7 +48,6 @@ _FIELDS = (
     "Cluster",
 )
 _SEPARATOR = "\x1f"
-_DURATION = re.compile(r"(?:(\d{1,9})-)?(?:(\d{1,9}):)?(\d{1,9}):(\d{1,9}(?:\.\d+)?)", re.ASCII)
 #: Login node and slurmdbd may have different clocks (seconds).
 _CLOCK_SLACK = 600
 
@@ -259,16 +258,8 @@ def _row(task: TaskId, row: dict[str, str]) -> AccountingRow:
         cpu_seconds=parse_duration(row["TotalCPU"]),
         requested_memory="" if is_provisional else row["ReqMem"],
         cluster=row["Cluster"],
+        cancelled_by=parse_number(row["State"].partition(" by ")[2]),
     )
-
-
-def parse_duration(text: str) -> float | None:
-    """Return ``[DD-[HH:]]MM:SS[.mmm]`` in seconds, or None when it is no duration."""
-    match = _DURATION.fullmatch(text)
-    if not match:
-        return None
-    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def parse_submit_lines(text: str, token: str) -> list[int]:

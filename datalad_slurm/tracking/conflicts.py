@@ -1,4 +1,4 @@
-"""Find the open job that claims what another wants to write."""
+"""Refuse outputs that an open job claims."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from datalad_slurm.jobs.claims import beginning, bounds_of_prefix, collide
+from datalad_slurm.jobs.claims import beginning, bounds_of_prefix, collide, common_beginning
+from datalad_slurm.jobs.conflicts import ClaimIndex
 from datalad_slurm.jobs.errors import OutputConflictError
+from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.names import JobName
+from datalad_slurm.jobs.task_outputs import task_of
 from datalad_slurm.tracking.rows import ONE, load
 from datalad_slurm.tracking.schema import path_from_row, path_to_row
 
-__all__ = ["refuse_conflicts"]
+__all__ = ["holders", "refuse_conflicts"]
 
+#: Of more outputs, the claims that may collide with them are read at once.
+_LOOKED_UP_ONE_BY_ONE = 50
 #: claims whose beginning a text begins with; CROSS JOIN keeps SQLite from reading all claims
 _CLAIMS_ABOVE = """
 WITH RECURSIVE lengths (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM lengths WHERE n < length(?1))
@@ -29,28 +34,49 @@ def refuse_conflicts(connection: sqlite3.Connection, outputs: Iterable[str]) -> 
     Raises
     ------
     OutputConflictError
-        When one does; names the job and the path or glob.
+        Names the job, or its task, and the path or glob.
     """
-    for output in outputs:
-        near = _claims_near(connection, beginning(output))
-        # without globs the first that is found this way collides
-        hit = next(((path, job) for path, job in near if collide(output, path)), None)
+    outputs = list(outputs)
+    if len(outputs) <= _LOOKED_UP_ONE_BY_ONE:
+        hits = ((output, _find_conflict(connection, output)) for output in outputs)
+    else:
+        # all claims that may collide with one of them begin like what they have in common
+        others = ClaimIndex(_claims_near(connection, common_beginning(outputs)))
+        hits = ((output, others.find(output)) for output in outputs)
+    for output, hit in hits:
         if hit is None:
             continue
         path, tracked_id = hit
         (holder,) = load(connection, ONE, tracked_id)
-        if holder.is_submitted:
-            name = JobName(holder.job_id, holder.slurm_jobs[0].cluster)
-            who = f"job {name}"
-            command = shlex.join(["datalad", "slurm-finish", str(name)])
-            ways_on = f"finish or close that job first ({command})"
-        else:
-            who, ways_on = f"a job that {holder.claimed_by} is submitting", "wait for that"
+        who, ways_on = _named(holder, path)
         wanted = output or "."
         covers = "" if path == output else f", which claims '{path or '.'}'"
         raise OutputConflictError(
             f"output '{wanted}' conflicts with {who}{covers}; {ways_on}, or choose another output"
         )
+
+
+def holders(connection: sqlite3.Connection, path: str) -> set[int]:
+    """Return the ids of the jobs, and claims, whose claims collide with one, in a transaction."""
+    near = _claims_near(connection, beginning(path))
+    return {job for held, job in near if collide(path, held)}
+
+
+def _named(holder: TrackedJob, path: str) -> tuple[str, str]:
+    """Return whose claim a path is, and what to do so that it ends."""
+    if not holder.is_submitted:
+        return f"a job that {holder.claimed_by} is submitting", "wait for that"
+    name = JobName(holder.job_id, holder.slurm_jobs[0].cluster)
+    task = task_of(holder, path)
+    who = f"task {task}" if task else f"job {name}"
+    command = shlex.join(["datalad", "slurm-finish", str(name)])
+    return who, f"finish or close that job first ({command})"
+
+
+def _find_conflict(connection: sqlite3.Connection, output: str) -> tuple[str, int] | None:
+    near = _claims_near(connection, beginning(output))
+    # without globs the first that is found this way collides
+    return next(((path, job) for path, job in near if collide(output, path)), None)
 
 
 def _claims_near(connection: sqlite3.Connection, start: str) -> Iterator[tuple[str, int]]:

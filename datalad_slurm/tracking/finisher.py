@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from datalad_slurm.jobs.errors import DatabaseError
-from datalad_slurm.jobs.model import Process
+from datalad_slurm.jobs.process import Process
 from datalad_slurm.tracking.database import Database
 from datalad_slurm.tracking.process import (
     current_process,

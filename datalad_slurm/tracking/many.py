@@ -9,9 +9,10 @@ from datalad_slurm.jobs.claims import first_collision
 from datalad_slurm.jobs.errors import OutputConflictError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.tracking.conflicts import refuse_conflicts
-from datalad_slurm.tracking.rows import WITHOUT_SLURM_JOB, add, load, note_slurm_jobs
+from datalad_slurm.tracking.retries import free, note_submitted
+from datalad_slurm.tracking.rows import WITHOUT_SLURM_JOB, add, load
 from datalad_slurm.tracking.schema import from_json, to_json
-from datalad_slurm.tracking.store import Tracker, free_row, is_tracked
+from datalad_slurm.tracking.store import Tracker
 
 __all__ = ["claim_all", "free_all", "note_all", "note_submissions", "refuse_collisions"]
 
@@ -72,8 +73,7 @@ def note_submissions(tracker: Tracker, found: Mapping[int, Sequence[SlurmJob]]) 
     """
     with tracker.database.transaction() as connection:
         for tracked_id, slurm_jobs in found.items():
-            if is_tracked(connection, tracked_id):
-                note_slurm_jobs(connection, tracked_id, slurm_jobs)
+            note_submitted(connection, tracked_id, slurm_jobs)
 
 
 def note_all(
@@ -106,4 +106,4 @@ def note_all(
 def free_all(tracker: Tracker, tracked_ids: Iterable[int]) -> set[int]:
     """Drop claims, unless a job was noted for them; return those that are gone."""
     with tracker.database.transaction() as connection:
-        return {each for each in tracked_ids if free_row(connection, each)}
+        return {each for each in tracked_ids if free(connection, each)}

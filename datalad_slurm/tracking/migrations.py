@@ -7,7 +7,14 @@ import sqlite3
 from collections.abc import Callable, Mapping
 
 from datalad_slurm.jobs.claims import beginning
-from datalad_slurm.tracking.schema import SCHEMA_VERSION, path_from_row, path_to_row
+from datalad_slurm.jobs.task_outputs import literally
+from datalad_slurm.tracking.schema import (
+    SCHEMA_VERSION,
+    from_json,
+    path_from_row,
+    path_to_row,
+    to_json,
+)
 
 __all__ = ["migrate"]
 
@@ -28,8 +35,21 @@ def _from_1(connection: sqlite3.Connection) -> None:
         connection.execute("UPDATE claims SET path = ?, start = ? WHERE id = ?", values)
 
 
+def _from_2(connection: sqlite3.Connection) -> None:
+    """Add what is needed for outputs with patterns, and keep percent signs what they were."""
+    for statement in (
+        "ALTER TABLE jobs ADD COLUMN templates JSON NOT NULL DEFAULT '[]'",
+        "ALTER TABLE publications ADD COLUMN parts JSON NOT NULL DEFAULT '[]'",
+    ):
+        connection.execute(statement)
+    query = "SELECT id, declared_outputs FROM jobs WHERE instr(declared_outputs, '%')"
+    for row_id, declared in connection.execute(query).fetchall():
+        values = (to_json([*map(literally, from_json(declared))]), row_id)
+        connection.execute("UPDATE jobs SET declared_outputs = ? WHERE id = ?", values)
+
+
 #: What leads from a version to the next one, and in the end to what `schema` makes anew.
-_STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _from_1}
+_STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _from_1, 2: _from_2}
 
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:

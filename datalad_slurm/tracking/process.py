@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from datalad_slurm.jobs.model import Process
+from datalad_slurm.jobs.process import Process
 
 __all__ = ["current_process", "is_running", "process_from_row", "process_to_row"]
 

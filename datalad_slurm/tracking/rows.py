@@ -5,17 +5,28 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from datalad_slurm.jobs.claims import beginning
 from datalad_slurm.jobs.logs import LogName
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
-from datalad_slurm.jobs.tasks import expand_tasks, fold_tasks
+from datalad_slurm.jobs.notes import COMMITTED_IN, RELEASED
+from datalad_slurm.jobs.task_outputs import with_claims
+from datalad_slurm.jobs.tasks import TaskId, expand_tasks, fold_tasks
 from datalad_slurm.tracking.process import current_process, process_from_row, process_to_row
 from datalad_slurm.tracking.schema import from_json, path_from_row, path_to_row, to_json
 
-__all__ = ["ALL", "ONE", "WITHOUT_SLURM_JOB", "add", "load", "note_slurm_jobs"]
+__all__ = [
+    "ALL",
+    "ONE",
+    "WITHOUT_SLURM_JOB",
+    "add",
+    "forget_rows",
+    "load",
+    "note_slurm_jobs",
+    "release_tasks",
+]
 
 #: Which jobs are meant, in a statement about `jobs`.
 ALL = "TRUE"
@@ -25,8 +36,8 @@ WITHOUT_SLURM_JOB = "NOT EXISTS (SELECT 1 FROM slurm_jobs WHERE slurm_jobs.job =
 _ADD_JOB = """
 INSERT INTO jobs (
     token, cmd, pwd, dsid, message, declared_outputs, inputs, extra_inputs, chain,
-    commit_at_submission, claimed_at, claimed_by, extra, identities
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    commit_at_submission, claimed_at, claimed_by, extra, identities, templates
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _ADD_CLAIM = "INSERT INTO claims (job, path, start) VALUES (?, ?, ?)"
 _UPDATE_SLURM_JOB = """
 UPDATE slurm_jobs
@@ -36,10 +47,13 @@ _ADD_SLURM_JOB = """
 INSERT INTO slurm_jobs (
     attempt, submitted, name, work_dir, logs, tasks, facts, job, job_id, cluster
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_HAS_TEMPLATES = "SELECT 1 FROM jobs WHERE id = ? AND templates != '[]'"
+_TASKS = "SELECT id, job_id, tasks FROM slurm_jobs WHERE job = ?"
+_KEEP_TASKS = "UPDATE slurm_jobs SET tasks = ? WHERE id = ?"
 _JOBS = """
 SELECT
     id, token, cmd, pwd, dsid, message, declared_outputs, inputs, extra_inputs, chain,
-    commit_at_submission, claimed_at, claimed_by, extra, identities
+    commit_at_submission, claimed_at, claimed_by, extra, identities, templates
 FROM jobs WHERE {which} ORDER BY id"""
 _CLAIMS = """
 SELECT job, path FROM claims WHERE job IN (SELECT id FROM jobs WHERE {which}) ORDER BY id"""
@@ -65,15 +79,31 @@ def add(connection: sqlite3.Connection, job: TrackedJob) -> int:
         to_json(process_to_row(current_process())),
         to_json(dict(job.extra)),
         to_json(dict(job.identities)),
+        to_json(job.templates),
     )
     tracked_id = connection.execute(_ADD_JOB, values).lastrowid
     assert tracked_id is not None  # noqa: S101 - a row was inserted
-    claims = [
-        (tracked_id, path_to_row(path), path_to_row(beginning(path)))
-        for path in dict.fromkeys(job.outputs)
-    ]
-    connection.executemany(_ADD_CLAIM, claims)
+    _add_claims(connection, tracked_id, job.outputs)
     return tracked_id
+
+
+def _add_claims(connection: sqlite3.Connection, tracked_id: int, claims: Iterable[str]) -> None:
+    rows = [
+        (tracked_id, path_to_row(path), path_to_row(beginning(path)))
+        for path in dict.fromkeys(claims)
+    ]
+    connection.executemany(_ADD_CLAIM, rows)
+
+
+def _renew_claims(connection: sqlite3.Connection, tracked_id: int) -> None:
+    """Let a job claim what the tasks that it has now claim, where outputs have patterns."""
+    if connection.execute(_HAS_TEMPLATES, (tracked_id,)).fetchone() is None:
+        return
+    (job,) = load(connection, ONE, tracked_id)
+    claims = with_claims(job).outputs
+    if claims != job.outputs:
+        connection.execute("DELETE FROM claims WHERE job = ?", (tracked_id,))
+        _add_claims(connection, tracked_id, claims)
 
 
 def note_slurm_jobs(
@@ -95,6 +125,37 @@ def note_slurm_jobs(
         )
         if connection.execute(_UPDATE_SLURM_JOB, values).rowcount == 0:
             connection.execute(_ADD_SLURM_JOB, values)
+    _renew_claims(connection, tracked_id)
+
+
+def forget_rows(connection: sqlite3.Connection, tracked_ids: Iterable[int]) -> None:
+    """Drop jobs with their claims, inside a transaction."""
+    connection.executemany("DELETE FROM jobs WHERE id = ?", [(each,) for each in tracked_ids])
+
+
+def release_tasks(connection: sqlite3.Connection, tracked_id: int, tasks: Iterable[TaskId]) -> None:
+    """Let tasks of a job be open no more, and claim nothing; with the last one it is forgotten."""
+    noted = connection.execute("SELECT extra FROM jobs WHERE id = ?", (tracked_id,)).fetchone()
+    if noted is None:
+        return
+    released = set(tasks)
+    is_left, count = False, 0
+    for row_id, job_id, folded in connection.execute(_TASKS, (tracked_id,)).fetchall():
+        if folded is None:
+            is_left = True
+            continue
+        had = expand_tasks(job_id, from_json(folded))
+        left = [task for task in had if task not in released]
+        connection.execute(_KEEP_TASKS, (to_json(fold_tasks(left)), row_id))
+        count += len(had) - len(left)
+        is_left |= bool(left)
+    if not is_left:
+        connection.execute("DELETE FROM jobs WHERE id = ?", (tracked_id,))
+        return
+    extra = {key: value for key, value in from_json(noted[0]).items() if key != COMMITTED_IN}
+    extra[RELEASED] = extra.get(RELEASED, 0) + count
+    connection.execute("UPDATE jobs SET extra = ? WHERE id = ?", (to_json(extra), tracked_id))
+    _renew_claims(connection, tracked_id)
 
 
 def load(connection: sqlite3.Connection, which: str = ALL, *values: int) -> list[TrackedJob]:
@@ -162,6 +223,7 @@ def _tracked_job(
         claimed_by,
         extra,
         identities,
+        templates,
     ) = row
     return TrackedJob(
         id=tracked_id,
@@ -171,6 +233,7 @@ def _tracked_job(
         dsid=dsid,
         outputs=tuple(outputs),
         declared_outputs=tuple(from_json(declared_outputs)),
+        templates=tuple(from_json(templates)),
         inputs=tuple(from_json(inputs)),
         extra_inputs=tuple(from_json(extra_inputs)),
         message=from_json(message),

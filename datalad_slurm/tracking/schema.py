@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 #: Stored in the database as ``PRAGMA user_version``; `migrations` leads here from earlier ones.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 #: One scheduled command: a claim first, a job once Slurm has taken it.
 _JOBS = """
@@ -41,6 +41,7 @@ CREATE TABLE jobs (
     claimed_by JSON NOT NULL,
     extra JSON NOT NULL,
     identities JSON DEFAULT '{}' NOT NULL, -- of inputs and script at submission; since version 2
+    templates JSON DEFAULT '[]' NOT NULL, -- of claims, where outputs have patterns; since version 3
     PRIMARY KEY (id),
     UNIQUE (token)
 )"""
@@ -66,7 +67,8 @@ CREATE TABLE slurm_jobs (
     name JSON NOT NULL,
     work_dir BLOB NOT NULL,
     logs JSON NOT NULL, -- pairs of name and array index, see LogName
-    tasks JSON, -- array indices ["1-10"], het components ["+0", "+1"], a plain job []
+    -- array indices ["1-10"], het components ["+0", "+1"], a plain job []; ["none"] if none is left
+    tasks JSON,
     facts JSON NOT NULL,
     PRIMARY KEY (id),
     FOREIGN KEY (job) REFERENCES jobs (id) ON DELETE CASCADE
@@ -88,6 +90,9 @@ CREATE TABLE publications (
     tip VARCHAR NOT NULL,
     jobs JSON NOT NULL, -- ids of jobs to be forgotten once the branch has the tip
     subdataset BLOB DEFAULT (x'') NOT NULL, -- its path; empty for the dataset; since version 2
+    -- of jobs that stay, the tasks that were committed: jobs.id, Slurm's id, and the tasks as in
+    -- slurm_jobs; since version 3
+    parts JSON DEFAULT '[]' NOT NULL,
     PRIMARY KEY (id)
 )"""
 

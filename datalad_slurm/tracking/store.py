@@ -6,22 +6,35 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datalad_slurm.jobs.errors import AlreadyTrackedError, JobNotTrackedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.names import JobName, select_jobs
-from datalad_slurm.tracking.conflicts import refuse_conflicts
+from datalad_slurm.jobs.tasks import TaskId
+from datalad_slurm.tracking import retries
+from datalad_slurm.tracking.conflicts import holders, refuse_conflicts
 from datalad_slurm.tracking.database import DEFAULT_BUSY_TIMEOUT, Database
-from datalad_slurm.tracking.rows import ONE, WITHOUT_SLURM_JOB, add, load, note_slurm_jobs
+from datalad_slurm.tracking.rows import (
+    ONE,
+    WITHOUT_SLURM_JOB,
+    add,
+    forget_rows,
+    load,
+    note_slurm_jobs,
+    release_tasks,
+)
 from datalad_slurm.tracking.schema import from_json, to_json
 
-__all__ = ["FILE_NAME", "Tracker", "adopt_in", "forget_rows", "free_row", "is_tracked"]
+if TYPE_CHECKING:
+    from datalad_slurm.jobs.attempts import Retry
+
+__all__ = ["FILE_NAME", "Tracker", "adopt_in"]
 
 FILE_NAME = "tracking.sqlite"
 
-_FREE = f"DELETE FROM jobs WHERE {ONE} AND {WITHOUT_SLURM_JOB}"  # noqa: S608 - constants
 _SLURM_JOB = "SELECT 1 FROM slurm_jobs WHERE job_id = ? AND cluster IN (?, ?) LIMIT 1"
+_TOKENS = "SELECT token, json_extract(extra, '$.submission') FROM jobs"
 _GONE = "a job has been finished, or its claim freed, by another process"
 
 
@@ -96,11 +109,18 @@ class Tracker:
         with self.database.transaction() as connection:
             refuse_conflicts(connection, outputs)
 
+    def claimants(self, paths: Iterable[str]) -> list[TrackedJob]:
+        """Return the jobs, and claims, that claim paths, or part of what globs stand for."""
+        with self.database.transaction() as connection:
+            ids = {tracked_id for path in paths for tracked_id in holders(connection, path)}
+            return [job for job in load(connection) if job.id in ids] if ids else []
+
     def note_submission(
         self,
         tracked_id: int,
         slurm_jobs: Sequence[SlurmJob],
         identities: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         """Note the jobs that Slurm took; those that are noted already are brought up to date.
 
@@ -112,6 +132,8 @@ class Tracker:
             What Slurm took.
         identities : mapping, optional
             As for `note_identities`, in the same transaction.
+        extra : mapping, optional
+            As for `note_extra`, in the same transaction.
 
         Raises
         ------
@@ -119,16 +141,29 @@ class Tracker:
             When the claim, or tracked job, is gone.
         """
         with self.database.transaction() as connection:
-            if not is_tracked(connection, tracked_id):
+            if not retries.note_submitted(connection, tracked_id, slurm_jobs):
                 ids = ", ".join(str(job.job_id) for job in slurm_jobs)
                 raise JobNotTrackedError(
                     f"job {ids} was submitted, but is not tracked any more; if that is not "
                     "because it has been finished, track it with `datalad slurm-schedule "
                     f"--job-id {slurm_jobs[0].job_id}` and its outputs"
                 )
-            note_slurm_jobs(connection, tracked_id, slurm_jobs)
+            if extra:
+                _note_extra(connection, tracked_id, extra)
             if identities is not None:
                 _note_identities(connection, tracked_id, identities)
+
+    def begin_retry(self, job: TrackedJob, retry: Retry) -> TrackedJob:
+        """Make a job that has ended one that is about to be submitted again, with its claims.
+
+        Raises
+        ------
+        JobNotTrackedError
+            When it has been finished, closed or submitted again since it was read.
+        """
+        with self.database.transaction() as connection:
+            retries.begin(connection, job, retry)
+            return load(connection, ONE, job.id)[0]
 
     def note_extra(self, tracked_id: int, extra: Mapping[str, Any]) -> None:
         """Note more about a job, beside what was noted before.
@@ -139,13 +174,8 @@ class Tracker:
             When the job is tracked no more.
         """
         with self.database.transaction() as connection:
-            row = connection.execute(
-                "SELECT extra FROM jobs WHERE id = ?", (tracked_id,)
-            ).fetchone()
-            if row is None:
+            if not _note_extra(connection, tracked_id, extra):
                 raise JobNotTrackedError(_GONE)
-            noted = to_json({**from_json(row[0]), **extra})
-            connection.execute("UPDATE jobs SET extra = ? WHERE id = ?", (noted, tracked_id))
 
     def note_identities(self, tracked_id: int, identities: Mapping[str, Any]) -> None:
         """Note what inputs and script were at submission, in place of what was noted before.
@@ -164,10 +194,19 @@ class Tracker:
         with self.database.transaction() as connection:
             forget_rows(connection, tracked_ids)
 
-    def free(self, tracked_id: int) -> bool:
-        """Drop a claim, unless a job was noted for it; return whether it is gone."""
+    def release(self, tasks: Mapping[int, Iterable[TaskId]]) -> None:
+        """Let tasks be open no more, by the tracked job; their claims end, the others' go on."""
         with self.database.transaction() as connection:
-            return free_row(connection, tracked_id)
+            for tracked_id, released in tasks.items():
+                release_tasks(connection, tracked_id, released)
+
+    def free(self, tracked_id: int) -> bool:
+        """Drop a claim, unless a job was noted for it; return whether it is gone.
+
+        A job that was to be submitted again becomes what it was before.
+        """
+        with self.database.transaction() as connection:
+            return retries.free(connection, tracked_id)
 
     def open_jobs(
         self,
@@ -195,9 +234,9 @@ class Tracker:
         return jobs if names is None else select_jobs(jobs, names, own_cluster)
 
     def tokens(self) -> set[str]:
-        """Return the tokens of all claims and jobs."""
+        """Return the tokens of all claims and jobs, and of their latest attempts."""
         with self.database.transaction() as connection:
-            return {token for (token,) in connection.execute("SELECT token FROM jobs")}
+            return {token for row in connection.execute(_TOKENS) for token in row if token}
 
     @contextmanager
     def held(self) -> Iterator[list[TrackedJob]]:
@@ -239,15 +278,18 @@ def _claim(connection: sqlite3.Connection, job: TrackedJob, *, check: bool) -> T
     return load(connection, ONE, add(connection, job))[0]
 
 
-def free_row(connection: sqlite3.Connection, tracked_id: int) -> bool:
-    """As `Tracker.free`, inside a transaction."""
-    return connection.execute(_FREE, (tracked_id,)).rowcount > 0
+def _extra(connection: sqlite3.Connection, tracked_id: int) -> dict[str, Any] | None:
+    row = connection.execute("SELECT extra FROM jobs WHERE id = ?", (tracked_id,)).fetchone()
+    return None if row is None else from_json(row[0])
 
 
-def is_tracked(connection: sqlite3.Connection, tracked_id: int) -> bool:
-    """Return whether a claim, or job, is there, inside a transaction."""
-    found = connection.execute("SELECT 1 FROM jobs WHERE id = ?", (tracked_id,))
-    return found.fetchone() is not None
+def _note_extra(connection: sqlite3.Connection, tracked_id: int, extra: Mapping[str, Any]) -> bool:
+    noted = _extra(connection, tracked_id)
+    if noted is None:
+        return False
+    values = (to_json({**noted, **extra}), tracked_id)
+    connection.execute("UPDATE jobs SET extra = ? WHERE id = ?", values)
+    return True
 
 
 def _note_identities(
@@ -255,8 +297,3 @@ def _note_identities(
 ) -> bool:
     values = (to_json(dict(identities)), tracked_id)
     return connection.execute("UPDATE jobs SET identities = ? WHERE id = ?", values).rowcount > 0
-
-
-def forget_rows(connection: sqlite3.Connection, tracked_ids: Iterable[int]) -> None:
-    """Drop jobs with their claims, inside a transaction."""
-    connection.executemany("DELETE FROM jobs WHERE id = ?", [(each,) for each in tracked_ids])

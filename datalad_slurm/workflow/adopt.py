@@ -19,6 +19,7 @@ from datalad_slurm.jobs.errors import (
 )
 from datalad_slurm.jobs.model import SlurmJob
 from datalad_slurm.jobs.names import JobName
+from datalad_slurm.jobs.task_outputs import typed, with_claims
 from datalad_slurm.node.runner import submitted_as
 from datalad_slurm.slurm import sacct, scontrol, squeue
 from datalad_slurm.workflow.alt_dir import register
@@ -26,8 +27,8 @@ from datalad_slurm.workflow.alt_notes import INPUTS
 from datalad_slurm.workflow.context import Context, Outcome, default_cluster
 from datalad_slurm.workflow.endings import has_notes
 from datalad_slurm.workflow.request import Request, at_head, claim_of
-from datalad_slurm.workflow.schedule import scheduled
 from datalad_slurm.workflow.submissions import settle_claims
+from datalad_slurm.workflow.submitted import scheduled
 
 __all__ = ["adopt_job"]
 
@@ -69,7 +70,7 @@ def adopt_job(context: Context, name: JobName, request: Request) -> Iterator[Out
     if job is None:
         job = _as_accounted(name, timeout)
     work_dir = job.work_dir or work_dir
-    claim, _ = claim_of(context, replace(request, cmd=literal(command)))
+    claim, _ = claim_of(context, replace(request, cmd=literal(command)), is_submitted=True)
     place = context.place_of(claim)
     pwd = inside(place, os.path.realpath(work_dir) + "/.")
     if pwd is None:
@@ -79,12 +80,19 @@ def adopt_job(context: Context, name: JobName, request: Request) -> Iterator[Out
             f"job {name} was submitted in {work_dir}, which is outside the {where} "
             f"{place.root}{hint}"
         )
-    base = glob.escape(pwd) or "."
+    base = typed(glob.escape(pwd)) or "."
     outputs = tuple(
-        os.path.relpath(output or ".", base) + "/" * output.endswith("/")
-        for output in claim.outputs
+        os.path.relpath(typed(output) or ".", base) + "/" * output.endswith("/")
+        for output in claim.templates or claim.outputs
     )
-    claim = replace(at_head(context, claim), pwd=pwd or ".", declared_outputs=outputs)
+    if claim.templates and job.tasks is None:
+        raise InvalidRequestError(
+            f"slurmctld does not know job {name} (any more), so it is not known which tasks it "
+            "has, and what the patterns in outputs stand for: name them without"
+        )
+    exact = with_claims(replace(claim, slurm_jobs=(job,))).outputs
+    claim = at_head(context, claim)
+    claim = replace(claim, pwd=pwd or ".", declared_outputs=outputs, outputs=exact)
     token = squeue.find_comments(name.cluster, timeout).get(name.job_id, "")
     if has_notes(context, token):
         claim = replace(claim, token=token)  # lost with the database, but not its notes

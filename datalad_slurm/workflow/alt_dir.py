@@ -15,6 +15,8 @@ from datalad_slurm.jobs.claims import ancestors, covers, is_glob, top_of
 from datalad_slurm.jobs.errors import InvalidRequestError, TransferError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.sbatch_options import chdir, log_directories
+from datalad_slurm.jobs.task_outputs import places_expected
+from datalad_slurm.workflow import alt_notes
 from datalad_slurm.workflow.alt_notes import INPUTS, Note, refuse_other_owner, take, write_note
 from datalad_slurm.workflow.context import Context, Outcome, lgr
 
@@ -71,15 +73,11 @@ def checked_alt_dir(context: Context, typed: str) -> str:
 
 
 def _warn_of_node_local(path: Path) -> None:
-    for place in dict.fromkeys(("/tmp", "/var/tmp", "/dev/shm", tempfile.gettempdir())):  # noqa: S108
-        if path.is_relative_to(os.path.realpath(place)):
-            lgr.warning(
-                "%s is below %s, which each node usually has for itself: jobs on other nodes "
-                "will not find their files there",
-                path,
-                place,
-            )
-            return
+    places = ("/tmp", "/var/tmp", "/dev/shm", tempfile.gettempdir())  # noqa: S108
+    above = next((place for place in places if path.is_relative_to(os.path.realpath(place))), None)
+    if above is not None:
+        said = "%s is below %s, which each node usually has for itself: jobs on other nodes "
+        lgr.warning(said + "will not find their files there", path, above)
 
 
 def place(
@@ -133,6 +131,7 @@ def place(
             note.made = [path for path in mirror.all_directories() if not note.path(path).is_dir()]
             tops = dict.fromkeys(map(top_of, claim.outputs))
             note.were_there = [path for path in tops if note.path(path).is_dir()]
+            note.go_on(alt_notes.read_note(context, claim.token))
             take(context, claim.alt_dir)
             write_note(context, note)
         _warn_of_left_overs(note, claim, mirror)
@@ -172,7 +171,7 @@ def _mirror(
     root = context.repo.root
     mirror = Mirror(root)
     mirror.add_directory(_relative(context, claim, ".") or "")
-    for output in claim.outputs:
+    for output in places_expected(claim):
         top = top_of(output)
         mirror.add_directory(top if is_glob(output) else top.rpartition("/")[0])
         mirror.add_way(top)

@@ -81,6 +81,13 @@ class Note:
         """Return where something is in the alternative directory."""
         return Path(self.directory) / relative
 
+    def go_on(self, earlier: Note | None) -> None:
+        """Add what earlier attempts at a job that is submitted again have put there."""
+        if earlier is not None:
+            self.placed = earlier.placed | self.placed
+            self.made = list(dict.fromkeys([*earlier.made, *self.made]))
+            self.were_there = earlier.were_there
+
     def parts(self) -> Path:
         """Return where copies grow in the alternative directory."""
         return self.path(MARKER) / self.token

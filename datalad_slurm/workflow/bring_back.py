@@ -29,8 +29,9 @@ from datalad_slurm.workflow.alt_notes import (
     release,
     write_note,
 )
-from datalad_slurm.workflow.collect import find_logs, leads_elsewhere
+from datalad_slurm.workflow.collect import leads_elsewhere
 from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.logs import earlier_logs, find_logs
 
 __all__ = ["Brought", "bring_back", "inputs_in", "leave"]
 
@@ -85,7 +86,8 @@ def bring_back(
     brought = Brought()
     try:
         logs, _ = find_logs(context, job, status)
-        wanted = [*_outputs(context, job, brought), *logs]
+        earlier, _ = earlier_logs(context, job)
+        wanted = [*_outputs(context, job, brought), *earlier, *logs]
         parts = context.repo.state_file("incoming")
         shutil.rmtree(parts, ignore_errors=True)  # what a finish that was killed has left
         parts.mkdir()
@@ -100,9 +102,11 @@ def bring_back(
         _remove_what_the_job_removed(context, job, note)
     except OSError as exc:
         raise TransferError(f"{exc.filename} cannot be brought back: {exc.strerror}") from exc
-    note.brought = brought.files
+    # with what was brought back of tasks that were committed before
+    note.brought = {**(note.brought or {}), **brought.files}
     tops = dict.fromkeys(map(top_of, job.outputs))
-    note.outputs = [top for top in tops if top not in note.were_there]
+    new = [top for top in tops if top not in note.were_there]
+    note.outputs = list(dict.fromkeys((*note.outputs, *new)))
     write_note(context, note)
     return brought
 

@@ -9,6 +9,8 @@ from typing import Any
 from datalad_slurm.dataset.identity import identify, identify_raw, is_still
 from datalad_slurm.dataset.inputs import MOST_WALKED, DeclaredInput, expand
 from datalad_slurm.dataset.tree import TreeReader
+from datalad_slurm.jobs.claims import covers
+from datalad_slurm.jobs.dependencies import DEPENDS_ON, read_relations
 from datalad_slurm.jobs.errors import DatasetError
 from datalad_slurm.jobs.inputs import (
     MISSING,
@@ -21,6 +23,7 @@ from datalad_slurm.jobs.inputs import (
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.workflow.collect import Findings
 from datalad_slurm.workflow.context import Context
+from datalad_slurm.workflow.inherited import INHERITED
 from datalad_slurm.workflow.inputs import LISTED, is_own, others_files, tree_of
 from datalad_slurm.workflow.scripts import identify_script
 
@@ -75,6 +78,8 @@ class InputCheck:
                 states[each.path] = self._group(job, each, group)
             elif each.is_open and not is_own(job, each.path):
                 states |= {state.path: state for state in self._new_files(job, each, noted)}
+        for entry in job.identities.get(INHERITED, ()):
+            states[entry["path"]] = InputState(entry["path"], {"tree": entry["tree"]})
         scripts = [self._script(job, entry) for entry in job.identities.get("scripts", ())]
         return replace(findings, inputs=InputReport(tuple(states.values()), tuple(scripts)))
 
@@ -166,9 +171,10 @@ class InputCheck:
 
     def _how(self, job: TrackedJob, path: str, files: Sequence[str] = ()) -> str:
         """Return how something has changed, in a word of `InputState.change`."""
-        key = (job.commit_at_submission, path)
+        before = _commit_before(job, path)
+        key = (before, path)
         if key not in self._ways:
-            self._ways[key] = self._look_how(job.commit_at_submission, (path, *files))
+            self._ways[key] = self._look_how(before, (path, *files))
         return self._ways[key]
 
     def _look_how(self, before: str, paths: Sequence[str]) -> str:
@@ -181,6 +187,14 @@ class InputCheck:
         except DatasetError:
             return "changed"  # the commit at submission is gone
         return "committed" if is_committed else "modified"
+
+
+def _commit_before(job: TrackedJob, path: str) -> str:
+    """Return the commit that holds what a job was to read at a path."""
+    for relation in read_relations(job.extra.get(DEPENDS_ON)):
+        if relation.commit and any(covers(output, path) for output in relation.outputs):
+            return relation.commit
+    return job.commit_at_submission
 
 
 def _noted(job: TrackedJob) -> Iterator[tuple[str, Identity]]:

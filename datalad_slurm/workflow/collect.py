@@ -5,30 +5,29 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from datalad_slurm.dataset.git import Repo
-from datalad_slurm.dataset.paths import foreign_repository, inside, matches, walk
-from datalad_slurm.dataset.subdatasets import Hierarchy
+from datalad_slurm.dataset.paths import inside, matches, walk
+from datalad_slurm.jobs.attempts import recorded_attempts
 from datalad_slurm.jobs.claims import is_glob, top_of
 from datalad_slurm.jobs.facts import job_facts, task_rows
 from datalad_slurm.jobs.inputs import InputReport
-from datalad_slurm.jobs.logs import candidates, names_for
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
+from datalad_slurm.jobs.notes import RELEASED
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.verify import Verdict
 from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.logs import earlier_logs, find_logs
 
 __all__ = [
     "Findings",
     "await_outputs",
     "collect",
-    "find_logs",
     "leads_elsewhere",
-    "logs_of",
     "write_facts",
 ]
 
@@ -53,6 +52,8 @@ class Findings:
     logs_elsewhere: tuple[str, ...]
     #: logs of other jobs that are still open, by path, with the id of that job
     logs_of_others: Mapping[str, int]
+    #: those logs, there or elsewhere, that the latest attempt has written
+    latest_logs: tuple[str, ...] = ()
     #: what is known of its inputs and scripts
     inputs: InputReport = field(default_factory=InputReport)
     #: how its outputs compare with those of the commit it repeats, where that was asked for
@@ -70,6 +71,9 @@ class Findings:
         if self.logs_elsewhere:
             slurm["logs_elsewhere"] = list(self.logs_elsewhere)
         slurm |= self.inputs.to_json()
+        attempts = recorded_attempts(job, self.status, self.latest_logs)
+        if attempts:
+            slurm["attempts"] = attempts
         if "table" in job.extra:
             slurm["table"] = job.extra["table"]
         if self.verdict is not None:
@@ -156,6 +160,10 @@ def collect(
         for path, is_committable in below:
             (files if is_committable else odd)[path] = None
     logs, elsewhere = find_logs(context, job, status)
+    earlier, earlier_elsewhere = earlier_logs(context, job)
+    latest = (*logs, *elsewhere)
+    logs = list(dict.fromkeys([*earlier, *logs]))
+    elsewhere = list(dict.fromkeys([*earlier_elsewhere, *elsewhere]))
     foreign = {path: others[path] for path in (*files, *logs) if path in others}
     return Findings(
         job,
@@ -167,6 +175,7 @@ def collect(
         not_committable=tuple(odd),
         logs_elsewhere=tuple(elsewhere),
         logs_of_others=foreign,
+        latest_logs=latest,
     )
 
 
@@ -177,71 +186,6 @@ def leads_elsewhere(repo: Repo, output: str) -> bool:
     if is_glob(output):  # what can match is below it
         return os.path.realpath(where) != str(where)
     return inside(repo, str(where)) != top
-
-
-def logs_of(
-    context: Context, jobs: Iterable[tuple[TrackedJob, JobStatus | None]]
-) -> dict[str, int]:
-    """Return the paths in the dataset at which jobs have, or will have, their logs."""
-    found: dict[str, int] = {}
-    for job, status in jobs:
-        for path in _log_paths(job, status):
-            relative = inside(context.place_of(job), path)
-            if relative:
-                found[relative] = job.job_id
-    return found
-
-
-def _log_paths(job: TrackedJob, status: JobStatus | None) -> Iterator[str]:
-    for slurm_job in job.slurm_jobs:
-        facts = {task.task: task.facts for task in status.tasks} if status else {}
-        for task in slurm_job.tasks or ():
-            known = facts.get(task)
-            for name in names_for(slurm_job.logs, task):
-                yield from candidates(name, task, known.raw_id if known else None, "")
-
-
-def find_logs(context: Context, job: TrackedJob, status: JobStatus) -> tuple[list[str], list[str]]:
-    """Return logs where the job ran, relative to the root, and logs elsewhere, absolute."""
-    within: dict[str, None] = {}
-    elsewhere: dict[str, None] = {}
-    for slurm_job in job.slurm_jobs:
-        for task in status.tasks:
-            if task.task.job_id != slurm_job.job_id:
-                continue
-            known = task.facts
-            raw_id, node = (known.raw_id, _first_node(known.nodes)) if known else (None, "")
-            for name in names_for(slurm_job.logs, task.task):
-                paths = candidates(name, task.task, raw_id, node)
-                path = next((path for path in paths if Path(path).is_file()), None)
-                if path is None:
-                    if known and known.started:
-                        lgr.warning("the log %s of job %s is not there", paths[0], task.task)
-                    continue
-                relative = inside(context.place_of(job), path)
-                if relative and _is_ours(context.hierarchy, relative):
-                    within[relative] = None
-                else:
-                    elsewhere[path] = None
-    return list(within), list(elsewhere)
-
-
-def _is_ours(hierarchy: Hierarchy, path: str) -> bool:
-    return (
-        ".git" not in path.split("/")
-        and foreign_repository(hierarchy, path) is None
-        and hierarchy.is_here(hierarchy.holder(path))
-    )
-
-
-def _first_node(nodes: str) -> str:
-    """Return the first name of a node list such as ``n[1-3],m2``."""
-    head, bracket, rest = nodes.partition("[")
-    if not bracket:
-        return nodes.partition(",")[0]
-    if "," in head:
-        return head.partition(",")[0]
-    return head + rest.replace("]", ",").replace("-", ",").partition(",")[0]
 
 
 def write_facts(context: Context, findings: Findings) -> Findings:
@@ -255,11 +199,36 @@ def write_facts(context: Context, findings: Findings) -> Findings:
         while not (repo.root / directory).is_dir():
             directory = os.path.dirname(directory)  # noqa: PTH120 - ends at the root, ""
         path = os.path.normpath(Path(directory) / name)
+        rows = task_rows(findings.status, slurm_job.job_id)
+        if not rows:
+            continue  # its tasks are not among those that are committed now
+        if findings.job.extra.get(RELEASED) and os.path.lexists(repo.root / path):
+            rows = _with_earlier(repo.root / path, rows)
         content: dict[str, Any] = dict(slurm_job.facts)
-        content["accounting"] = task_rows(findings.status, slurm_job.job_id)
+        content["accounting"] = rows
         _write_anew(repo.root / path, json.dumps(content, indent=1, sort_keys=True) + "\n")
         written.append(path)
     return replace(findings, slurm_files=(*findings.slurm_files, *written))
+
+
+def _with_earlier(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows together with those of tasks that were committed before, as the file has them."""
+    try:
+        earlier = json.loads(path.read_text())["accounting"]
+        by_task = {row["task"]: row for row in (*earlier, *rows)}
+    except (OSError, ValueError, TypeError, KeyError):
+        lgr.warning(
+            "what the accounting said of tasks that were committed before is not here, in %s; the "
+            "commits before this one have it",
+            path,
+        )
+        return rows
+    return sorted(by_task.values(), key=lambda row: _by_index(row["task"]))
+
+
+def _by_index(task: str) -> tuple[int, str]:
+    index = task.rpartition("_")[2]
+    return int(index) if index.isdigit() else 0, task
 
 
 def _write_anew(path: Path, text: str) -> None:

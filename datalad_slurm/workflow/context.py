@@ -50,6 +50,8 @@ class Settings:
     take_over: bool = False
     #: whether jobs note how they end: "always", "never", or "auto", without accounting
     exit_marker: str = "auto"
+    #: options of sbatch for jobs that finish others
+    finish_job_options: str = "--ntasks=1 --mem=1000 --time=2:00:00"
     #: ``datalad.run.record-sidecar``: whether records get files of their own
     record_sidecar: bool | None = None
     #: ``datalad.run.record-directory``: where those lie, relative to the root
@@ -89,6 +91,16 @@ class Settings:
                 "configuration datalad.slurm.exit-marker must be auto, always or never, not "
                 f"{exit_marker!r}"
             )
+        options = config.get("datalad.slurm.finish-job-options")
+        finish_job_options = cls.finish_job_options if options is None else str(options)
+        if options is not None and finish_job_options.strip():
+            from datalad_slurm.jobs.sbatch_options import split_words
+
+            if not split_words(finish_job_options):
+                raise InvalidRequestError(
+                    "configuration datalad.slurm.finish-job-options cannot be split into words: "
+                    f"{finish_job_options!r}"
+                )
         record_directory = config.get("datalad.run.record-directory")
         if record_directory:
             from datalad_slurm.jobs.record import is_inside
@@ -105,6 +117,7 @@ class Settings:
             latency_wait=seconds("latency-wait", cls.latency_wait),
             take_over=flag("datalad.slurm.take-over") is True,
             exit_marker=exit_marker,
+            finish_job_options=finish_job_options,
             record_sidecar=flag("datalad.run.record-sidecar"),
             record_directory=record_directory or cls.record_directory,
         )

@@ -169,7 +169,7 @@ def _packed(
             yield from _kept_open(findings, failed, staging)
             continue
         job = findings.job
-        text = render_message(job.job_id, findings.status.word, [job.message, message], record)
+        text = render_message(job.label, findings.status.word, [job.message, message], record)
         parcels.append(Parcel(findings, text, _changes(context, paths, staging)))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
+from datalad_slurm.jobs.quantities import parse_duration
 from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.node.wrap import place
 from datalad_slurm.slurm import scontrol
@@ -62,7 +63,7 @@ def have_endings_noted(context: Context, token: str, notes: Path) -> None:
     """
     if _is_wanted(context):
         endings = _root(context) / token
-        endings.mkdir(parents=True)
+        endings.mkdir(parents=True, exist_ok=True)
         notes.mkdir(parents=True, exist_ok=True)
         place(notes, endings)
 
@@ -126,9 +127,7 @@ def noted_endings(
 
 def _with_limit(job: SlurmJob, ending: Ending) -> Ending:
     """Add when the time limit was due, where the job was not told: before Slurm 23.02."""
-    from datalad_slurm.slurm import sacct
-
-    seconds = sacct.parse_duration(job.facts.get("TimeLimit", ""))
+    seconds = parse_duration(job.facts.get("TimeLimit", ""))
     if ending.limit is not None or seconds is None:
         return ending
     return replace(ending, limit=ending.started + int(seconds) - _START_LAG)

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from datetime import datetime
+from collections.abc import Collection, Iterator, Sequence
 
 from datalad_slurm.dataset.commits import check_identity
 from datalad_slurm.dataset.orphans import no_orphans
-from datalad_slurm.jobs.errors import JobNotTrackedError
-from datalad_slurm.jobs.model import JobStatus, TaskStatus, TrackedJob
-from datalad_slurm.jobs.names import JobName
-from datalad_slurm.jobs.plan import Action, FailedJobs, Shape, decide
+from datalad_slurm.jobs.model import JobStatus, TrackedJob
+from datalad_slurm.jobs.names import JobName, select_tasks
+from datalad_slurm.jobs.parts import (
+    Split,
+    parts_staying,
+    parts_to_commit,
+    split,
+    tasks_to_close,
+)
+from datalad_slurm.jobs.plan import Action, FailedJobs, Shape
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.workflow.alt_notes import clean_up
 from datalad_slurm.workflow.bring_back import leave
-from datalad_slurm.workflow.collect import logs_of
 from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
 from datalad_slurm.workflow.deliver import deliver
 from datalad_slurm.workflow.endings import tidy_endings
+from datalad_slurm.workflow.explain import explain
+from datalad_slurm.workflow.logs import logs_of
 from datalad_slurm.workflow.observe import observe
+from datalad_slurm.workflow.order import deliver_in_order
 from datalad_slurm.workflow.recovery import settle_publications
 from datalad_slurm.workflow.submissions import (
-    describe,
+    described,
     drop_temporary_directories,
     settle_claims,
 )
+from datalad_slurm.workflow.vain_waits import cancel_vain, vain_wait, with_vain_waits
 
 __all__ = ["finish"]
 
@@ -38,7 +44,10 @@ def finish(
     message: str = "",
     *,
     close_unknown: bool = False,
+    partial: bool = False,
     shape: Shape = Shape.CHAIN,
+    log_lines: int = 0,
+    only: Collection[int] | None = None,
 ) -> Iterator[Outcome]:
     """Commit or close jobs that have ended; say of the others why not.
 
@@ -47,15 +56,21 @@ def finish(
     context : Context
         The dataset.
     names : sequence of JobName, optional
-        Jobs to finish; all open ones when not given.
+        Jobs, or tasks of them, to finish; all open ones when not given.
     failed_jobs : FailedJobs
         What to do with jobs that have not ended well.
     message : str
         Added to each commit's message.
     close_unknown : bool
         Whether to forget jobs of which Slurm knows nothing at all.
+    partial : bool
+        Whether tasks that have ended are finished before the others.
     shape : Shape
         How the commits hang together.
+    log_lines : int
+        Of jobs that have failed, how many of the last lines of their logs to tell.
+    only : collection of int, optional
+        Tracking ids; no other job is looked at.
 
     Raises
     ------
@@ -82,95 +97,59 @@ def finish(
         settle_claims(context)
         clean_up(context)
         tidy_endings(context)
-        jobs = _described(context, open_jobs(context, names))
+        wanted = [job for job in open_jobs(context, names) if only is None or job.id in only]
+        jobs = described(context, wanted)
         if not jobs:
-            yield Outcome("finish", "notneeded", "there are no open jobs")
+            if only is None:
+                yield Outcome("finish", "notneeded", "there are no open jobs")
             return
-        statuses = observe(context, jobs, for_record=True)
+        statuses = with_vain_waits(jobs, observe(context, jobs, for_record=True))
+        chosen = select_tasks(jobs, names or ())
         plan = {
-            job.id: decide(statuses[job.id], failed_jobs, close_unknown=close_unknown)
+            job.id: split(
+                job,
+                statuses[job.id],
+                chosen.get(job.id),
+                failed_jobs,
+                close_unknown=close_unknown,
+                partial=partial,
+            )
             for job in jobs
         }
-        ended = [(job, statuses[job.id]) for job in jobs if plan[job.id] is Action.COMMIT]
-        staying = [
-            (job, statuses.get(job.id))
-            for job in (context.tracker.open_jobs() if ended else ())
-            if plan.get(job.id) is not Action.COMMIT
-        ]
-        yield from deliver(context, ended, logs_of(context, staying), message, shape)
-        closed = [job for job in jobs if plan[job.id] is Action.CLOSE]
+        ended = parts_to_commit(jobs, plan)
+
+        def deliver_some(some: Sequence[tuple[TrackedJob, JobStatus]]) -> Iterator[Outcome]:
+            at_hand = {job.id: plan[job.id] for job, _ in some}
+            staying = parts_staying(context.tracker.open_jobs(), at_hand, statuses) if some else []
+            return deliver(context, some, logs_of(context, staying), message, shape)
+
+        yield from deliver_in_order(context, ended, deliver_some)
+        closed = [job for job in jobs if plan[job.id].is_closed]
+        closed, failures = cancel_vain(context, closed, statuses)
+        yield from failures
         leave(context, closed)
         context.tracker.forget(job.id for job in closed)
+        context.tracker.release(tasks_to_close(plan))
         clean_up(context)
         tidy_endings(context)
+        failed = {failure.details["slurm_job_id"] for failure in failures}
         for job in jobs:
-            if plan[job.id] is not Action.COMMIT:
-                yield _explain(job, statuses[job.id], plan[job.id])
+            if job.job_id in failed:
+                continue
+            if plan[job.id].refusal:
+                yield _stays_whole(job, plan[job.id])
+                continue
+            for action, status in plan[job.id].groups.items():
+                if action is not Action.COMMIT:
+                    in_vain = vain_wait(context, job) if status.never_starts else ""
+                    yield explain(
+                        context, job, status, action, log_lines=log_lines, in_vain=in_vain
+                    )
         drop_temporary_directories(context)
 
 
-def _described(context: Context, jobs: list[TrackedJob]) -> list[TrackedJob]:
-    """Catch up on jobs that slurmctld could not be asked about at submission."""
-    lacking = [job for job in jobs if any(slurm.tasks is None for slurm in job.slurm_jobs)]
-    if not lacking:
-        return jobs
-    for job in lacking:
-        with suppress(JobNotTrackedError):  # another process has taken over
-            context.tracker.note_submission(job.id, describe(context, job.slurm_jobs))
-    chosen = {job.id for job in jobs}
-    return [job for job in context.tracker.open_jobs() if job.id in chosen]
-
-
-def _unexplained(task: TaskStatus) -> str:
-    """Return what is known of a task that is over without anybody knowing how."""
-    if not task.is_unexplained or task.facts is None:
-        return ""
-    begun = datetime.fromtimestamp(task.facts.started or 0).astimezone()
-    return (
-        f"; {task.task} began on {task.facts.nodes} at {begun:%Y-%m-%d %H:%M:%S} and noted no "
-        "ending, as when it is killed by kill -9, for its memory, or with its node"
-    )
-
-
-def _explain(job: TrackedJob, status: JobStatus, action: Action) -> Outcome:
-    details = {"slurm_job_id": job.job_id, "slurm_state": status.word}
-    states = f"Statuses: {status.describe()}"
-    if action is Action.CLOSE and status.is_unknown:
-        said = f"Closing a job that Slurm does not know. {states}{_stays(job)}"
-        return Outcome("finish", "ok", said, details=details)
-    if action is Action.CLOSE:
-        return Outcome(
-            "finish",
-            "ok",
-            f"Closing failed / cancelled jobs. {states}{_stays(job)}",
-            details=details,
-        )
-    message = f"Slurm job(s) for job {job.label} are not complete. {states}"
-    message += "".join(map(_unexplained, status.tasks))
-    name = JobName(job.job_id, job.slurm_jobs[0].cluster)
-    finish_it = f"datalad slurm-finish {shlex.quote(str(name))}"
-    if action is Action.REFUSE:
-        declared = [f"-i {shlex.quote(path)}" for path in job.inputs]
-        declared += [f"-o {shlex.quote(path)}" for path in job.declared_outputs]
-        message += (
-            f". To commit what it left: {finish_it} --accept-failed-jobs; to drop it: "
-            f"{finish_it} --close-failed-jobs; to run it again: drop it, then in '{job.pwd}' "
-            f"datalad slurm-schedule {_alt_option(job)}{' '.join(declared)} {job.cmd}"
-        )
-    elif action is Action.ASK_AGAIN:
-        why = f" ({status.failure})" if status.failure else ""
-        message += f". Whether it has ended is not known{why}; try again later"
-        if status.is_unknown:
-            message += (
-                f", or, if Slurm has lost the job for good, drop it: {finish_it} "
-                "--close-unknown-jobs"
-            )
-    return Outcome("finish", "impossible", message, details=details)
-
-
-def _stays(job: TrackedJob) -> str:
-    return f"; what it has in {job.alt_dir} stays there" if job.alt_dir else ""
-
-
-def _alt_option(job: TrackedJob) -> str:
-    return f"-a {shlex.quote(job.alt_dir)} " if job.alt_dir else ""
+def _stays_whole(job: TrackedJob, found: Split) -> Outcome:
+    """Say why a job stays open as a whole, though some of its tasks could be finished."""
+    said = f"Slurm job {job.label} stays open as a whole: {found.refusal}. "
+    said += f"Statuses: {found.status.describe()}"
+    return Outcome("finish", "impossible", said, details={"slurm_job_id": job.job_id})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -10,9 +11,11 @@ from typing import Any
 from datalad_slurm.dataset.identity import identify
 from datalad_slurm.dataset.inputs import MOST_WALKED, DeclaredInput, expand
 from datalad_slurm.dataset.tree import TreeReader
-from datalad_slurm.jobs.claims import covers, is_glob, top_of
+from datalad_slurm.jobs.claims import ancestors, covers, is_glob, top_of
+from datalad_slurm.jobs.dependencies import DEPENDS_ON, inherited_claims, read_relations
 from datalad_slurm.jobs.inputs import digest
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.task_outputs import claimed_ever
 from datalad_slurm.workflow.context import Context
 
 __all__ = [
@@ -79,7 +82,14 @@ def noted_inputs(
     for claim, logs in claims:
         directory, left_out = context.repo.root / claim.pwd, frozenset(logs)
         names = dict.fromkeys((*claim.inputs, *claim.extra_inputs))
-        found = [expanded(directory, name) for name in names]
+        awaited = {each for r in read_relations(claim.extra.get(DEPENDS_ON)) for each in r.inputs}
+        found = [
+            each
+            for name in names
+            for each in [expanded(directory, name)]
+            # what is not there yet another job is going to make
+            if name not in awaited or each.is_open or os.path.lexists(context.repo.root / each.path)
+        ]
         declared.append([replace(e, files=others_files(claim, e, left_out)) for e in found])
     paths = dict.fromkeys(path for each in declared for found in each for path in found.files)
     now = identify(context.repo, paths)
@@ -109,18 +119,22 @@ def _entries(
 
 def is_own(job: TrackedJob, path: str) -> bool:
     """Return whether a path is, or lies below, an output of the job."""
-    return any(covers(output, path) for output in job.outputs)
+    return any(covers(output, path) for output in claimed_ever(job))
 
 
 def others_files(job: TrackedJob, declared: DeclaredInput, logs: frozenset[str]) -> tuple[str, ...]:
-    """Return the files of an input without those that the job itself writes there."""
+    """Return the files of an input without those that the job, or one before it, writes there."""
+    inherited = inherited_claims(job.extra)
+    if inherited:
+        rest = (p for p in declared.files if not any(covers(claim, p) for claim in inherited))
+        declared = replace(declared, files=tuple(rest))
     if not declared.is_open or is_own(job, declared.path):
         return declared.files
-    plain = [top_of(output) for output in job.outputs if not is_glob(output)]
-    globs = [output for output in job.outputs if is_glob(output)]
-    written = logs.union(plain)
-    below = tuple(f"{output}/" for output in plain)  # called for thousands of files
-    others = (p for p in declared.files if p not in written and not p.startswith(below))
+    outputs = claimed_ever(job)
+    globs = [output for output in outputs if is_glob(output)]
+    written = logs.union(top_of(output) for output in outputs if not is_glob(output))
+    # called for thousands of files
+    others = (p for p in declared.files if written.isdisjoint(ancestors(p)))
     return tuple(p for p in others if not any(covers(output, p) for output in globs))
 
 

@@ -12,14 +12,13 @@ from datalad_slurm.dataset.publish import Head, read_head
 from datalad_slurm.dataset.stage import Change
 from datalad_slurm.dataset.tree import SUBDATASET_MODE, TreeReader
 from datalad_slurm.jobs.claims import top_of
+from datalad_slurm.jobs.notes import COMMITTED_IN
 from datalad_slurm.jobs.plan import Shape
 from datalad_slurm.workflow.collect import Findings
 from datalad_slurm.workflow.context import Context
 
-__all__ = ["COMMITTED_IN", "Level", "Parcel", "build_levels"]
+__all__ = ["Level", "Parcel", "build_levels"]
 
-#: Key of what an interrupted finish has committed in subdatasets, in a job's extra notes.
-COMMITTED_IN = "committed_in"
 #: git's own tools make no commit of more than 16 parents (git-fast-import(1), "merge").
 _MERGED_AT_ONCE = 15
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from datalad_slurm.jobs.dependencies import DEPENDS_ON
 from datalad_slurm.jobs.model import Answer, JobStatus, TrackedJob
 from datalad_slurm.jobs.names import JobName
+from datalad_slurm.jobs.notes import RELEASED
+from datalad_slurm.jobs.task_outputs import shown
 from datalad_slurm.workflow.context import Context, Outcome, open_jobs
 from datalad_slurm.workflow.observe import observe
+from datalad_slurm.workflow.relations import relations_of
 from datalad_slurm.workflow.submissions import settle_claims
+from datalad_slurm.workflow.vain_waits import with_vain_waits
 
 __all__ = ["LIST_ACTION", "list_open_jobs"]
 
@@ -26,7 +32,7 @@ def list_open_jobs(context: Context, names: Sequence[JobName] | None = None) -> 
     """
     settle_claims(context)
     jobs = open_jobs(context, names)
-    statuses = observe(context, jobs)
+    statuses = with_vain_waits(jobs, observe(context, jobs))
     for job in jobs:
         yield _entry(job, statuses[job.id])
     failures = dict.fromkeys(
@@ -42,6 +48,8 @@ def _entry(job: TrackedJob, status: JobStatus) -> Outcome:
     submitted = job.slurm_jobs[0].submitted or job.claimed_at
     running = [task for task in status.tasks if not task.has_ended]
     elapsed = max((task.elapsed for task in running or status.tasks), key=_by_length, default="")
+    released = job.extra.get(RELEASED, 0)
+    before = f"{released} finished before" if released else ""
     return Outcome(
         LIST_ACTION,
         "ok",
@@ -52,8 +60,12 @@ def _entry(job: TrackedJob, status: JobStatus) -> Outcome:
             "slurm_job_status": status.word,
             "cluster": job.slurm_jobs[0].cluster,
             "name": job.slurm_jobs[0].name,
-            "progress": status.progress,
+            "progress": ", ".join(filter(None, [status.progress, before])),
+            "never_starts": status.never_starts,
+            DEPENDS_ON: [relation.to_json() for relation in relations_of(job)],
             "tasks_total": len(status.tasks),
+            "tasks_finished_before": released,
+            "tasks_by_state": dict(Counter(task.word or "UNKNOWN" for task in status.tasks)),
             "tasks_done": sum(task.is_ok for task in status.tasks),
             "tasks_failed": sum(task.has_ended and not task.is_ok for task in status.tasks),
             "elapsed": elapsed,
@@ -62,7 +74,7 @@ def _entry(job: TrackedJob, status: JobStatus) -> Outcome:
             "cmd": job.cmd,
             "pwd": job.pwd,
             "alt_dir": job.alt_dir or None,
-            "outputs": [path or "." for path in job.outputs],
+            "outputs": [path or "." for path in shown(job)],
         },
     )
 

@@ -52,7 +52,7 @@ def find_by_token(
         SlurmJob(job_id, cluster, claim.claimed_at)
         for cluster, held in comments.items()
         for job_id, comment in held.items()
-        if comment == claim.token
+        if comment == claim.submission
     ]
     if found:
         return found
@@ -64,7 +64,7 @@ def find_by_token(
                 SlurmJob(job_id, cluster, claim.claimed_at)
                 for cluster, held in comments.items()
                 for job_id in sacct.find_token(
-                    claim.token, claim.claimed_at, held, cluster, timeout
+                    claim.submission, claim.claimed_at, held, cluster, timeout
                 )
             ]
         except AccountingDisabledError:
@@ -72,7 +72,7 @@ def find_by_token(
             return [
                 SlurmJob(job_id, cluster, claim.claimed_at)
                 for cluster in comments
-                for job_id in squeue.find_in_command(claim.token, cluster, timeout)
+                for job_id in squeue.find_in_command(claim.submission, cluster, timeout)
             ]
         except QueryFailedError:
             if has_own_comment:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from datalad_slurm.jobs.errors import QueryFailedError
-from datalad_slurm.jobs.model import AccountingRow, QueueRow, SlurmJob
+from datalad_slurm.jobs.model import SlurmJob
+from datalad_slurm.jobs.reports import AccountingRow, QueueRow
 from datalad_slurm.jobs.status import Observation
 from datalad_slurm.slurm import sacct, squeue
 

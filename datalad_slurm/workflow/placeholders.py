@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ class Placeholders:
 
         def expanded() -> str:
             if "{tmpdir}" in cmd:
-                self._tmpdir.mkdir(parents=True)
+                self._tmpdir.mkdir(parents=True, exist_ok=True)
             return self._expanded(cmd, self._tmpdir)
 
         return expanded
@@ -160,7 +160,10 @@ class Placeholders:
         return str(expanded)
 
     def fetch_inputs(
-        self, extra_inputs: Sequence[str], jobs: int | str | None = None
+        self,
+        extra_inputs: Sequence[str],
+        jobs: int | str | None = None,
+        without: Collection[str] = (),
     ) -> Iterator[Outcome]:
         """Retrieve the content of inputs, and yield what came of each.
 
@@ -170,22 +173,25 @@ class Placeholders:
             Further inputs, which no placeholder stands for.
         jobs : int or "auto", optional
             How many downloads may run at a time.
+        without : collection of str
+            Inputs that are left out.
 
         Raises
         ------
         InvalidRequestError
             When an input does not exist, or cannot be retrieved.
         """
-        if not self.inputs and not extra_inputs:
+        wanted = [
+            [path for path in paths if path not in without] for paths in (self.inputs, extra_inputs)
+        ]
+        if not any(wanted):
             return
         from datalad.core.local.run import prepare_inputs
         from datalad.support.exceptions import FileNotInRepositoryError
         from datalad.support.globbedpaths import GlobbedPaths
         from datalad.utils import chpwd
 
-        inputs, extra = (
-            GlobbedPaths(list(paths), pwd=str(self._cwd)) for paths in (self.inputs, extra_inputs)
-        )
+        inputs, extra = (GlobbedPaths(paths, pwd=str(self._cwd)) for paths in wanted)
         # datalad resolves these paths against the working directory
         try:
             with chpwd(self._cwd):

@@ -20,7 +20,7 @@ from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.placeholders import message_of
 from datalad_slurm.workflow.request import Request
 from datalad_slurm.workflow.scripts import with_directives
-from datalad_slurm.workflow.submissions import note_prepared
+from datalad_slurm.workflow.submission_notes import note_prepared
 
 __all__ = ["calls_elsewhere", "logs_there", "made_writable"]
 
@@ -45,7 +45,7 @@ def made_writable(
         logs = [path for path in logs_there(context, request) if is_annex_link(context.repo, path)]
         prepared = find_locked(context.hierarchy, claim.outputs, (*request.overwrites, *logs))
         if prepared != Prepared():
-            note_prepared(context, claim.token, prepared)
+            note_prepared(context, claim.submission, prepared)
             found[claim.id] = prepared
     if not found:
         return

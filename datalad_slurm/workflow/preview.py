@@ -8,6 +8,7 @@ from typing import Any
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.placeholders import Placeholders
+from datalad_slurm.workflow.predecessors import find_predecessors
 from datalad_slurm.workflow.request import Request, claim_of
 
 __all__ = ["DRY_RUN_ACTION", "dry_run", "preview", "shown"]
@@ -70,6 +71,10 @@ def shown(
                 "pwd_full": str(context.run_directory(claim)),
                 "inputs": previewed["inputs"],
                 "outputs": previewed["outputs"],
+                "depends_on": [
+                    f"job {job.label}, which makes {' '.join(inputs)}"
+                    for job, inputs in find_predecessors(context, claim)
+                ],
             },
         },
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from datalad_slurm.dataset.commits import drop_private_refs
 from datalad_slurm.dataset.publish import Step, free_branch_names, publish
 from datalad_slurm.dataset.worktree import put_back
 from datalad_slurm.jobs.errors import PublicationError
+from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.plan import Shape
+from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.tracking import publications
 from datalad_slurm.tracking.publications import Publication
 from datalad_slurm.workflow.context import Context, lgr
@@ -61,7 +63,7 @@ def publish_parcels(context: Context, parcels: Sequence[Parcel], shape: Shape) -
             }
         publications.note(
             database,
-            [each for level in levels for each in _noted(level, [job.id for job in jobs])],
+            [each for level in levels for each in _noted(level, jobs)],
         )
         steps = [_step(context, level) for level in levels]
         if publish(steps, reason):
@@ -79,17 +81,20 @@ def publish_parcels(context: Context, parcels: Sequence[Parcel], shape: Shape) -
     )
 
 
-def _noted(level: Level, tracked_ids: Sequence[int]) -> list[Publication]:
+def _noted(level: Level, jobs: Sequence[TrackedJob]) -> list[Publication]:
     base = level.head.commit
     if level.branches:
         return [
-            Publication("", branch, base, commit, (tracked_id,))
-            for (branch, commit), tracked_id in zip(
-                level.branches.items(), tracked_ids, strict=True
-            )
+            Publication("", branch, base, commit, (job.id,), _parts([job]))
+            for (branch, commit), job in zip(level.branches.items(), jobs, strict=True)
         ]
-    jobs = tuple(tracked_ids[number] for number in level.ids)
-    return [Publication(level.name, level.head.branch, base, level.tip, jobs)]
+    held = [jobs[number] for number in level.ids]
+    ids = tuple(job.id for job in held)
+    return [Publication(level.name, level.head.branch, base, level.tip, ids, _parts(held))]
+
+
+def _parts(jobs: Iterable[TrackedJob]) -> dict[int, tuple[TaskId, ...]]:
+    return {job.id: job.leaving for job in jobs if job.leaving}
 
 
 def _step(context: Context, level: Level) -> Step:

@@ -13,11 +13,11 @@ from datalad_slurm.dataset.stage import Change, drop_staging_index
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.dataset.unsettled import settle_adding
 from datalad_slurm.dataset.worktree import put_back
+from datalad_slurm.jobs.notes import COMMITTED_IN
 from datalad_slurm.jobs.record import recorded_job_id
 from datalad_slurm.tracking import publications
 from datalad_slurm.tracking.publications import Publication
 from datalad_slurm.workflow.context import Context, lgr
-from datalad_slurm.workflow.levels import COMMITTED_IN
 from datalad_slurm.workflow.publishing import JOB_BRANCH
 
 __all__ = ["settle_publications"]

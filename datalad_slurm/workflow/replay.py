@@ -5,22 +5,27 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from datalad_slurm.dataset.diff import Difference, changes_of_commits, differences
 from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.dataset.tree import SUBDATASET_MODE
 from datalad_slurm.jobs.braces import literal
 from datalad_slurm.jobs.claims import ancestors
+from datalad_slurm.jobs.dependencies import DEPENDS_ON, read_relations
 from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError, RecordError
+from datalad_slurm.jobs.foresee import with_array
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.replay import Replay, find_readers, find_superseded
-from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.jobs.task_outputs import comparable, literally
+from datalad_slurm.jobs.tasks import expand_index_list, format_index_list, shortened
+from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.history import Recorded, Selection, read_history
 from datalad_slurm.workflow.placeholders import Placeholders
+from datalad_slurm.workflow.relations import claimed_inputs
 from datalad_slurm.workflow.request import Request, claim_of
 from datalad_slurm.workflow.verify import to_verify
 
@@ -49,6 +54,8 @@ class Run:
     request: Request
     claim: TrackedJob
     placeholders: Placeholders
+    #: commits whose jobs run again before it: what they make of its inputs, or "typed"
+    after: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,17 +85,18 @@ def plan(context: Context, selection: Selection, options: Options) -> list[Run |
     wanted = [each for each in found if not reasons[each.commit.id]]
     changes = changes_of_commits(repo, [each.commit.id for each in wanted], {})
     runs: dict[str, Run] = {}
-    for each in wanted:
-        commit = each.commit.id
-        with naming(commit, selection):
-            runs[commit] = _run(context, each, changes.pop(commit), options)
-    replays = [_replay(run) for run in runs.values()]
+    for parts in _joined(wanted):
+        last = parts[-1].commit.id
+        with naming(last, selection):
+            runs[last] = _run(context, parts, [changes.pop(p.commit.id) for p in parts], options)
+        reasons |= {
+            part.commit.id: f"its tasks are run with those of commit {last[:10]}, of the same array"
+            for part in parts[:-1]
+        }
+    replays = [_replay(context, run) for run in runs.values()]
     superseded = find_superseded(replays)
-    for later, earlier, path in find_readers(r for r in replays if r.commit not in superseded):
-        lgr.warning(
-            "the job of commit %s reads '%s', which that of %s writes, and will not wait for it",
-            later[:10], path, earlier[:10],
-        )  # fmt: skip
+    final = {commit: run for commit, run in runs.items() if commit not in superseded}
+    runs |= _in_their_order(final, find_readers(r for r in replays if r.commit in final))
     reasons |= {
         commit: f"its job is repeated by that of commit {later[:10]}"
         for commit, later in superseded.items()
@@ -97,6 +105,22 @@ def plan(context: Context, selection: Selection, options: Options) -> list[Run |
         Skip(each, reason) if (reason := reasons[each.commit.id]) else runs[each.commit.id]
         for each in found
     ]
+
+
+def _in_their_order(
+    runs: Mapping[str, Run], readers: Iterable[tuple[str, str, str]]
+) -> dict[str, Run]:
+    """Return runs with those before them, by what they read and by what their commands say."""
+    after: dict[str, dict[str, list[str]]] = {commit: {} for commit in runs}
+    for later, earlier, path in readers:
+        after[later].setdefault(earlier, []).append(path)
+    current = {old: commit for commit, run in runs.items() for old in run.request.chain}
+    for commit, run in runs.items():
+        for relation in read_relations(run.record.slurm.get(DEPENDS_ON)):
+            before = current.get(relation.commit, commit)
+            if relation.typed and before != commit:
+                after[commit].setdefault(before, []).append("typed")
+    return {commit: replace(run, after=after[commit]) for commit, run in runs.items()}
 
 
 @contextmanager
@@ -131,22 +155,46 @@ def _why_not(context: Context, selection: Selection, found: Recorded) -> str:
     return ""
 
 
-def _run(context: Context, found: Recorded, changes: Iterable[Difference], options: Options) -> Run:
-    commit, record = found.commit.id, found.record
-    if record is None:
+def _joined(found: Iterable[Recorded]) -> list[list[Recorded]]:
+    """Return the commits, in their order, those that hold parts of one array together."""
+    groups: dict[object, list[Recorded]] = {}
+    for each in found:
+        key: object = each.commit.id
+        if each.record is not None and "array_tasks" in each.record.slurm:
+            record = each.record
+            key = (record.slurm_job_id, record.slurm.get("submit"), record.cmd, record.pwd)
+        groups.setdefault(key, []).append(each)
+    return list(groups.values())
+
+
+def _run(
+    context: Context,
+    parts: Sequence[Recorded],
+    changes: Iterable[Iterable[Difference]],
+    options: Options,
+) -> Run:
+    found = parts[-1]
+    commits = [part.commit.id for part in parts]
+    records = [part.record for part in parts if part.record is not None]
+    if not records:
         raise RecordError("there is no record of a Slurm job")
+    commit, record = commits[-1], records[-1]
     cwd = context.repo.root / record.pwd
     request = Request(
-        cmd=record.cmd,
+        cmd=_command(records),
         cwd=cwd,
         outputs=_outputs(record),
         inputs=tuple(map(literal, record.inputs)),
         extra_inputs=record.extra_inputs,
         message=options.message or found.words,
-        chain=(*record.chain, commit),
+        chain=(*record.chain, *commits),
         overwrites=(
-            *_files_made(context.hierarchy, changes, record),
-            *_logs_of_fixed_name(record),
+            *(
+                path
+                for part, made in zip(records, changes, strict=True)
+                for path in _files_made(context.hierarchy, made, part)
+            ),
+            *(path for part in records for path in _logs_of_fixed_name(part)),
         ),
         assume_ready=options.assume_ready,
         jobs=options.jobs,
@@ -162,31 +210,51 @@ def _run(context: Context, found: Recorded, changes: Iterable[Difference], optio
     return Run(found, record, request, claim, placeholders)
 
 
-def _replay(run: Run) -> Replay:
-    inputs: Sequence[str] = run.placeholders.inputs
-    if any(map(glob.has_magic, inputs)):
-        inputs = run.placeholders.expand(inputs)
-    pwd = run.claim.pwd
-    from_root = (glob.escape(os.path.normpath(f"{pwd}/{path}")) for path in inputs)
+def _replay(context: Context, run: Run) -> Replay:
     return Replay(
         commit=run.found.commit.id,
-        cmd=run.record.cmd,
-        pwd=pwd,
-        outputs=run.claim.outputs,
-        inputs=tuple("" if path == "." else path for path in from_root),
+        cmd=run.request.cmd,
+        pwd=run.claim.pwd,
+        outputs=comparable(run.claim),
+        inputs=tuple(claimed_inputs(context, run.claim).values()),
         chain=run.record.chain,
     )
 
 
+def _command(parts: Sequence[RunRecord]) -> str:
+    """Return the command, for those tasks of an array whose outputs the commits hold."""
+    record = parts[-1]
+    tasks = [str(part.slurm["array_tasks"]) for part in parts if "array_tasks" in part.slurm]
+    if not tasks:
+        return record.cmd
+    try:
+        indices = format_index_list([*set(expand_index_list(",".join(tasks)))])
+    except ValueError as exc:
+        raise RecordError(f"'array_tasks' in the record: {exc}") from exc
+    command = with_array(record.cmd, indices)
+    if command is None:
+        raise InvalidRequestError(
+            f"the commit holds tasks {shortened(indices)} of an array only, and where "
+            f"`{record.cmd}` gives sbatch its options is not clear; submit it with "
+            "`datalad slurm-schedule` and --array for these"
+        )
+    return command
+
+
 def _outputs(record: RunRecord) -> tuple[str, ...]:
     """Return the declared outputs as they are typed in the record's directory."""
-    declared = record.slurm.get("declared_outputs")
-    if isinstance(declared, list) and declared and all(isinstance(path, str) for path in declared):
-        return tuple(map(literal, declared))
+    for key, read in (("output_patterns", str), ("declared_outputs", literally)):
+        declared = record.slurm.get(key)
+        if (
+            isinstance(declared, list)
+            and declared
+            and all(isinstance(path, str) for path in declared)
+        ):
+            return tuple(literal(read(path)) for path in declared)
     outputs = [os.path.relpath(path, record.pwd) for path in record.declared_outputs]
     if not outputs:
         raise RecordError("the record names no outputs besides log files")
-    return tuple(literal(glob.escape(path)) for path in outputs)
+    return tuple(literal(literally(glob.escape(path))) for path in outputs)
 
 
 def _files_made(

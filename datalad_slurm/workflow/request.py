@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from datalad_slurm.dataset.paths import normalise_output
+from datalad_slurm.jobs.claims import top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.task_outputs import is_template, marked
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.placeholders import Placeholders
 
-__all__ = ["Request", "at_head", "claim_of"]
+__all__ = ["DIRECTORIES", "Request", "at_head", "claim_of"]
+
+#: Key of the outputs, in a job's notes, that were directories before its first attempt.
+DIRECTORIES = "directories"
 
 
 @dataclass(frozen=True)
@@ -43,15 +50,25 @@ class Request:
     jobs: int | str | None = None
     #: directory to run in instead of the dataset, as typed
     alt_dir: str = ""
+    #: whether the job may wait for open jobs that make its inputs
+    auto_dependency: bool = True
+    #: ids in a typed dependency, and those that stand for them now
+    stand_ins: Mapping[int, Sequence[int]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
 
 
 def claim_of(
-    context: Context, request: Request, alt_dir: str | None = None
+    context: Context,
+    request: Request,
+    alt_dir: str | None = None,
+    *,
+    is_submitted: bool = False,
 ) -> tuple[TrackedJob, Placeholders]:
     """Return what a request claims, not yet in the database, and its placeholders.
 
-    Which commit is checked out is not asked here; see `at_head`.
+    Which commit is checked out is not asked here; see `at_head`. Patterns in outputs are
+    filled in as far as it is known what the command will submit; of a job that is submitted
+    already they are not.
 
     Parameters
     ----------
@@ -61,6 +78,8 @@ def claim_of(
         What is to be run.
     alt_dir : str, optional
         What `checked_alt_dir` returned for the request, when it was asked already.
+    is_submitted : bool
+        Whether Slurm has taken the job already.
 
     Raises
     ------
@@ -99,7 +118,7 @@ def claim_of(
         tmpdir,
         top=Path(alt_dir) if alt_dir else None,
     )
-    outputs = [normalise_output(context.repo, out, cwd) for out in placeholders.outputs]
+    outputs = [normalise_output(context.repo, marked(out), cwd) for out in placeholders.outputs]
     claim = TrackedJob(
         id=0,
         token=token,
@@ -114,9 +133,35 @@ def claim_of(
         chain=request.chain,
         extra={**request.extra, "alt_dir": alt_dir} if alt_dir else request.extra,
     )
+    if any(map(is_template, claim.outputs)):
+        inside_git = (name == ".git" for output in outputs for name in output.split("/"))
+        if any(inside_git):
+            raise InvalidRequestError("an output is inside the git directory of a dataset")
+        claim = replace(claim, templates=claim.outputs)
+        if not is_submitted:
+            from datalad_slurm.workflow.expect import with_expected_claims
+
+            claim = with_expected_claims(context, claim, placeholders.preview(claim.cmd))
+    there = _directories_there(Path(alt_dir or root), claim.outputs)
+    if there:
+        claim = replace(claim, extra={**claim.extra, DIRECTORIES: there})
     return claim, placeholders
 
 
 def at_head(context: Context, claim: TrackedJob) -> TrackedJob:
     """Return a claim that is about to be made, with the commit that is checked out."""
     return replace(claim, commit_at_submission=context.repo.head())
+
+
+def _directories_there(root: Path, outputs: Iterable[str]) -> list[str]:
+    """Return the directories that there are already for outputs, none for the root."""
+    tops = set(map(top_of, outputs)) - {""}
+    found: list[str] = []
+    # each directory is listed once, as thousands of tasks may have their outputs in it
+    for parent in {top.rpartition("/")[0] for top in tops}:
+        above = f"{parent}/" if parent else ""
+        with suppress(OSError), os.scandir(root / parent) as entries:
+            found += (
+                above + each.name for each in entries if above + each.name in tops and each.is_dir()
+            )
+    return sorted(found)

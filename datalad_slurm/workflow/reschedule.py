@@ -11,12 +11,13 @@ from typing import Any
 
 from datalad_slurm.dataset.history import resolve
 from datalad_slurm.jobs.errors import InvalidRequestError
-from datalad_slurm.jobs.script import Entry, render_script
+from datalad_slurm.jobs.script import Entry, render_script, told_after
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.history import Recorded, Selection
 from datalad_slurm.workflow.preview import preview
 from datalad_slurm.workflow.replay import Options, Run, Skip, naming, plan
 from datalad_slurm.workflow.schedule import schedule
+from datalad_slurm.workflow.stand_ins import Submissions
 from datalad_slurm.workflow.submissions import settle_claims
 
 __all__ = ["REPORT_ACTION", "SCRIPT_ACTION", "report", "reschedule", "write_script"]
@@ -47,6 +48,7 @@ def reschedule(context: Context, selection: Selection, options: Options) -> Iter
     for run in runs:
         with naming(run.found.commit.id, selection):
             context.tracker.refuse_conflicts(run.claim.outputs)
+    submissions = Submissions()
     for step in steps:
         commit = step.found.commit.id
         if isinstance(step, Skip):
@@ -54,13 +56,16 @@ def reschedule(context: Context, selection: Selection, options: Options) -> Iter
             yield Outcome(_ACTION, "notneeded", said, type="dataset", details={"commit": commit})
             continue
         with naming(commit, selection):
-            yield from _submit(context, step)
+            yield from _submit(context, step, submissions)
     yield from _nothing_to_do(selection, runs)
 
 
-def _submit(context: Context, run: Run) -> Iterator[Outcome]:
-    for outcome in schedule(context, run.request):
+def _submit(context: Context, run: Run, submissions: Submissions) -> Iterator[Outcome]:
+    request = replace(run.request, stand_ins=submissions.stand_ins(context, run))
+    for outcome in schedule(context, request):
         is_job = outcome.action == "slurm-schedule"
+        if is_job and outcome.status == "ok":
+            submissions.add(run, outcome.details["slurm_job_ids"])
         details = {"rescheduled_from": run.found.commit.id} if is_job else {}
         yield replace(
             outcome,
@@ -84,6 +89,7 @@ def report(context: Context, selection: Selection) -> Iterator[Outcome]:
         details = _told(step.found)
         if isinstance(step, Run):
             details |= {"rerun_action": "run", **preview(step.claim, step.placeholders)}
+            details |= {"after": {commit: list(why) for commit, why in step.after.items()}}
             yield Outcome(REPORT_ACTION, "ok", type="dataset", details=details)
         else:
             details |= {"rerun_action": "skip"}
@@ -161,7 +167,8 @@ def _entry(step: Run | Skip) -> Entry:
     # the script may be run at any time, so its directory is not one that a job of ours has
     tmpdir = Path(mkdtemp(prefix="datalad-run-")) if "{tmpdir}" in step.request.cmd else None
     command = step.placeholders.preview(step.request.cmd, tmpdir)
-    return Entry(found.commit.id, f"{title}\n{found.words}".strip(), command, step.claim.pwd)
+    text = "\n".join(filter(None, [title, found.words, *told_after(step.after)]))
+    return Entry(found.commit.id, text, command, step.claim.pwd)
 
 
 def _nothing_to_do(selection: Selection, runs: Sequence[Run]) -> Iterator[Outcome]:

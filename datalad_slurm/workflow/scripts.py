@@ -31,7 +31,7 @@ from datalad_slurm.slurm import scontrol
 from datalad_slurm.slurm.sbatch import NotedCall
 from datalad_slurm.workflow.context import Context, lgr
 
-__all__ = ["identified_scripts", "identify_script", "with_directives"]
+__all__ = ["identified_scripts", "identify_script", "script_text", "with_directives"]
 
 
 def identified_scripts(
@@ -145,3 +145,9 @@ def with_directives(words: Sequence[str], cwd: Path) -> Iterator[tuple[list[str]
         path = _script_path(options, name, str(cwd)) if name else ""
         # of an option that is given twice the last one counts
         yield [*directives(os.fsdecode(_read(path) or b"")), *options], path
+
+
+def script_text(options: Sequence[str], name: str, cwd: Path) -> str | None:
+    """Return the script that sbatch takes in a directory, or None when it cannot be read."""
+    content = _read(_script_path(options, name, str(cwd)))
+    return None if content is None else os.fsdecode(content)

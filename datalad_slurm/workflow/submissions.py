@@ -3,59 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
-from datalad_slurm.dataset.prepare import Prepared, undo
-from datalad_slurm.jobs.errors import DatasetError, JobNotTrackedError, QueryFailedError
+from datalad_slurm.jobs.errors import JobNotTrackedError, QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch, scontrol
 from datalad_slurm.tracking.process import current_process, is_running
 from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.relations import note_typed
 from datalad_slurm.workflow.scripts import identified_scripts
-from datalad_slurm.workflow.whole_files import write_whole
+from datalad_slurm.workflow.submission_notes import (
+    all_notes,
+    drop_notes,
+    notes_directory,
+    undo_prepared,
+)
 
 __all__ = [
     "adopt",
     "describe",
-    "drop_notes",
+    "described",
     "drop_temporary_directories",
     "free_claims",
+    "give_up",
     "in_flight",
     "is_confirmed",
     "jobs_past_shim",
-    "note_prepared",
-    "notes_directory",
     "settle_claims",
-    "undo_prepared",
 ]
 
-#: Name of the note of what was done in the dataset before the submission.
-_PREPARED = "prepared.json"
-#: How many outputs a message names.
-_MOST_NAMED = 3
 #: Login node and controller may have different clocks (seconds).
 _CLOCK_SLACK = 5
 #: Tokens of claims that this process is submitting.
 _in_flight: set[str] = set()
-
-
-def notes_directory(context: Context, token: str) -> Path:
-    """Return the directory in which a submission leaves its notes."""
-    return _all_notes(context) / token
-
-
-def _all_notes(context: Context) -> Path:
-    return context.repo.state_dir / "submissions"
-
-
-def drop_notes(context: Context, token: str) -> None:
-    """Remove the notes of a submission that is settled."""
-    shutil.rmtree(notes_directory(context, token), ignore_errors=True)
 
 
 def drop_temporary_directories(context: Context) -> None:
@@ -66,56 +49,6 @@ def drop_temporary_directories(context: Context) -> None:
         shutil.rmtree(context.temporary_directories / token, ignore_errors=True)
 
 
-def note_prepared(context: Context, token: str, prepared: Prepared) -> None:
-    """Note what is about to be done to make room for a job, so that anybody can undo it."""
-    path = notes_directory(context, token) / _PREPARED
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(dataclasses.asdict(prepared)))
-
-
-def undo_prepared(context: Context, *tokens: str) -> None:
-    """Undo what was done to make room for jobs that were not submitted after all.
-
-    What cannot be undone is left to the user: no content is lost by it, and
-    other jobs must not wait for it.
-    """
-    unlocked: list[str] = []
-    removed: list[tuple[str, str]] = []
-    for token in tokens:
-        path = notes_directory(context, token) / _PREPARED
-        try:
-            noted = json.loads(path.read_text())
-            unlocked += noted["unlocked"]
-            removed += [(path, target) for path, target in noted["removed"]]
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, KeyError, TypeError) as exc:
-            _warn_of_outputs(f"in {context.repo.root}", f"{path} cannot be read: {exc!r}")
-    if not (unlocked or removed):
-        return
-    try:
-        undo(context.hierarchy, Prepared(tuple(unlocked), tuple(removed)))
-    except (OSError, DatasetError) as exc:
-        if len(tokens) > 1:
-            for token in tokens:  # what stands in the way of one must not concern the others
-                undo_prepared(context, token)
-            return
-        outputs = (*(path for path, _ in removed), *unlocked)
-        where = ", ".join(f"'{output}'" for output in outputs[:_MOST_NAMED])
-        more = f" and {len(outputs) - _MOST_NAMED} more" if len(outputs) > _MOST_NAMED else ""
-        _warn_of_outputs(f"{where}{more} in {context.repo.root}", str(exc))
-
-
-def _warn_of_outputs(where: str, reason: str) -> None:
-    lgr.warning(
-        "outputs %s were unlocked or removed for a job that was not submitted, and may be so "
-        "still (%s); see `git status`: `git annex lock PATH` locks a file again, "
-        "`git checkout -- PATH` brings back a link",
-        where,
-        reason,
-    )
-
-
 def settle_claims(context: Context) -> None:
     """Settle the claims of schedulers that died between claim and note.
 
@@ -124,9 +57,9 @@ def settle_claims(context: Context) -> None:
     """
     drop_temporary_directories(context)
     # Notes are made after their claim: what is listed first can be judged by the claims.
-    noted = [notes.name for notes in _all_notes(context).glob("*")]
+    noted = [notes.name for notes in all_notes(context).glob("*")]
     claims = context.tracker.claims_without_job()
-    over = set(noted) - {claim.token for claim in claims}
+    over = set(noted) - {claim.submission for claim in claims}
     tracked = context.tracker.tokens() if over else set()
     for token in over:
         if token not in tracked:
@@ -136,13 +69,13 @@ def settle_claims(context: Context) -> None:
     for claim in claims:
         if _is_being_submitted(claim):
             continue
-        notes = notes_directory(context, claim.token)
+        notes = notes_directory(context, claim.submission)
         if sbatch.is_alive(notes):
             lgr.info("the submission of %r is still under way", claim.cmd)
             continue
-        jobs, in_doubt = sbatch.read_notes(notes)
-        found = [SlurmJob(job.job_id, job.cluster, claim.claimed_at) for job in jobs]
-        if in_doubt and not found:
+        read = sbatch.read_notes(notes)
+        found = [SlurmJob(job.job_id, job.cluster, claim.claimed_at) for job in read.jobs]
+        if read.is_in_doubt and not found:
             from datalad_slurm.workflow.lookup import find_by_token
 
             try:
@@ -156,7 +89,7 @@ def settle_claims(context: Context) -> None:
                 )
                 continue
         if found:
-            adopt(context, claim, found)
+            adopt(context, note_typed(context, claim, read.calls, {}), found, read.calls)
         elif claim.claimed_by is not None and is_running(claim.claimed_by) is None:
             lgr.warning(
                 "the outputs of %r are claimed by %s, which cannot be seen from here; if it has "
@@ -165,23 +98,58 @@ def settle_claims(context: Context) -> None:
                 claim.claimed_by,
             )
         else:
-            was_started = (notes / "alive").exists()
-            unseen = jobs_past_shim(context, claim) if was_started else []
-            for job_id in unseen:
-                lgr.warning(
-                    "job %s may be that of %r, whose scheduling was interrupted; if so, track it "
-                    "with `datalad slurm-schedule --job-id %s` and its outputs",
-                    job_id,
-                    claim.cmd,
-                    job_id,
-                )
-            from datalad_slurm.workflow.alt_notes import abandon
+            unseen = _told_of_unseen(context, claim)
+            if not claim.is_retry:
+                from datalad_slurm.workflow.alt_notes import abandon
 
-            abandon(context, claim.token, keep_files=bool(unseen))
+                abandon(context, claim.token, keep_files=unseen)
             without_job.append(claim)
     # a scheduler may have noted a job and ended since we looked
     for claim in free_claims(context, without_job):
-        lgr.info("freed the outputs of %r, for which no job is known", claim.cmd)
+        what = "put back the failed job of" if claim.is_retry else "freed the outputs of"
+        lgr.info("%s %r, for which no %sjob is known", what, claim.cmd, "new " * claim.is_retry)
+
+
+def _told_of_unseen(context: Context, claim: TrackedJob) -> bool:
+    """Tell of jobs that may be those of a claim whose command did run; return if there are any."""
+    if not (notes_directory(context, claim.submission) / "alive").exists():
+        return False
+    unseen = jobs_past_shim(context, claim)
+    for job_id in unseen:
+        lgr.warning(
+            "job %s may be that of %r, whose scheduling was interrupted; if so, track it "
+            "with `datalad slurm-schedule --job-id %s` and its outputs",
+            job_id,
+            claim.cmd,
+            job_id,
+        )
+    return bool(unseen)
+
+
+def give_up(context: Context, claim: TrackedJob, *, keep_files: bool) -> bool:
+    """Free a claim that has come to nothing, and undo what was prepared for it.
+
+    A job that was to be submitted again is what it was before.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    claim : TrackedJob
+        The claim.
+    keep_files : bool
+        Whether what was copied to an alternative directory stays there.
+
+    Returns
+    -------
+    bool
+        False when a job was noted for it meanwhile.
+    """
+    if not claim.is_retry:
+        from datalad_slurm.workflow.alt_notes import abandon
+
+        abandon(context, claim.token, keep_files=keep_files)
+    return bool(free_claims(context, [claim]))
 
 
 def free_claims(context: Context, claims: Sequence[TrackedJob]) -> list[TrackedJob]:
@@ -192,9 +160,9 @@ def free_claims(context: Context, claims: Sequence[TrackedJob]) -> list[TrackedJ
 
     ids = free_all(context.tracker, [claim.id for claim in claims])
     freed = [claim for claim in claims if claim.id in ids]
-    undo_prepared(context, *(claim.token for claim in freed))
+    undo_prepared(context, *(claim.submission for claim in freed))
     for claim in freed:
-        drop_notes(context, claim.token)
+        drop_notes(context, claim.submission)
     return freed
 
 
@@ -248,21 +216,29 @@ def jobs_past_shim(context: Context, claim: TrackedJob) -> list[int]:
         )
     except QueryFailedError:
         return []
-    tracked = {job.job_id for each in context.tracker.open_jobs() for job in each.slurm_jobs}
+    jobs = [*context.tracker.open_jobs(), claim]
+    tracked = {job.job_id for each in jobs for job in each.slurm_jobs}
+    tracked |= {entry["slurm_job_id"] for each in jobs for entry in each.attempts}
     return [job_id for job_id in found if job_id not in tracked]
 
 
-def adopt(context: Context, claim: TrackedJob, found: list[SlurmJob]) -> list[SlurmJob]:
-    """Track the jobs that a claim turned out to have."""
+def adopt(
+    context: Context,
+    claim: TrackedJob,
+    found: list[SlurmJob],
+    calls: Sequence[sbatch.NotedCall],
+) -> list[SlurmJob]:
+    """Track the jobs that a claim turned out to have, and how sbatch was called for them."""
     # once the jobs are noted, any other command may drop the notes
-    calls = sbatch.read_calls(notes_directory(context, claim.token))
-    context.tracker.note_submission(claim.id, found)  # before anything else can fail
+    began = sbatch.began(notes_directory(context, claim.submission))
+    extra = {"began": began} if began else None
+    context.tracker.note_submission(claim.id, found, extra=extra)  # before anything else can fail
     described = describe(context, found)
     scripts = identified_scripts(context, claim, calls, found)
     identities = {**claim.identities, "scripts": scripts} if scripts else None
     with suppress(JobNotTrackedError):  # a short job may have been finished already
         context.tracker.note_submission(claim.id, described, identities)
-    drop_notes(context, claim.token)
+    drop_notes(context, claim.submission)
     return described
 
 
@@ -280,3 +256,15 @@ def describe(context: Context, slurm_jobs: Iterable[SlurmJob]) -> list[SlurmJob]
             lgr.warning("job %s is tracked, but not described yet: %s", job.job_id, exc)
             described.append(job)
     return described
+
+
+def described(context: Context, jobs: list[TrackedJob]) -> list[TrackedJob]:
+    """Catch up on jobs that slurmctld could not be asked about at submission."""
+    lacking = [job for job in jobs if any(slurm.tasks is None for slurm in job.slurm_jobs)]
+    if not lacking:
+        return jobs
+    for job in lacking:
+        with suppress(JobNotTrackedError):  # another process has taken over
+            context.tracker.note_submission(job.id, describe(context, job.slurm_jobs))
+    chosen = {job.id for job in jobs}
+    return [job for job in context.tracker.open_jobs() if job.id in chosen]

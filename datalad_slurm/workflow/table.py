@@ -17,12 +17,15 @@ from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.endings import have_endings_noted
 from datalad_slurm.workflow.inputs import noted_inputs
 from datalad_slurm.workflow.placeholders import Placeholders
+from datalad_slurm.workflow.predecessors import made_by_others
 from datalad_slurm.workflow.preparing import calls_elsewhere, logs_there, made_writable
 from datalad_slurm.workflow.preview import shown
 from datalad_slurm.workflow.request import Request, claim_of
 from datalad_slurm.workflow.schedule import expanded_inputs, require_sbatch
-from datalad_slurm.workflow.submissions import in_flight, notes_directory, settle_claims
+from datalad_slurm.workflow.submission_notes import notes_directory
+from datalad_slurm.workflow.submissions import in_flight, settle_claims
 from datalad_slurm.workflow.table_ledger import Entry
+from datalad_slurm.workflow.table_relations import refuse_inner_dependencies, waiting_for_others
 from datalad_slurm.workflow.table_rows import (
     RowRequest,
     naming_row,
@@ -53,6 +56,8 @@ def schedule_table(
     before = submitted_before(context, {row.key for row in rows})
     yield from _told_before(rows, before)
     entries = [entry for entry in entries if entry.row.key not in before]
+    refuse_inner_dependencies(context, entries)
+    entries = [waiting_for_others(context, entry) for entry in entries]
     if entries:
         with in_flight(*(entry.claim.token for entry in entries)):
             labelled = [(entry.row.label, entry.claim) for entry in entries]
@@ -86,6 +91,7 @@ def dry_run_table(
     rows = requests_of(context, table, command, request, container)
     before = submitted_before(context, {row.key for row in rows})
     entries = list(_validated(context, [row for row in rows if row.key not in before]))
+    refuse_inner_dependencies(context, entries)
     if request.check_outputs:
         refuse_collisions([(entry.row.label, entry.claim) for entry in entries])
     yield from _told_before(rows, before)
@@ -154,13 +160,20 @@ def _prepared(context: Context, entries: Sequence[Entry]) -> Iterator[Outcome]:
 def _fetched(context: Context, entries: Sequence[Entry]) -> Iterator[Outcome]:
     """Retrieve the inputs of all jobs at once."""
     request = entries[0].row.request
-    inputs = dict.fromkeys(path for entry in entries for path in entry.placeholders.inputs)
+    made = [made_by_others(context, entry.claim) for entry in entries]
+    inputs = dict.fromkeys(
+        path
+        for entry, others in zip(entries, made, strict=True)
+        for path in entry.placeholders.inputs
+        if path not in others
+    )
+    anywhere = set.intersection(*made)
     together = Placeholders(
         context.dataset, request.cwd.resolve(), [literal(path) for path in inputs], (),
         context.temporary_directories,
     )  # fmt: skip
     try:
-        yield from together.fetch_inputs(request.extra_inputs, request.jobs)
+        yield from together.fetch_inputs(request.extra_inputs, request.jobs, anywhere)
     except InvalidRequestError as exc:
         named = (
             entry.row.label

@@ -10,13 +10,15 @@ from functools import cached_property
 
 from datalad_slurm.jobs.errors import DatabaseError, QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
+from datalad_slurm.slurm import sbatch
 from datalad_slurm.slurm.describe import describe_many
-from datalad_slurm.slurm.sbatch import read_calls
+from datalad_slurm.slurm.sbatch import NotedCall
 from datalad_slurm.tracking.many import note_all, note_submissions
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.scripts import identified_scripts
-from datalad_slurm.workflow.submissions import describe, drop_notes, notes_directory
+from datalad_slurm.workflow.submission_notes import drop_notes, notes_directory
+from datalad_slurm.workflow.submissions import describe
 from datalad_slurm.workflow.table_rows import RowRequest
 
 __all__ = ["Entry", "Ledger"]
@@ -37,6 +39,8 @@ class Entry:
     claim: TrackedJob
     placeholders: Placeholders
     command: Callable[[], str]
+    #: how sbatch was called
+    calls: tuple[NotedCall, ...] = ()
 
     @cached_property
     def text(self) -> str:
@@ -102,14 +106,18 @@ class Ledger:
     def _note(self, fresh: list[tuple[Entry, list[SlurmJob]]]) -> None:
         context = self.context
         # once the jobs are noted, any other command may drop the notes
-        calls = [read_calls(notes_directory(context, entry.claim.token)) for entry, _ in fresh]
+        notes = [notes_directory(context, entry.claim.token) for entry, _ in fresh]
+        began = {
+            entry.claim.id: {"began": sbatch.began(each)}
+            for (entry, _), each in zip(fresh, notes, strict=True)
+        }
         note_submissions(context.tracker, {entry.claim.id: jobs for entry, jobs in fresh})
         scripts = {}
-        for (entry, jobs), noted in zip(fresh, calls, strict=True):
-            found = identified_scripts(context, entry.claim, noted, jobs)
+        for entry, jobs in fresh:
+            found = identified_scripts(context, entry.claim, entry.calls, jobs)
             if found:
                 scripts[entry.claim.id] = {"scripts": found}
-        note_all(context.tracker, identities=scripts)
+        note_all(context.tracker, extra=began, identities=scripts)
         for entry, _ in fresh:
             drop_notes(context, entry.claim.token)
         self.bare += fresh

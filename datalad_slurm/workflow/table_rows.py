@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -109,6 +109,11 @@ def _identity(context: Context, request: Request) -> str:
     return json.dumps([request.cmd, pwd, *paths])
 
 
+def _no_pattern(value: str) -> str:
+    """Return a value in which nothing is a wildcard, nor a pattern of sbatch's."""
+    return glob.escape(value).replace("%", "%%")
+
+
 class _Filler:
     """Makes a request of a row."""
 
@@ -146,18 +151,23 @@ class _Filler:
         filled = replace(
             self._request,
             cmd=self._command.fill(row.values),
-            outputs=self._paths(self._outputs, row.values),
-            inputs=self._paths(self._inputs, row.values),
+            outputs=self._paths(self._outputs, row.values, _no_pattern),
+            inputs=self._paths(self._inputs, row.values, glob.escape),
             message=self._message.fill_whole(row.values),
         )
         return with_image(filled, self._image, self._container) if self._container else filled
 
-    def _paths(self, templates: Sequence[Template], values: Mapping[str, str]) -> tuple[str, ...]:
+    def _paths(
+        self,
+        templates: Sequence[Template],
+        values: Mapping[str, str],
+        escape: Callable[[str], str],
+    ) -> tuple[str, ...]:
         for template in templates:
             empty = next((column for column in template.columns if not values[column]), None)
             if empty is not None:
                 raise InvalidRequestError(f"'{empty}' is empty, and is part of {template.what}")
-        return tuple(template.fill(values, glob.escape) for template in templates)
+        return tuple(template.fill(values, escape) for template in templates)
 
 
 def submitted_before(

@@ -30,8 +30,11 @@ from datalad_slurm.slurm.plain import (
 from datalad_slurm.workflow.alt_notes import abandon, clean_up
 from datalad_slurm.workflow.context import Context, Outcome, lgr
 from datalad_slurm.workflow.endings import drop_notes_of_endings
-from datalad_slurm.workflow.schedule import found_jobs, nothing_submitted, scheduled
-from datalad_slurm.workflow.submissions import free_claims, notes_directory
+from datalad_slurm.workflow.predecessors import wait_for_predecessors
+from datalad_slurm.workflow.relations import note_typed, relations_of
+from datalad_slurm.workflow.submission_notes import notes_directory
+from datalad_slurm.workflow.submissions import free_claims
+from datalad_slurm.workflow.submitted import found_jobs, nothing_submitted, scheduled
 from datalad_slurm.workflow.table_ledger import Entry, Ledger
 from datalad_slurm.workflow.table_rows import naming_row
 
@@ -125,6 +128,10 @@ class Submitter:
         notes.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
         for attempt, pause in enumerate(chain(_PAUSES, repeat(_PAUSES[-1]))):
+            if relations_of(claim):
+                with naming_row(entry.row.label):
+                    claim = wait_for_predecessors(context, entry.claim, notes, {})
+                entry = replace(entry, claim=claim)
             self._in_doubt.add(claim.token)
             moment = int(time.time())
             done = self._call(entry)
@@ -163,6 +170,8 @@ class Submitter:
                     raise
             time.sleep(_PAUSES[1])
         if found:
+            claim = note_typed(self._context, entry.claim, done.calls, {})
+            entry = replace(entry, claim=claim, calls=done.calls)
             self._ledger.add(entry, [replace(job, submitted=moment) for job in found])
         return bool(found)
 
@@ -189,7 +198,7 @@ class Submitter:
         notes = notes_directory(self._context, claim.token)
         directory = self._context.run_directory(claim)
         words = plain_words(entry.text)
-        if words and not (notes / "wrap").exists():
+        if words and not any((notes / name).exists() for name in ("wrap", "depend")):
             return call_plainly(words, directory, claim.token, notes)
         return sbatch.submit(entry.text, directory, claim.token, notes)
 

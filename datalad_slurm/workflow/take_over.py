@@ -19,6 +19,7 @@ from datalad_slurm.jobs.errors import (
 from datalad_slurm.jobs.logs import LogName
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.record import RunRecord, parse_record
+from datalad_slurm.jobs.task_outputs import literally
 from datalad_slurm.slurm import scontrol
 from datalad_slurm.tracking import earlier
 from datalad_slurm.workflow.context import Context, lgr
@@ -109,7 +110,7 @@ def _checked(context: Context, row: Mapping[str, Any]) -> tuple[TrackedJob, Slur
         dsid=context.dsid,
         outputs=outputs,
         declared_outputs=tuple(
-            os.path.relpath(output or ".", glob.escape(pwd) or ".") for output in outputs
+            literally(os.path.relpath(output or ".", glob.escape(pwd) or ".")) for output in outputs
         ),
         inputs=record.inputs,
         extra_inputs=record.extra_inputs,

@@ -16,7 +16,8 @@ import pytest
 
 from datalad_slurm.jobs.errors import AlreadyTrackedError, DatabaseError
 from datalad_slurm.jobs.logs import LogName
-from datalad_slurm.jobs.model import Process, SlurmJob, TrackedJob
+from datalad_slurm.jobs.model import SlurmJob, TrackedJob
+from datalad_slurm.jobs.process import Process
 from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.tracking import publications
 from datalad_slurm.tracking.finisher import only_finisher
@@ -24,7 +25,8 @@ from datalad_slurm.tracking.schema import SCHEMA_VERSION
 from datalad_slurm.tracking.store import FILE_NAME, Tracker
 from tests.processes import at_once, killed_at_each_statement
 
-VERSION_1 = Path(__file__).parent.parent / "data" / "tracking-version-1.sqlite"
+DATA = Path(__file__).parent.parent / "data"
+VERSION_1, VERSION_2 = (DATA / f"tracking-version-{number}.sqlite" for number in (1, 2))
 #: `box` has its database here
 IN_DATASET = Path(".git/datalad-slurm") / FILE_NAME
 
@@ -133,8 +135,8 @@ def test_version_1_is_migrated_and_every_row_survives(version_1):
     tracker = Tracker(version_1)
     after = dump(path)
     assert version(path) == SCHEMA_VERSION
-    assert after.pop("jobs") == [(*row, "{}") for row in before.pop("jobs")]
-    assert after.pop("publications") == [(*row, b"") for row in before.pop("publications")]
+    assert after.pop("jobs") == [(*row, "{}", "[]") for row in before.pop("jobs")]
+    assert after.pop("publications") == [(*row, b"", "[]") for row in before.pop("publications")]
     assert after.pop("claims") == [(*row, row[2] + b"/") for row in before.pop("claims")]
     assert after == before
     array, het = tracker.open_jobs()
@@ -156,7 +158,33 @@ def test_version_1_is_migrated_and_every_row_survives(version_1):
         raise AssertionError("entered")
 
 
-def test_a_migrated_database_has_the_schema_of_a_new_one(version_1, tmp_path):
+def test_version_2_is_migrated_and_percent_signs_stay_what_they_are(tmp_path):
+    path = tmp_path / FILE_NAME
+    shutil.copy(VERSION_2, path)
+    before = dump(path)
+    assert version(path) == 2
+    tracker = Tracker(tmp_path)
+    after = dump(path)
+    assert version(path) == SCHEMA_VERSION
+    (array, plain, unsure) = before.pop("jobs")
+    declared = '["out", "100%%a.csv", "../[*]x"]'
+    changed = [declared if value == declared.replace("%%", "%") else value for value in array]
+    assert changed != [*array]
+    assert after.pop("jobs") == [(*changed, "[]"), (*plain, "[]"), (*unsure, "[]")]
+    assert after.pop("publications") == [(*row, "[]") for row in before.pop("publications")]
+    assert after == before
+    job, _ = tracker.open_jobs()
+    assert job.declared_outputs == ("out", "100%%a.csv", "../[*]x")
+    assert job.outputs == ("sub/out", "sub/100%a.csv", "[*]x")
+    assert job.templates == ()
+    assert [p.parts for p in publications.pending(tracker.database)] == [{}, {}]
+
+
+@pytest.mark.parametrize("earlier", [VERSION_1, VERSION_2], ids=["1", "2"])
+def test_a_migrated_database_has_the_schema_of_a_new_one(earlier, tmp_path):
+    version_1 = tmp_path / "earlier"
+    version_1.mkdir()
+    shutil.copy(earlier, version_1 / FILE_NAME)
     Tracker(version_1)
     Tracker(tmp_path / "new")
 
@@ -201,11 +229,11 @@ def test_migration_killed_anywhere_leaves_either_version(tmp_path):
     shutil.copy(VERSION_1, path)
     for _ in killed_at_each_statement(Tracker, directory):
         found.add(version(path))
-        columns = {1: 14, 2: 15}[version(path)]
+        columns = {1: 14, SCHEMA_VERSION: 16}[version(path)]
         assert {len(row) for row in dump(path)["jobs"]} == {columns}
         assert len(Tracker(directory).open_jobs()) == 2
         shutil.copy(VERSION_1, path)
-    assert found == {1, 2}
+    assert found == {1, SCHEMA_VERSION}
 
 
 def test_processes_that_migrate_at_once_lose_nothing(tmp_path):

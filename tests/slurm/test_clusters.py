@@ -60,7 +60,10 @@ def test_a_job_is_named_with_its_cluster_everywhere(box, twins, cluster):
 @pytest.mark.parametrize("name", ["5;", ";c", "5;a b", "5;a,b", "x;c", "0;c"])
 def test_what_is_no_name_of_a_job_is_refused(box, slurm, name):
     done = box.cli("slurm-finish", name, code=1)
-    assert "is no id of a Slurm job, such as 4711 or '4711;cluster'" in done.stdout + done.stderr
+    assert (
+        "is no id of a Slurm job, such as 4711, 4711_3 or '4711;cluster'"
+        in done.stdout + done.stderr
+    )
 
 
 def test_a_job_is_adopted_under_its_clusters_name_once(box, slurm, cluster):

@@ -22,6 +22,13 @@ _AGAIN = """
 echo x > $1"""
 _UNTIL_GO = "until [ -e go ]; do sleep 0.2; done"
 
+#: what is said of an ending
+_REASONS = {
+    "PREEMPTED": "preempted for another job on n1",
+    "NODE_FAIL": "a node failed on n1",
+    "DEADLINE": "it could not be done before its deadline",
+}
+
 
 @pytest.fixture(scope="module")
 def own_testbed(tmp_path_factory):
@@ -57,6 +64,8 @@ def assert_refused_then_committed(box, job, word):
     (result,) = finish(box, job)
     assert (result["status"], result["slurm_state"]) == ("impossible", word)
     assert "--accept-failed-jobs" in result["message"]
+    assert f"--retry {job}" in result["retry"]
+    assert _REASONS[word] in result["reasons"][0]["reason"]
     results = finish(box, job, accept_failed_jobs=True)
     assert {res["status"] for res in results if res["action"] == "save"} == {"ok"}
     said = word.replace("_", " ").capitalize()

@@ -46,7 +46,7 @@ def test_it_runs_in_the_recorded_directory_with_the_recorded_names(box, slurm):
         'mkdir -p d; for name in "$@"; do printf "%s" "$name" > "d/$name"; done', "sub/job.sh"
     )
     doubled = [name.replace("{", "{{").replace("}", "}}") for name in ODD_NAMES]
-    args = [arg for name in doubled for arg in ("-o", f"d/{name}")]
+    args = [arg for name in doubled for arg in ("-o", f"d/{name}".replace("%", "%%"))]
     box.cli("slurm-schedule", *args, "sbatch", "job.sh", *doubled, cwd=box.path / "sub")
     (job,) = box.tracked()
     slurm.wait(job)

@@ -123,7 +123,8 @@ def test_a_pipe_that_fails_after_submission_still_leaves_the_job_tracked(box, sl
 def test_outputs_and_arguments_may_have_odd_names(box, slurm):
     box.script('mkdir -p d; for name in "$@"; do printf "%s" "$name" > "d/$name"; done')
     doubled = [name.replace("{", "{{").replace("}", "}}") for name in ODD_NAMES]
-    job = schedule(box, ["sbatch", "job.sh", *doubled], [f"d/{name}" for name in doubled])
+    outputs = [f"d/{name}".replace("%", "%%") for name in doubled]
+    job = schedule(box, ["sbatch", "job.sh", *doubled], outputs)
     slurm.wait(job)
     results = finish(box)
     assert {res["status"] for res in results} == {"ok"}, results

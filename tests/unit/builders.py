@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from datalad_slurm.jobs.model import AccountingRow, Answer, JobStatus, QueueRow, TaskStatus
+from datalad_slurm.jobs.model import Answer, JobStatus, TaskStatus
+from datalad_slurm.jobs.reports import AccountingRow, QueueRow
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.tasks import TaskId
 

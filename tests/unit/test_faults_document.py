@@ -16,6 +16,7 @@ _ROWS = [line for line in _TEXT.splitlines() if line.startswith("| ")]
 _FAULTS = [
     "tests/slurm/test_concurrency.py",
     "tests/slurm/test_crash_reschedule.py",
+    "tests/slurm/test_crash_retry.py",
     "tests/slurm/test_finish_interrupted.py",
     "tests/slurm/test_finish_killed.py",
     "tests/slurm/test_full_disk.py",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datalad_slurm.jobs.logs import LogName, candidates, names_for
+from datalad_slurm.jobs.logs import LogName, candidates, names_by_task
 from datalad_slurm.jobs.tasks import TaskId
 from tests.unit.captures import VERSIONS, log_names
 
@@ -151,9 +151,9 @@ def test_an_id_inside_a_longer_number_is_none():
 
 def test_a_task_has_its_own_logs_where_slurmctld_told_them():
     own, others, common = LogName("/d/3", 3), LogName("/d/4", 4), LogName("/d/x")
-    assert names_for([common, own, others], TaskId(12, 3)) == [own]
-    assert names_for([common, own, others], TaskId(12, 5)) == [common]
-    assert names_for([common], TaskId(12)) == [common]
+    assert names_by_task([common, own, others])(TaskId(12, 3)) == [own]
+    assert names_by_task([common, own, others])(TaskId(12, 5)) == [common]
+    assert names_by_task([common])(TaskId(12)) == [common]
 
 
 @pytest.mark.faults

@@ -44,9 +44,9 @@ def test_a_job_of_which_tasks_may_be_missing_is_still_running():
     ("words", "progress"),
     [
         (["RUNNING"], ""),
-        (["PENDING", "PENDING"], "0/2 done"),
-        (["COMPLETED", "RUNNING", "PENDING"], "1/3 done"),
-        (["COMPLETED", "TIMEOUT", "FAILED", "RUNNING"], "1/4 done, 2 failed"),
+        (["PENDING", "PENDING"], "0/2 done, 2 pending"),
+        (["COMPLETED", "RUNNING", "PENDING"], "1/3 done, 1 pending, 1 running"),
+        (["COMPLETED", "TIMEOUT", "FAILED", "RUNNING"], "1/4 done, 2 failed, 1 running"),
         (["COMPLETED", "", ""], "1/3 done"),
     ],
     ids=["one-task", "waiting", "running", "failing", "unknown"],

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from datalad_slurm.jobs.errors import InvalidRequestError, JobNotTrackedError
-from datalad_slurm.jobs.model import SlurmJob, TrackedJob
-from datalad_slurm.jobs.names import JobName, select_jobs
+from datalad_slurm.jobs.model import SlurmJob, TaskStatus, TrackedJob
+from datalad_slurm.jobs.names import JobName, names_of, select_jobs, select_tasks
+from datalad_slurm.jobs.states import JobState
+from datalad_slurm.jobs.tasks import TaskId
 
 
 @pytest.mark.parametrize(
@@ -16,6 +18,9 @@ from datalad_slurm.jobs.names import JobName, select_jobs
         ("0012", JobName(12)),
         ("5;c", JobName(5, "c")),
         ("4711;big-one.example", JobName(4711, "big-one.example")),
+        ("5_0", JobName(5, indices=(0,))),
+        ("5_[1-3,7];c", JobName(5, "c", (1, 2, 3, 7))),
+        ("5_[8,2-4:2,2]", JobName(5, indices=(2, 4, 8))),
     ],
 )
 def test_a_name_is_read_as_sbatch_parsable_prints_it(text, name):
@@ -24,11 +29,35 @@ def test_a_name_is_read_as_sbatch_parsable_prints_it(text, name):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "-1", "5;", ";c", "5;c;d", "5;a b", "5;a,b", "5_1", "x", "٣", "5" * 19]
+    "text",
+    [
+        *("", "0", "-1", "5;", ";c", "5;c;d", "5;a b", "5;a,b", "x", "٣", "5" * 19),
+        *("5_", "5_[]", "5_[1", "5_[1,]", "5_[1-3%2]"),
+    ],
 )
 def test_other_texts_are_no_names(text):
-    with pytest.raises(ValueError, match="no id of a Slurm job"):
+    with pytest.raises(ValueError, match=r"no (id of a Slurm job|list of array indices)"):
         JobName.parse(text)
+
+
+def test_tasks_that_are_named_are_chosen_and_others_refused():
+    tasks = tuple(TaskId(5, index) for index in range(4))
+    job, other = tracked(1, SlurmJob(5, tasks=tasks)), tracked(2, SlurmJob(6, tasks=(TaskId(6),)))
+    names = [JobName(5, indices=(1,)), JobName(6), JobName(5, indices=(3,))]
+    assert select_tasks([job, other], names) == {1: {TaskId(5, 1), TaskId(5, 3)}}
+    assert select_tasks([job, other], [*names, JobName(5)]) == {}
+    assert select_tasks([job, other], []) == {}
+    with pytest.raises(JobNotTrackedError, match="no open task 5_4, 6_0 in"):
+        select_tasks([job, other], [*names, JobName(5, indices=(0, 4)), JobName(6, indices=(0,))])
+
+
+def test_some_tasks_of_a_job_are_named_one_by_one():
+    tasks = tuple(TaskId(5, index) for index in range(4))
+    job = tracked(1, SlurmJob(5, "c", tasks=tasks))
+    known = [TaskStatus(task, JobState.COMPLETED, "COMPLETED") for task in tasks]
+    assert [*map(str, names_of(job, known))] == ["5;c"]
+    assert [*map(str, names_of(job, known[1:]))] == ["5_[1-3];c"]
+    assert [*map(str, names_of(job, known[1:2]))] == ["5_1;c"]
 
 
 def tracked(number, *slurm_jobs):

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from datalad_slurm.jobs.quantities import parse_size
 from datalad_slurm.jobs.tasks import TaskId
-from datalad_slurm.slurm.notation import NamedTasks, parse_number, parse_size, parse_task_name
+from datalad_slurm.slurm.notation import NamedTasks, parse_number, parse_task_name
 
 
 def tasks(*found, step=""):

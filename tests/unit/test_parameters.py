@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 
 COMMANDS = {name: (module, cls) for module, cls, _, name in command_suite[1]}
 _LITERAL = re.compile(r"datalad\.slurm\.([a-z][\w-]*)")
-_ROW = re.compile(r"^\| `datalad\.slurm\.([\w-]+)` \| (\S+) \|", re.MULTILINE)
+_ROW = re.compile(r"^\| `datalad\.slurm\.([\w-]+)` \| ([^|]+?) \|", re.MULTILINE)
 
 
 def options(name):

@@ -19,6 +19,7 @@ from datalad_slurm.jobs.record import (
     parse_message,
     parse_record,
     parse_words,
+    recorded_job_id,
     render_message,
 )
 
@@ -92,7 +93,7 @@ records = st.builds(
 
 
 def message_of(record, messages=(), state="COMPLETED"):
-    return render_message(record.slurm_job_id, state, list(messages), record.to_json())
+    return render_message(str(record.slurm_job_id), state, list(messages), record.to_json())
 
 
 def content(**changes):
@@ -189,7 +190,7 @@ def test_what_the_user_said_is_found_again(said):
 
 def test_what_the_peer_adds_was_not_said_by_the_user():
     text = render_message(
-        9,
+        "9",
         "FAILED",
         [
             "Slurm job(s) for job 9 are not complete.Statuses: 9: FAILED",
@@ -214,7 +215,7 @@ def test_we_write_the_peers_message_as_the_peer_does():
 
 
 def test_what_the_user_said_stands_between_subject_and_record():
-    text = render_message(7, "OUT_OF_MEMORY", ["  why \n", "", "how\nso"], "{}")
+    text = render_message("7", "OUT_OF_MEMORY", ["  why \n", "", "how\nso"], "{}")
     title = "[DATALAD SLURM RUN] Slurm job 7: Out of memory"
     assert text == f"{title}\n\nwhy\n\nhow\nso\n\n{BEGIN}\n{{}}\n{END}\n"
 
@@ -234,13 +235,13 @@ def test_other_messages_hold_no_record(text):
 
 
 def test_a_record_may_lie_in_a_sidecar():
-    assert parse_message(render_message(7, "FAILED", [], '"3b1f"')) == Sidecar("3b1f")
+    assert parse_message(render_message("7", "FAILED", [], '"3b1f"')) == Sidecar("3b1f")
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".", "a.b", "a b"])
 def test_a_sidecar_in_another_directory_is_refused(name):
     with pytest.raises(RecordError):
-        parse_message(render_message(7, "FAILED", [], json.dumps(name)))
+        parse_message(render_message("7", "FAILED", [], json.dumps(name)))
 
 
 @pytest.mark.parametrize(
@@ -362,3 +363,13 @@ def test_no_json_breaks_the_parser(found):
     except RecordError:
         return
     assert all(is_inside(path) for path in (*record.outputs, record.pwd))
+
+
+@pytest.mark.parametrize("label", ["7_3", "7_[1-5,8]", "7_[1,3,...]"])
+def test_a_message_about_some_tasks_is_read_as_one_about_the_job(label):
+    text = render_message(label, "COMPLETED", ["why"], RECORD.to_json())
+    assert text.startswith(f"[DATALAD SLURM RUN] Slurm job {label}: Completed\n")
+    assert parse_message(text) == RECORD
+    assert (parse_ending(text), parse_words(text)) == ("Completed", "why")
+    assert recorded_job_id(text) == RECORD.slurm_job_id
+    assert recorded_job_id(text.replace("cmd", "")[: text.index("===")]) == 7

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from datalad_slurm.jobs.quantities import parse_duration
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.slurm import sacct
@@ -168,7 +169,7 @@ def test_an_array_is_found_once_by_its_submit_line():
     ],
 )
 def test_a_duration_in_seconds_or_none(text, seconds):
-    assert sacct.parse_duration(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.faults
@@ -176,7 +177,7 @@ def test_a_duration_in_seconds_or_none(text, seconds):
 @example("9" * 400 + "-00:00:00")
 @example("9" * 5000)
 def test_no_text_breaks_the_parser_of_durations(text):
-    seconds = sacct.parse_duration(text)
+    seconds = parse_duration(text)
     assert seconds is None or math.isfinite(seconds)
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given
 
-from datalad_slurm.jobs.logs import LogName, candidates, names_for
+from datalad_slurm.jobs.logs import LogName, candidates, names_by_task
 from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.slurm import scontrol
 from datalad_slurm.slurm.scontrol import parse_job, parse_records
@@ -79,7 +79,7 @@ def test_the_logs_of_an_array_that_waits_are_for_all_its_tasks(version):
 def test_the_logs_of_tasks_that_run_are_their_own(version):
     found = job(version, "array, partly run")
     for task in found.tasks:
-        (log,) = names_for(found.logs, task)
+        (log,) = names_by_task(found.logs)(task)
         assert log == LogName(f"{DIR}/slurm-{found.job_id}_{task.index}.out", task.index)
 
 
@@ -89,7 +89,7 @@ def test_the_log_of_an_array_of_one_is_found(version, title):
     # While it waits its record shows the one index, but not yet in the name of the log.
     found = job(version, title)
     (task,) = found.tasks
-    (log,) = names_for(found.logs, task)
+    (log,) = names_by_task(found.logs)(task)
     assert candidates(log, task, found.job_id, "n1")[0] == f"{DIR}/slurm-{found.job_id}_5.out"
 
 

@@ -1,0 +1,269 @@
+"""Have a job wait for the open jobs that make its inputs, and note for which it waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from datalad_slurm.dataset.paths import matches
+from datalad_slurm.jobs.claims import collide, covers, top_of
+from datalad_slurm.jobs.dependencies import DEPENDS_ON, Relation
+from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError
+from datalad_slurm.jobs.model import JobStatus, SlurmJob, TrackedJob
+from datalad_slurm.slurm import depend, pending, scontrol
+from datalad_slurm.workflow.commits import commits_of_jobs
+from datalad_slurm.workflow.context import Context, Outcome
+from datalad_slurm.workflow.observe import observe
+from datalad_slurm.workflow.relations import (
+    claimed_inputs,
+    latest_jobs,
+    relation_to,
+    relations_of,
+    with_relations,
+)
+
+__all__ = [
+    "find_predecessors",
+    "for_another_attempt",
+    "hold_back",
+    "made_by_others",
+    "wait_for_predecessors",
+    "with_predecessors",
+]
+
+
+def find_predecessors(context: Context, claim: TrackedJob) -> list[tuple[TrackedJob, list[str]]]:
+    """Return the open jobs, and claims, that make inputs of a job, with these as typed."""
+    inputs = claimed_inputs(context, claim)
+    found = context.tracker.claimants(inputs.values()) if inputs else []
+    return [
+        (
+            job,
+            [
+                typed
+                for typed, path in inputs.items()
+                if any(collide(path, output) for output in job.outputs)
+            ],
+        )
+        for job in found
+        if job.token != claim.token
+    ]
+
+
+def with_predecessors(context: Context, claim: TrackedJob, *, is_wanted: bool) -> TrackedJob:
+    """Return what is to be claimed, with the jobs for which it will have to wait.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    claim : TrackedJob
+        Not in the database yet.
+    is_wanted : bool
+        Whether it may wait for others.
+
+    Raises
+    ------
+    InvalidRequestError
+        When it would have to wait for a job that has failed, of which nothing
+        is known, or that runs elsewhere; or must not wait at all.
+    """
+    found = find_predecessors(context, claim)
+    if not found:
+        return claim
+    for job, inputs in found:
+        _refuse_unfit(claim, job, inputs, is_wanted=is_wanted)
+    _states(context, found)
+    return with_relations(claim, [relation_to(job, inputs) for job, inputs in found])
+
+
+def _refuse_unfit(
+    claim: TrackedJob, job: TrackedJob, inputs: Sequence[str], *, is_wanted: bool
+) -> None:
+    what = f"input '{inputs[0]}' is an output of"
+    if not job.is_submitted:
+        raise InvalidRequestError(
+            f"{what} a job that {job.claimed_by} is submitting; try again when that is done"
+        )
+    finish_it = f"finish that job first (datalad slurm-finish {job.job_id})"
+    if not is_wanted:
+        raise InvalidRequestError(
+            f"{what} job {job.label}, which is open; {finish_it}, or let this job wait for it: "
+            "leave out --no-auto-dependency"
+        )
+    if directory := job.alt_dir or claim.alt_dir:
+        raise InvalidRequestError(
+            f"{what} job {job.label}, which is open in {job.alt_dir}; finish that job first, or "
+            "choose another directory"
+            if job.alt_dir == claim.alt_dir
+            else f"{what} job {job.label}, which is open, and one of the two runs in {directory}: "
+            f"what the other one needs would not be there; {finish_it}"
+        )
+
+
+def _states(
+    context: Context, found: Sequence[tuple[TrackedJob, Sequence[str]]]
+) -> dict[str, JobStatus]:
+    """Return the states of jobs that make inputs, by token; refuse what did not go well."""
+    statuses = observe(context, [job for job, _ in found])
+    for job, inputs in found:
+        status = statuses[job.id]
+        what = f"input '{inputs[0]}' is an output of job {job.label}"
+        if status.never_starts or any(task.has_ended and not task.is_ok for task in status.tasks):
+            went = "will never start" if status.never_starts else "has not ended well"
+            raise InvalidRequestError(
+                f"{what}, which {went} ({status.describe()}); "
+                f"`datalad slurm-finish {job.job_id}` names the ways on"
+            )
+        latest = {each.job_id for each in latest_jobs(job)}
+        if any(not task.has_ended and task.task.job_id not in latest for task in status.tasks):
+            # a dependency on the earlier attempt cannot be met, as some of its tasks have failed
+            raise InvalidRequestError(
+                f"{what}, some tasks of which were submitted again while others of the first "
+                "attempt have not ended; try again when these have"
+            )
+        if not status.is_answered:
+            # Slurm lets a job run at once that is to wait for one that slurmctld has forgotten
+            why = f": {status.failure}" if status.failure else ""
+            raise InvalidRequestError(
+                f"{what}, and whether that has ended well is not known{why}; try again later"
+            )
+    return {job.token: statuses[job.id] for job, _ in found}
+
+
+def wait_for_predecessors(
+    context: Context,
+    claim: TrackedJob,
+    notes: Path,
+    stand_ins: Mapping[int, Sequence[int]],
+) -> TrackedJob:
+    """Tell our sbatch for which jobs it is to wait; to be called right before the submission.
+
+    Preparing takes time: a job may have ended meanwhile, and slurmctld, which
+    does not wait for a job that it has forgotten, may be asked too late.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    claim : TrackedJob
+        In the database, with the jobs found by `with_predecessors`.
+    notes : Path
+        Directory of the submission's notes.
+    stand_ins : mapping
+        Ids in a typed dependency, and those that stand for them now.
+
+    Raises
+    ------
+    InvalidRequestError
+        As for `with_predecessors`, or when jobs of two clusters are waited for.
+    """
+    relations = relations_of(claim)
+    waits: list[SlurmJob] = []
+    if relations:
+        open_jobs = {job.token: (job, inputs) for job, inputs in find_predecessors(context, claim)}
+        still = [open_jobs[each.token] for each in relations if each.token in open_jobs]
+        for job, inputs in still:
+            _refuse_unfit(claim, job, inputs, is_wanted=True)
+        states = _states(context, still)
+        relations = tuple(
+            relation_to(*open_jobs[each.token]) if each.token in open_jobs
+            else _committed(context, claim, each)
+            for each in relations
+        )  # fmt: skip
+        claim = with_relations(claim, relations)
+        context.tracker.note_extra(claim.id, {DEPENDS_ON: claim.extra[DEPENDS_ON]})
+        waits = [
+            slurm_job
+            for job, _ in still
+            if not states[job.token].is_ok
+            for slurm_job in latest_jobs(job)
+        ]
+    if waits or stand_ins:
+        depend.place(notes, _wanted(context, waits, stand_ins))
+    return claim
+
+
+def _wanted(
+    context: Context, waits: Sequence[SlurmJob], stand_ins: Mapping[int, Sequence[int]]
+) -> depend.Wanted:
+    if not waits:
+        return depend.Wanted(stand_ins=stand_ins)
+    own = scontrol.configuration(context.settings.query_timeout).get("ClusterName", "")
+    names = sorted({job.cluster or own for job in waits})
+    if len(names) > 1:
+        raise InvalidRequestError(
+            f"inputs are made by open jobs of the clusters {' and '.join(names)}, and Slurm "
+            "cannot wait for jobs of another cluster; finish those of one cluster first"
+        )
+    return depend.Wanted([job.job_id for job in waits], names[0], own, stand_ins)
+
+
+def _committed(context: Context, claim: TrackedJob, relation: Relation) -> Relation:
+    """Return the relation to a job that is open no more, if it was committed."""
+    if relation.commit:
+        return relation
+    commit = commits_of_jobs(context, relation.known_ids, claim.commit_at_submission)
+    if not commit and not relation.inputs:
+        return relation
+    if not commit:
+        raise InvalidRequestError(
+            f"input '{relation.inputs[0]}' was an output of job {relation.job_id}, which was "
+            "closed meanwhile; run that job again first"
+        )
+    # its files were looked at when they were there already
+    return replace(relation, outputs=(), commit=commit.popitem()[1])
+
+
+def for_another_attempt(context: Context, job: TrackedJob) -> tuple[Relation, ...]:
+    """Return for which jobs another attempt at a job has to wait, and what it has read.
+
+    Raises
+    ------
+    InvalidRequestError
+        When a job that made an input was closed.
+    """
+    still_open = {each.token for each in context.tracker.open_jobs()}
+    relations = [each for each in relations_of(job) if each.inputs or each.token not in still_open]
+    return tuple(
+        each if each.token in still_open else _committed(context, job, each) for each in relations
+    )
+
+
+def made_by_others(context: Context, claim: TrackedJob) -> set[str]:
+    """Return the inputs, as typed, that need not, or cannot, be retrieved: others make them."""
+    relations = relations_of(claim)
+    if not relations:
+        return set()
+    awaited = {typed for relation in relations for typed in relation.inputs}
+    outputs = [output for relation in relations for output in relation.outputs]
+    return {
+        typed
+        for typed, path in claimed_inputs(context, claim).items()
+        if typed in awaited
+        and (
+            (top_of(path) and any(covers(output, top_of(path)) for output in outputs))
+            or next(matches(context.repo, path, context.hierarchy.is_subdataset), None) is None
+        )
+    }
+
+
+def hold_back(context: Context, claim: TrackedJob, jobs: Sequence[SlurmJob]) -> Iterator[Outcome]:
+    """Have jobs wait that were submitted past our sbatch; tell of those that have begun."""
+    timeout = context.settings.query_timeout
+    ids = [
+        job_id for relation in relations_of(claim) if relation.outputs for job_id in relation.ids
+    ]
+    for job in jobs if ids else ():
+        try:
+            pending.wait_for(job.job_id, ids, job.cluster, timeout)
+        except QueryFailedError as exc:
+            yield Outcome(
+                "slurm-schedule",
+                "error",
+                f"job {job.job_id} went past our sbatch, and could not be told to wait for job "
+                f"{ids[0]}, which makes an input ({exc}); unless that has ended, cancel the job: "
+                f"scancel {job.job_id}",
+                details={"slurm_job_id": job.job_id},
+            )

@@ -1,0 +1,296 @@
+"""Submit jobs that have failed again, as further attempts at what they are tracked for."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from datalad_slurm.dataset.orphans import no_orphans
+from datalad_slurm.jobs.attempts import Retry, replaced_by_retry
+from datalad_slurm.jobs.braces import literal
+from datalad_slurm.jobs.commands import array_options, with_options
+from datalad_slurm.jobs.errors import InvalidRequestError, JobNotTrackedError
+from datalad_slurm.jobs.model import JobStatus, TrackedJob
+from datalad_slurm.jobs.names import JobName, select_tasks
+from datalad_slurm.jobs.notes import RELEASED
+from datalad_slurm.jobs.parts import narrowed
+from datalad_slurm.jobs.task_outputs import is_of_task
+from datalad_slurm.jobs.tasks import TaskId, format_index_list
+from datalad_slurm.tracking.finisher import only_finisher
+from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
+from datalad_slurm.workflow.leftovers import Stale
+from datalad_slurm.workflow.logs import find_logs, logs_of
+from datalad_slurm.workflow.observe import observe
+from datalad_slurm.workflow.placeholders import Placeholders
+from datalad_slurm.workflow.predecessors import for_another_attempt
+from datalad_slurm.workflow.recovery import settle_publications
+from datalad_slurm.workflow.relations import (
+    attempts_that_count,
+    relations_of,
+    with_relations,
+)
+from datalad_slurm.workflow.request import Request
+from datalad_slurm.workflow.schedule import require_sbatch, submit_claim
+from datalad_slurm.workflow.submissions import described, in_flight, settle_claims
+from datalad_slurm.workflow.successors import repoint_to_latest
+
+__all__ = ["RetryOptions", "retry"]
+
+_ACTION = "slurm-reschedule"
+
+
+@dataclass(frozen=True)
+class RetryOptions:
+    """What is the same for all jobs that are submitted again."""
+
+    #: further options for sbatch
+    further: tuple[str, ...] = ()
+    #: "inputs", "outputs", "both" or empty
+    assume_ready: str = ""
+    #: how many downloads of inputs may run at a time
+    jobs: int | str | None = None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a job is submitted again."""
+
+    job: TrackedJob
+    retry: Retry
+    request: Request
+    stale: Stale
+    #: of an array that is run in parts, the indices that are run again
+    indices: str = ""
+    #: whether the job will have ended well when these tasks have
+    is_whole: bool = True
+
+
+def retry(
+    context: Context, names: Sequence[JobName] | None, options: RetryOptions
+) -> Iterator[Outcome]:
+    """Submit open jobs again that have not ended well; they keep their claims.
+
+    All of them are looked at before the first is submitted.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    names : sequence of JobName, optional
+        The jobs; all open ones that have failed when not given.
+    options : RetryOptions
+        How.
+
+    Raises
+    ------
+    InvalidRequestError
+        When a job is named that has not failed, or that cannot be submitted
+        again; nothing was submitted.
+    SubmissionError, QueryFailedError
+        When a submission fails; those before it stand.
+    """
+    require_sbatch()
+    settle_claims(context)
+    with _alone(context):
+        settle_publications(context)
+        jobs = described(context, open_jobs(context, names))
+    statuses = observe(context, jobs, for_record=True)
+    chosen = select_tasks(jobs, names or ())
+    plans: list[_Plan] = []
+    left_out: list[Outcome] = []
+    logs = frozenset(logs_of(context, ((job, None) for job in context.tracker.open_jobs())))
+    for job in jobs:
+        try:
+            again = _run_again(job, statuses[job.id], chosen.get(job.id))
+            plans.append(_plan(context, job, statuses[job.id], again, options, logs=logs))
+            continue
+        except InvalidRequestError as exc:
+            reason = str(exc)
+        if names is not None:
+            raise InvalidRequestError(f"job {job.label} is not submitted again: {reason}")
+        left_out.append(_left_out(job, reason))
+    yield from left_out
+    if not plans:
+        yield Outcome(_ACTION, "notneeded", "there are no open jobs that have failed")
+    for plan in plans:
+        try:
+            yield from _submit(context, plan)
+        except JobNotTrackedError as exc:
+            if names is not None:
+                raise
+            yield _left_out(plan.job, str(exc))
+
+
+def _left_out(job: TrackedJob, reason: str) -> Outcome:
+    said = f"job {job.label} is left out: {reason}"
+    return Outcome(_ACTION, "notneeded", said, details={"slurm_job_id": job.job_id})
+
+
+@contextmanager
+def _alone(context: Context) -> Iterator[None]:
+    """Enter a time in which no job is finished: a finish has files of failed jobs in its hands."""
+    settings = context.settings
+    with (
+        only_finisher(
+            context.tracker.database,
+            settings.finish_timeout,
+            lgr.warning,
+            take_over=settings.take_over,
+        ),
+        no_orphans(context.repo, settings.finish_timeout),
+    ):
+        yield
+
+
+def _run_again(
+    job: TrackedJob, status: JobStatus, chosen: frozenset[TaskId] | None
+) -> frozenset[TaskId]:
+    """Return which tasks are run again: the failed ones where each has outputs of its own, or all.
+
+    Raises
+    ------
+    InvalidRequestError
+        When it has not failed, or is not known to have.
+    """
+    has_parts = any(map(is_of_task, job.templates)) and all(t.index >= 0 for t in job.tasks)
+    asked = status
+    if chosen is not None:
+        if not has_parts:
+            raise InvalidRequestError(
+                "which of its outputs are those of which task is not known, as none is declared "
+                f"for each task, such as 'out-%a'; `--retry {job.job_id}` runs all of it again"
+            )
+        asked = status.of(chosen)
+    if asked.is_ok:
+        raise InvalidRequestError("it has completed; `datalad slurm-finish` commits its outputs")
+    if not asked.is_answered:
+        why = f" ({asked.failure})" if asked.failure else ""
+        raise InvalidRequestError(
+            f"whether it has ended is not known{why}. Statuses: {asked.describe()}"
+        )
+    if not asked.has_ended:
+        raise InvalidRequestError(f"it has not ended. Statuses: {asked.describe()}")
+    if chosen is not None and any(task.is_ok for task in asked.tasks):
+        raise InvalidRequestError(f"some of it has completed. Statuses: {asked.describe()}")
+    return frozenset(t.task for t in asked.tasks if not (has_parts and t.is_ok))
+
+
+def _plan(
+    context: Context,
+    job: TrackedJob,
+    status: JobStatus,
+    again: frozenset[TaskId],
+    options: RetryOptions,
+    *,
+    logs: frozenset[str],
+) -> _Plan:
+    """Return how a job that has failed is submitted again.
+
+    Raises
+    ------
+    InvalidRequestError
+        When it cannot be.
+    """
+    cwd = context.repo.root / job.pwd
+    if not cwd.is_dir():
+        raise InvalidRequestError(f"its directory '{job.pwd}' is not there any more")
+    cmd = with_options(job.cmd, options.further)
+    indices: list[int] = []
+    if len(again) < len(status.tasks) or job.extra.get(RELEASED):
+        indices = sorted(task.index for task in again)
+        submitted = with_options(
+            job.cmd, [*options.further, *array_options(indices, _throttle(job))]
+        )
+    else:
+        submitted = cmd
+    kept, replaced = replaced_by_retry(job, status, again, _logs(context, job, status, again))
+    made = {path for entry in replaced for path in entry.get("logs", ())}
+    return _Plan(
+        job,
+        Retry(
+            token=f"datalad-slurm-{uuid.uuid4().hex}",
+            cmd=cmd,
+            submitted_cmd=submitted,
+            kept=kept,
+            replaced=replaced,
+            commit_at_submission=context.repo.head(),
+        ),
+        Request(
+            cmd=submitted,
+            cwd=cwd,
+            outputs=job.declared_outputs,
+            inputs=job.inputs,
+            extra_inputs=job.extra_inputs,
+            assume_ready=options.assume_ready,
+            expand="inputs" if "expanded_inputs" in job.extra else "",
+            jobs=options.jobs,
+            stand_ins=attempts_that_count(context, job),
+        ),
+        Stale(_outputs_of(job, again), logs | made),
+        format_index_list(indices),
+        all(task.is_ok for task in status.tasks if task.task not in again),
+    )
+
+
+def _throttle(job: TrackedJob) -> int | None:
+    """Return how many tasks of a job's array may run at a time, where that is limited."""
+    text = job.slurm_jobs[-1].facts.get("ArrayTaskThrottle", "")
+    return int(text) if text.isdigit() else None
+
+
+def _logs(
+    context: Context, job: TrackedJob, status: JobStatus, tasks: Collection[TaskId]
+) -> dict[int, list[str]]:
+    part = status.of(tasks)
+    found = {
+        slurm_job.job_id: find_logs(context, replace(job, slurm_jobs=(slurm_job,)), part)
+        for slurm_job in job.slurm_jobs
+    }
+    return {job_id: [*within, *elsewhere] for job_id, (within, elsewhere) in found.items()}
+
+
+def _outputs_of(job: TrackedJob, tasks: frozenset[TaskId]) -> tuple[str, ...]:
+    """Return those of a job's claims that only these of its tasks write."""
+    others = frozenset(job.tasks) - tasks
+    if not others:
+        return job.outputs
+    theirs = frozenset(narrowed(job, others).outputs)
+    return tuple(claim for claim in narrowed(job, tasks).outputs if claim not in theirs)
+
+
+def _submit(context: Context, plan: _Plan) -> Iterator[Outcome]:
+    job, request = plan.job, plan.request
+    placeholders = Placeholders(
+        context.dataset,
+        request.cwd,
+        tuple(map(literal, request.inputs)),
+        tuple(map(literal, request.outputs)),
+        context.temporary_directories / job.token,
+        top=Path(job.alt_dir) if job.alt_dir else None,
+    )
+    command = placeholders.check_command(request.cmd)
+    relations = for_another_attempt(context, job)
+    with in_flight(job.token):
+        with _alone(context):
+            claim = context.tracker.begin_retry(job, plan.retry)
+        if relations or relations_of(job):
+            claim = with_relations(claim, relations)
+        for outcome in submit_claim(
+            context, request, claim, command, placeholders, stale=plan.stale
+        ):
+            if outcome.action != "slurm-schedule":
+                yield outcome
+                continue
+            which = f"tasks {plan.indices} of job" if plan.indices else "job"
+            details = {"attempt": claim.attempt, "retried": [s.job_id for s in job.slurm_jobs]}
+            details |= {"tasks": plan.indices} if plan.indices else {}
+            yield replace(
+                outcome,
+                action=_ACTION,
+                message=f"{outcome.message}: attempt {claim.attempt} at {which} {job.label}",
+                details={**outcome.details, **details},
+            )
+            yield from repoint_to_latest(context, job, claim.id, is_whole=plan.is_whole)
