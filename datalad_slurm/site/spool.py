@@ -110,8 +110,8 @@ class Spool:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether there is anything to look at now."""
-        return bool(self._new) or self._must_rescan
+        """Whether there are jobs to look at."""
+        return bool(self._new)
 
     @property
     def incomplete(self) -> list[str]:
@@ -120,7 +120,9 @@ class Spool:
 
     def wait(self, wakers: Iterable[int], seconds: float) -> None:
         """Wait for news, for one of some descriptors to become readable, or for a time."""
-        if self._incomplete:
+        if self._must_rescan:
+            seconds = 0.0
+        elif self._incomplete:
             seconds = min(seconds, _LOOK_AGAIN)
         _readable([self._inotify.fileno(), *wakers], seconds)
         for event in self._inotify.read(timeout=0):

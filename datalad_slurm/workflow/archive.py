@@ -223,7 +223,7 @@ class _Archive:
         signals.drain()
 
     def _pause(self) -> float:
-        if self.spool.is_waiting and not self._is_full:
+        if self.spool.is_waiting and not self.is_full:
             return 0.0
         times = [float("inf")]
         if self.held:
@@ -234,7 +234,7 @@ class _Archive:
         return max(0.0, min(min(times) - time.monotonic(), 3600.0))
 
     @property
-    def _is_full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether no more jobs are read for now."""
         return sum(each.job.size for each in self.held) >= _MOST_HELD
 
@@ -289,11 +289,16 @@ def _take_what_comes(work: _Archive, signals: Signals) -> None:
 
 
 def _take_all(work: _Archive) -> None:
-    """Take jobs from the spool to the disk until there are no more, or one fails."""
-    work.next_write = work.next_question = 0.0
-    work.work()
-    while work.spool.is_waiting and not work.trouble:
+    """Take jobs from the spool to the disk until there are no more, or no room for more."""
+    while True:
+        while work.spool.is_waiting and not work.is_full:
+            # once for all, in the end
+            work.next_question = float("inf")
+            work.work()
+        work.next_question = work.next_write = 0.0
         work.work()
+        if work.is_full or not work.spool.is_waiting:
+            return
 
 
 def _summary(work: _Archive) -> Outcome:

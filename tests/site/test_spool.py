@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -209,8 +210,6 @@ def test_a_directory_that_is_no_spool_is_doubted(root, caplog):
 
 
 def test_without_the_library_it_is_named_and_once_needs_none(root, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "inotify_simple", None)
     with pytest.raises(InvalidRequestError, match=r"pip install 'datalad-slurm\[site\]'"):
         Spool(root, watch=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
+import time
 from pathlib import PurePosixPath
 
 import pytest
@@ -98,7 +99,7 @@ def job(*environment, job_id=4711, at=1_750_000_000.0):
         ([b"SLURM_JOB_NAME=\xff\xfe"], "4711-__"),
         (["SLURM_JOB_NAME=Gehäuse".encode()], "4711-Gehäuse"),
         ([b"SLURM_JOB_NAME=" + b"x" * 400], f"4711-{'x' * 180}"),
-        (["SLURM_JOB_NAME=".encode() + "é".encode() * 200], f"4711-{'é' * 90}"),
+        ([b"SLURM_JOB_NAME=" + "é".encode() * 200], f"4711-{'é' * 90}"),
         ([b"XSLURM_JOB_NAME=no", b"SLURM_JOB_NAME=yes"], "4711-yes"),
     ],
 )
@@ -119,8 +120,6 @@ def test_a_further_job_of_the_same_id_and_name_gets_a_number():
 
 
 def test_the_month_is_that_of_the_submission_where_the_site_is(monkeypatch):
-    import time
-
     turn_of_the_year = 1_577_836_800.0 - 1800  # 2019-12-31 23:30 UTC
     for zone, month in (("UTC", "2019/12"), ("Europe/Berlin", "2020/01")):
         monkeypatch.setenv("TZ", zone)
