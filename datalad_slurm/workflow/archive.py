@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from datalad_slurm.dataset.archive import commit_files, open_archive, uncommitted_files
-from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.archive import open_archive
 from datalad_slurm.jobs.archive import Submitted
-from datalad_slurm.jobs.errors import DatasetError, InvalidRequestError, QueryFailedError
+from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError
 from datalad_slurm.site.accounts import (
     NOBODY_KNOWN,
     Owner,
@@ -28,10 +26,12 @@ from datalad_slurm.site.accounts import (
     owner_of_name,
     read_groups,
 )
+from datalad_slurm.site.backlog import Backlog
 from datalad_slurm.site.signals import Signals
 from datalad_slurm.site.spool import Spool
 from datalad_slurm.site.store import Store
 from datalad_slurm.slurm import squeue
+from datalad_slurm.workflow.archive_commits import Commits
 from datalad_slurm.workflow.context import Outcome
 
 __all__ = ["ACTION", "ArchiveRequest", "archive"]
@@ -39,14 +39,14 @@ __all__ = ["ACTION", "ArchiveRequest", "archive"]
 lgr = logging.getLogger("datalad.slurm")
 
 ACTION = "slurm-archive"
-#: Jobs that are looked at before the next events are taken from the kernel's queue.
+#: Jobs that are read, and written, before the next events are taken from the kernel's queue.
+#: Reading is ahead of writing, for slurmctld waits for nobody before it drops a job.
 _JOBS_A_ROUND = 100
+_WRITTEN_A_ROUND = 10
 #: Bytes of jobs in memory that could not be written yet; slurmctld drops its own in time.
 _MOST_HELD = 64 * 2**20
 #: Seconds until what has failed is tried again, and between two questions to slurmctld.
 _RETRY = 5.0
-#: Jobs that may fail to be written until the others wait for the next try as well.
-_FAILURES_A_ROUND = 10
 #: Seconds for slurmctld to answer.
 _ANSWER = 30.0
 #: Seconds for which slurmctld is asked whose a job is that does not say it itself.
@@ -54,8 +54,6 @@ _ASK_FOR = 600.0
 #: Rounds, of 0.2 s, that --once gives slurmctld to write what it is writing.
 _ONCE_ROUNDS = 10
 _PAUSE = 0.2
-#: Files after which a commit is made before its time.
-_MOST_UNCOMMITTED = 20_000
 
 
 @dataclass(frozen=True)
@@ -72,49 +70,32 @@ class ArchiveRequest:
 
 
 @dataclass
-class _Held:
-    """A job in memory."""
-
-    job: Submitted
-    since: float
-    owner: Owner | None
-
-
-@dataclass
 class _Archive:
     """An archive at work."""
 
     request: ArchiveRequest
     spool: Spool
     store: Store
-    repo: Repo | None
-    #: jobs that were read and are not written yet
-    held: list[_Held] = field(default_factory=list)
+    backlog: Backlog
+    commits: Commits
     written: int = 0
     vanished: int = 0
-    commits: int = 0
-    #: archived files that are not committed; None when they have to be looked for
-    uncommitted: list[str] | None = None
-    next_write: float = 0.0
+    next_try: float = 0.0
     next_question: float = 0.0
-    next_save: float = 0.0
-    #: why nothing could be written, or committed, the last time
+    #: why something could not be written
     trouble: str = ""
-    save_trouble: str = ""
 
     def work(self) -> None:
-        """Take one round of jobs from the spool to the disk."""
-        room = _MOST_HELD - sum(each.job.size for each in self.held)
-        if room > 0:
+        """Take some jobs from the spool into memory, and some from there to the disk."""
+        if not self.backlog.is_full:
             now = time.monotonic()
-            self.held += (
-                _Held(job, now, owner_of_name(job.claimed_user))
-                for job in self.spool.take(_JOBS_A_ROUND)
-            )
+            for job in self.spool.take(_JOBS_A_ROUND):
+                self.backlog.add(job, now, owner_of_name(job.claimed_user))
         self._tell_vanished()
         self._ask_for_owners()
-        if self.held and time.monotonic() >= self.next_write:
-            self._write()
+        if self.backlog.failed and time.monotonic() >= self.next_try:
+            self.backlog.try_failed_again()
+        self._write()
 
     def _tell_vanished(self) -> None:
         gone = self.spool.vanished
@@ -129,7 +110,7 @@ class _Archive:
 
     def _ask_for_owners(self) -> None:
         """Ask Slurm, once for all, whose the jobs are that do not say it."""
-        unclear = [each for each in self.held if each.owner is None]
+        unclear = self.backlog.unclear
         now = time.monotonic()
         if not unclear or now < self.next_question:
             return
@@ -139,71 +120,43 @@ class _Archive:
         except QueryFailedError as exc:
             lgr.warning("whose %s jobs are is not known yet: %s", len(unclear), exc)
             for each in unclear:
-                if now - each.since > _ASK_FOR:
-                    each.owner = NOBODY_KNOWN
-            return
-        for each in unclear:
-            user_id = found.get(each.job.job_id)
-            each.owner = NOBODY_KNOWN if user_id is None else owner_of_id(user_id)
+                each.owner = NOBODY_KNOWN if now - each.since > _ASK_FOR else None
+        else:
+            for each in unclear:
+                user_id = found.get(each.job.job_id)
+                each.owner = NOBODY_KNOWN if user_id is None else owner_of_id(user_id)
+        self.backlog.sort_out()
 
     def _write(self) -> None:
-        unclear = [each for each in self.held if each.owner is None]
-        failed: list[_Held] = []
-        clear = deque(each for each in self.held if each.owner is not None)
-        while clear and len(failed) < _FAILURES_A_ROUND:
-            each = clear.popleft()
+        ready, failed = self.backlog.ready, self.backlog.failed
+        for _ in range(min(len(ready), _WRITTEN_A_ROUND)):
+            waiting = ready.popleft()
             try:
-                self._put(each.job, each.owner or NOBODY_KNOWN)
+                self._put(waiting.job, waiting.owner or NOBODY_KNOWN)
+                self.backlog.drop(waiting)
             except OSError as exc:
-                failed.append(each)
-                self._note_trouble(each.job, exc)
-        if self.trouble and not failed:
+                # behind all others, so that a single job does not hold them up
+                failed.append(waiting)
+                self._note_trouble(waiting.job, exc)
+        if self.trouble and not (failed or ready):
             lgr.warning("the archive can be written again")
             self.trouble = ""
-        # what has failed comes last, so that a single job does not hold up the others
-        self.held = [*unclear, *clear, *failed]
 
     def _put(self, job: Submitted, owner: Owner) -> None:
         paths = self.store.put(job, owner)
         if paths:
             self.written += 1
             lgr.debug("job %s is archived: %s", job.job_id, paths[-1])
-        if self.repo is not None and self.uncommitted is not None:
-            self.uncommitted += paths
+        self.commits.note(paths)
 
     def _note_trouble(self, job: Submitted, exc: OSError) -> None:
         self.store.forget_directories()
-        self.next_write = time.monotonic() + _RETRY
+        if len(self.backlog.failed) == 1:
+            self.next_try = time.monotonic() + _RETRY
         said = f"{exc.filename or self.store.root}: {exc.strerror}"
         if self.trouble != said:
             lgr.error("job %s cannot be archived: %s; it is tried again", job.job_id, said)
         self.trouble = said
-
-    def save_if_due(self) -> None:
-        """Commit what was written, when it is time or there is much of it."""
-        is_much = self.uncommitted is not None and len(self.uncommitted) >= _MOST_UNCOMMITTED
-        if self.repo is not None and (is_much or time.monotonic() >= self.next_save):
-            self.save()
-
-    def save(self) -> None:
-        """Commit what was written; what fails is tried again, after a new look at what there is."""
-        if self.repo is None:
-            return
-        self.next_save = time.monotonic() + self.request.interval
-        try:
-            if self.uncommitted is None:
-                self.uncommitted = uncommitted_files(self.repo)
-            paths, self.uncommitted = self.uncommitted, []
-            if paths:
-                commits = commit_files(self.repo, paths, _message(paths))
-                lgr.info("%s files are committed", len(paths))
-                self.commits += commits
-        except DatasetError as exc:
-            self.uncommitted = None
-            self.save_trouble = str(exc)
-            lgr.error("the archive could not be committed: %s; it is tried again", exc)
-        else:
-            self.save_trouble = ""
 
     def reread(self) -> None:
         """Read the groups again, and look through the spool."""
@@ -223,20 +176,14 @@ class _Archive:
         signals.drain()
 
     def _pause(self) -> float:
-        if self.spool.is_waiting and not self.is_full:
+        if self.backlog.ready or (self.spool.is_waiting and not self.backlog.is_full):
             return 0.0
-        times = [float("inf")]
-        if self.held:
-            is_unclear = any(each.owner is None for each in self.held)
-            times += [self.next_write, *([self.next_question] if is_unclear else [])]
-        if self.repo is not None and self.uncommitted != []:
-            times.append(self.next_save)
+        times = [self.commits.next_time]
+        if self.backlog.failed:
+            times.append(self.next_try)
+        if self.backlog.unclear:
+            times.append(self.next_question)
         return max(0.0, min(min(times) - time.monotonic(), 3600.0))
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no more jobs are read for now."""
-        return sum(each.job.size for each in self.held) >= _MOST_HELD
 
 
 def archive(request: ArchiveRequest) -> Iterator[Outcome]:
@@ -257,13 +204,14 @@ def archive(request: ArchiveRequest) -> Iterator[Outcome]:
         closing(Store(request.to, groups)) as store,
     ):
         repo = open_archive(request.to) if request.as_dataset else None
-        work = _Archive(request, spool, store, repo)
+        commits = Commits(repo, request.interval)
+        work = _Archive(request, spool, store, Backlog(_MOST_HELD), commits)
         if request.once:
             _take_what_is_there(work)
         else:
             lgr.info("watching %s; jobs go to %s", request.spool, request.to)
             _take_what_comes(work, signals)
-        work.save()
+        commits.make()
         yield _summary(work)
 
 
@@ -283,49 +231,44 @@ def _take_what_comes(work: _Archive, signals: Signals) -> None:
             signals.reread = False
             work.reread()
         work.work()
-        work.save_if_due()
+        work.commits.make_if_due()
         work.wait(signals)
     _take_all(work)
 
 
 def _take_all(work: _Archive) -> None:
     """Take jobs from the spool to the disk until there are no more, or no room for more."""
+    backlog = work.backlog
+    backlog.try_failed_again()
     while True:
-        while work.spool.is_waiting and not work.is_full:
-            # once for all, in the end
-            work.next_question = float("inf")
+        # once for all, in the end
+        work.next_question = work.next_try = float("inf")
+        while backlog.ready or (work.spool.is_waiting and not backlog.is_full):
             work.work()
-        work.next_question = work.next_write = 0.0
+        work.next_question = 0.0
         work.work()
-        if work.is_full or not work.spool.is_waiting:
+        if backlog.is_full or not (backlog.ready or work.spool.is_waiting):
             return
 
 
 def _summary(work: _Archive) -> Outcome:
     said = [f"{work.written} jobs archived"]
-    if work.commits:
-        said.append(f"{work.commits} commits")
+    if work.commits.made:
+        said.append(f"{work.commits.made} commits")
     if work.vanished:
         said.append(f"{work.vanished} gone before they could be read")
     failed = []
-    if work.held:
-        jobs = ", ".join(str(each.job.job_id) for each in work.held[:10])
+    if work.backlog:
+        jobs = ", ".join(map(str, work.backlog.job_ids[:10]))
         why = work.trouble or "whose they are is not known"
-        failed.append(f"{len(work.held)} jobs not archived ({jobs}): {why}; run it again")
+        failed.append(f"{len(work.backlog)} jobs not archived ({jobs}): {why}; run it again")
     if work.request.once and work.spool.incomplete:
         failed.append(f"not written whole by slurmctld: {', '.join(work.spool.incomplete[:10])}")
-    if work.save_trouble:
-        failed.append(f"not committed: {work.save_trouble}")
+    if work.commits.trouble:
+        failed.append(f"not committed: {work.commits.trouble}")
     return Outcome(
         ACTION,
         "error" if failed else "ok",
         "; ".join([*said, *failed]),
-        details={"archived": work.written, "vanished": work.vanished, "commits": work.commits},
+        details={"archived": work.written, "vanished": work.vanished, "commits": work.commits.made},
     )
-
-
-def _message(paths: list[str]) -> str:
-    """Return the message of a commit with some jobs' files."""
-    jobs = sorted({int(path.rpartition("/")[2].partition("-")[0]) for path in paths})
-    which = f"Slurm job {jobs[0]}" if len(jobs) == 1 else f"{len(jobs)} Slurm jobs, {jobs[0]}"
-    return which if len(jobs) == 1 else f"{which} to {jobs[-1]}"
