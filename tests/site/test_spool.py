@@ -85,6 +85,33 @@ def test_nothing_that_is_made_around_the_start_of_a_watch_is_missed(root, monkey
     assert sorted(found) == sorted([5, *submitted])
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_job_that_becomes_whole_around_the_start_of_its_watch_is_taken(root, monkeypatch, when):
+    from inotify_simple import INotify
+
+    add_watch = INotify.add_watch
+
+    def complete(path):
+        if path.name.startswith("job."):
+            (path / "environment").write_bytes(b"\0\0\0\0")
+            (path / "script").write_bytes(b"\0")
+
+    def watching(self, path, mask):
+        if when == "before":
+            complete(path)
+        descriptor = add_watch(self, path, mask)
+        if when == "after":
+            complete(path)
+        return descriptor
+
+    monkeypatch.setattr(INotify, "add_watch", watching)
+    # not the look that comes by itself after some seconds
+    monkeypatch.setattr("datalad_slurm.site.spool._LOOK_AGAIN", 1000)
+    begin(root, 5)
+    with Spool(root, watch=True) as spool:
+        assert taken(spool) == [5]
+
+
 @pytest.mark.parametrize("order", ["environment script", "script environment"])
 @pytest.mark.parametrize("rename", [False, True])
 def test_a_job_is_taken_when_both_files_are_whole_and_not_before(root, order, rename):
