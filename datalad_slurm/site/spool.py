@@ -62,7 +62,7 @@ class Spool:
         self._taken: set[str] = set()
         self._must_rescan = False
         #: when what is not complete is looked at without being told to (monotonic)
-        self._next_look = 0.0
+        self._next_look = time.monotonic() + _LOOK_AGAIN
         #: jobs that went before they could be read
         self.vanished: list[int] = []
         try:
