@@ -147,7 +147,10 @@ class Store:
 def _locked(root: Path) -> int:
     """Return a descriptor that holds the lock of a directory, which is made if need be."""
     try:
-        root.mkdir(mode=0o755, exist_ok=True)
+        if not root.exists():
+            root.mkdir()
+            # whatever the umask: users have to pass through it to what is theirs
+            root.chmod(0o755)
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as exc:
         raise InvalidRequestError(

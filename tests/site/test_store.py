@@ -128,13 +128,14 @@ def test_user_and_groups_read_and_nobody_else_or_writes(store, root, umask):
     ("user", "groups", "may_read"),
     [(4001, [], True), (4002, [5], True), (4002, [4001, 0], False)],
 )
-def test_who_may_read_can_and_who_may_not_cannot(store, root, user, groups, may_read):
+def test_who_may_read_can_and_who_may_not_cannot(root, user, groups, may_read):
     before = os.umask(0o077)
     try:
+        store = Store(root, [5])
         _, script = store.put(job(), JOE)
+        store.close()
     finally:
         os.umask(before)
-    root.chmod(0o755)
 
     def run(*argv):
         # who cannot enter the directories above still stands in this one
