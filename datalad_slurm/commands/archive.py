@@ -93,14 +93,14 @@ class Archive(ValidatedInterface):
     _examples_: ClassVar[list[dict[str, str]]] = [
         {
             "text": "Archive all jobs of a cluster, for its users and the group 'support'",
-            "code_py": "slurm_archive('/var/spool/slurmctld', '/var/slurm/archive', "
+            "code_py": "slurm_archive(spool='/var/spool/slurmctld', to='/var/slurm/archive', "
             "groups='/etc/slurm/archive-groups')",
             "code_cmd": "datalad slurm-archive --spool /var/spool/slurmctld "
             "--to /var/slurm/archive --groups /etc/slurm/archive-groups",
         },
         {
             "text": "Take what is there now, into a dataset",
-            "code_py": "slurm_archive('/var/spool/slurmctld', '/var/slurm/archive', "
+            "code_py": "slurm_archive(spool='/var/spool/slurmctld', to='/var/slurm/archive', "
             "as_dataset=True, once=True)",
             "code_cmd": "datalad slurm-archive --spool /var/spool/slurmctld "
             "--to /var/slurm/archive --dataset --once",
