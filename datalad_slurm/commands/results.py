@@ -13,7 +13,7 @@ from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError
 from datalad_slurm.jobs.script import as_line, as_lines, told_after
 from datalad_slurm.workflow.context import Context, Outcome, open_context
 
-__all__ = ["render", "run_flow", "show_dry_run", "show_log_ends", "show_recorded"]
+__all__ = ["render", "run_flow", "run_in", "show_dry_run", "show_log_ends", "show_recorded"]
 
 lgr = logging.getLogger("datalad.slurm")
 
@@ -32,9 +32,15 @@ def run_flow(
     flow : callable
         Takes the context of the dataset and yields outcomes.
     """
+    yield from run_in(action, dataset, lambda: flow(open_context(dataset)))
+
+
+def run_in(
+    action: str, dataset: Any, flow: Callable[[], Iterable[Outcome]]
+) -> Iterator[dict[str, Any]]:
+    """Yield a result record for each outcome of a flow that needs no context, as `run_flow`."""
     try:
-        context = open_context(dataset)
-        for outcome in flow(context):
+        for outcome in flow():
             yield _record(dataset, outcome)
     except DataladSlurmError as exc:
         status = "impossible" if isinstance(exc, InvalidRequestError) else "error"

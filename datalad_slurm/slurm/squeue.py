@@ -13,11 +13,13 @@ from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, in_chunks, on_cluster, quer
 __all__ = [
     "find_comments",
     "find_in_command",
+    "find_owners",
     "find_restarted",
     "find_submitted_in",
     "has_own",
     "parse",
     "parse_comments",
+    "parse_owners",
     "show",
 ]
 
@@ -29,6 +31,7 @@ _MOST_NAMED = 500
 _COMMENT_FORMAT = "%i|%k"
 _COMMAND_FORMAT = "%i|%o"
 _PLACE_FORMAT = "%i|%V|%Z"
+_OWNER_FORMAT = "%F|%U"
 _RESTARTS_FORMAT = "ArrayJobID:20,RestartCnt:20"
 
 
@@ -111,6 +114,29 @@ def find_submitted_in(directory: str, since: int, timeout: float = DEFAULT_TIMEO
     return sorted(set(found))
 
 
+def find_owners(job_ids: Iterable[int], timeout: float = DEFAULT_TIMEOUT) -> dict[int, int]:
+    """Return the numeric ids of the users of jobs, arrays by their base id.
+
+    Jobs that slurmctld does not know are left out.
+
+    Raises
+    ------
+    QueryFailedError
+        When slurmctld does not answer.
+    """
+    wanted = set(job_ids)
+    named = f"--jobs={','.join(map(str, sorted(wanted)))}"
+    jobs = named if len(wanted) <= _MOST_NAMED else "--all"
+    try:
+        said = _query(f"--format={_OWNER_FORMAT}", jobs, "", timeout)
+    except QueryFailedError as exc:
+        # as in `show`
+        if "Invalid job id" not in str(exc):
+            raise
+        return {}
+    return {job: user for job, user in parse_owners(said).items() if job in wanted}
+
+
 def has_own(cluster: str = "", timeout: float = DEFAULT_TIMEOUT) -> bool:
     """Return whether a job of one's own waits or runs."""
     argv = ["squeue", "--noheader", "--format=%i", "--me", *on_cluster(cluster)]
@@ -154,6 +180,16 @@ def parse_comments(text: str) -> dict[int, str]:
         if named:
             comments[named.tasks[0].job_id] = comment.strip()
     return comments
+
+
+def parse_owners(text: str) -> dict[int, int]:
+    """Return the ids of users by the ids of their jobs."""
+    owners: dict[int, int] = {}
+    for line in text.split("\n"):
+        job, user = (parse_number(word.strip()) for word in (line.partition("|")[::2]))
+        if job is not None and user is not None:
+            owners[job] = user
+    return owners
 
 
 def _query(columns: str, jobs: str, cluster: str, timeout: float) -> str:

@@ -48,6 +48,8 @@ class Settings:
     latency_wait: float = 5.0
     #: finish although another process claims to be at it
     take_over: bool = False
+    #: between two commits of `slurm-archive --dataset`
+    archive_interval: float = 300.0
     #: whether jobs note how they end: "always", "never", or "auto", without accounting
     exit_marker: str = "auto"
     #: options of sbatch for jobs that finish others
@@ -115,6 +117,7 @@ class Settings:
             database_timeout=seconds("database-timeout", cls.database_timeout),
             finish_timeout=seconds("finish-timeout", cls.finish_timeout),
             latency_wait=seconds("latency-wait", cls.latency_wait),
+            archive_interval=seconds("archive-interval", cls.archive_interval),
             take_over=flag("datalad.slurm.take-over") is True,
             exit_marker=exit_marker,
             finish_job_options=finish_job_options,

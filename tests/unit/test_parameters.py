@@ -17,6 +17,8 @@ from datalad_slurm.workflow.context import Settings
 from tests.conftest import ROOT
 
 COMMANDS = {name: (module, cls) for module, cls, _, name in command_suite[1]}
+#: those that work on a dataset, and are methods of it
+OF_DATASETS = [name for name in COMMANDS if name != "slurm_archive"]
 _LITERAL = re.compile(r"datalad\.slurm\.([a-z][\w-]*)")
 _ROW = re.compile(r"^\| `datalad\.slurm\.([\w-]+)` \| ([^|]+?) \|", re.MULTILINE)
 
@@ -50,18 +52,25 @@ def documented_settings():
     return dict(_ROW.findall((ROOT / "docs" / "design.md").read_text()))
 
 
-def test_the_three_commands_are_compared():
-    assert set(COMMANDS) == {"slurm_schedule", "slurm_finish", "slurm_reschedule"}
+def test_the_commands_are_compared():
+    of_datasets = {"slurm_schedule", "slurm_finish", "slurm_reschedule"}
+    assert set(OF_DATASETS) == of_datasets
+    assert set(COMMANDS) == of_datasets | {"slurm_archive"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_command_line_and_python_have_the_same_parameters_and_defaults(name):
     parameters = inspect.signature(getattr(api, name)).parameters
-    on_command_line = {dest: action.default for dest, action in options(name).items()}
+    on_command_line = {
+        dest: inspect.Parameter.empty
+        if action.option_strings and action.required
+        else action.default
+        for dest, action in options(name).items()
+    }
     assert {key: value.default for key, value in parameters.items()} == on_command_line
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", OF_DATASETS)
 def test_a_method_of_the_dataset_has_the_parameters_of_the_function(name):
     function, method = getattr(api, name), getattr(api.Dataset, name)
     assert inspect.signature(function) == inspect.signature(method)
@@ -71,7 +80,10 @@ def test_a_method_of_the_dataset_has_the_parameters_of_the_function(name):
 def test_only_the_first_parameter_may_be_given_without_its_name(name):
     first, *others = inspect.signature(getattr(api, name)).parameters.values()
     assert first.kind is first.POSITIONAL_OR_KEYWORD
-    assert {parameter.kind for parameter in others} == {first.KEYWORD_ONLY}
+    # datalad takes no parameter for required that can only be given with its name
+    optional = [parameter for parameter in others if parameter.default is not parameter.empty]
+    assert {parameter.kind for parameter in optional} == {first.KEYWORD_ONLY}
+    assert len(others) - len(optional) == (name == "slurm_archive")
 
 
 def test_every_setting_in_the_code_is_documented_and_no_other():
