@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.slurm.test_pipelines import chain  # noqa: F401 - a fixture
 from tests.slurm.test_reschedule import record_of
 from tests.slurm.test_reschedule_range import reschedule, submitted
 from tests.slurm.test_schedule import finish, schedule
@@ -23,7 +22,7 @@ def said_of(results):
 
 
 @pytest.mark.parametrize("how", ["at once", "one by one"])
-def test_each_job_of_a_chain_gets_a_branch_that_names_the_commit_it_has_read(chain, slurm, how):  # noqa: F811
+def test_each_job_of_a_chain_gets_a_branch_that_names_the_commit_it_has_read(chain, slurm, how):
     (chain.path / "a").write_text("an earlier version\n")
     chain.cli("save", "-m", "earlier", "a")
     before = chain.git("rev-parse", "HEAD")
@@ -46,7 +45,7 @@ def test_each_job_of_a_chain_gets_a_branch_that_names_the_commit_it_has_read(cha
     assert (chain.path / "a").read_text() == "an earlier version\n"
 
 
-def test_what_somebody_puts_in_the_place_of_an_input_on_another_branch_is_told(chain, slurm):  # noqa: F811
+def test_what_somebody_puts_in_the_place_of_an_input_on_another_branch_is_told(chain, slurm):
     one, two, three = run_chain(chain, slurm)
     finish(chain, one, branches=True)
     (chain.path / "a").write_text("somebody's\n")
@@ -55,7 +54,7 @@ def test_what_somebody_puts_in_the_place_of_an_input_on_another_branch_is_told(c
     finish(chain, three, branches=True)
 
 
-def test_the_jobs_of_a_chain_that_can_be_side_by_side_are_merged(chain, slurm):  # noqa: F811
+def test_the_jobs_of_a_chain_that_can_be_side_by_side_are_merged(chain, slurm):
     one = schedule(chain, "sbatch a.sh", ["a"])
     middle = [
         schedule(chain, ["sbatch", "--wrap", f"cat a > {name}"], [name], inputs=["a"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import wait_until
+from tests.slurm.pipelines import release
 from tests.slurm.sweeps import claims
-from tests.slurm.test_pipelines import release
 from tests.slurm.test_schedule import finish, schedule
 
 
@@ -83,3 +83,25 @@ def test_a_task_that_has_begun_meanwhile_stays_open(box, slurm, half_in_vain, mo
     assert "could not be cancelled, and stays open: " in told["message"]
     assert {res["status"] for res in finish(box, job)} == {"ok"}
     assert {"two/1", "two/2", "two/3"} <= box.files_in_last_commit()
+
+
+def test_a_job_that_never_starts_is_told_and_cancelled_when_it_is_closed(chain, slurm):
+    one = schedule(chain, "sbatch --hold a.sh 3", ["a"])
+    two = schedule(chain, "sbatch b.sh", ["b"], inputs=["a"])
+    three = schedule(chain, "sbatch c.sh", ["c"], inputs=["b"])
+    release(slurm, one)
+    slurm.wait(one)
+    asked = ("squeue", "-h", "-o", "%r", "-j", str(two))
+    wait_until(lambda: slurm.run(*asked) == "DependencyNeverSatisfied")
+    listed = {res["slurm_job_id"]: res for res in finish(chain, list_open_jobs=True)}
+    assert [listed[job]["never_starts"] for job in (one, two, three)] == [False, True, True]
+    assert listed[three]["reason"] == "DependencyNeverSatisfied"
+    results = {res["slurm_job_id"]: res["message"] for res in finish(chain)}
+    assert f"It will never start, as job {one}, for which it waits" in results[two]
+    assert f"It will never start, as job {two}, for which it waits" in results[three]
+    # accepting what the first has left does not accept what has not run
+    assert {res["status"] for res in finish(chain, two, accept_failed_jobs=True)} == {"impossible"}
+    assert {res["status"] for res in finish(chain, close_failed_jobs=True)} == {"ok"}
+    assert chain.tracked() == []
+    assert slurm.run("squeue", "-h", "-t", "PD", "-j", f"{two},{three}") == ""
+    slurm.wait(two, three, until=lambda word: word == "CANCELLED")
