@@ -8,6 +8,7 @@ from typing import Any
 
 from datalad_slurm.dataset.identity import identify, identify_raw, is_still
 from datalad_slurm.dataset.inputs import MOST_WALKED, DeclaredInput, expand
+from datalad_slurm.dataset.snapshots import Snapshots
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.claims import covers
 from datalad_slurm.jobs.dependencies import DEPENDS_ON, read_relations
@@ -96,7 +97,7 @@ class InputCheck:
 
     def _file(self, job: TrackedJob, path: str, noted: Identity) -> InputState:
         now = self._now[path]
-        if is_same(noted, now) or is_own(job, path) or self._was_taken_away(job, path, now):
+        if is_same(noted, now) or is_own(job, path) or self._is_by_finish(job, path, now):
             return InputState(path, noted)
         if "unreadable" in noted or "unreadable" in now:
             return InputState(path, noted, now)
@@ -185,13 +186,29 @@ class InputCheck:
             self._elsewhere[commit] = is_here and repo.ask("merge-base", commit, "HEAD") != commit
         return self._elsewhere[commit]
 
-    def _was_taken_away(self, job: TrackedJob, path: str, now: Identity) -> bool:
-        """Return whether what a job has read is on another branch, and not here because of that."""
+    def _is_by_finish(self, job: TrackedJob, path: str, now: Identity) -> bool:
+        """Return whether a job's input is not as it was because one before it was committed.
+
+        It is on another branch then, and not here; or is a subdataset in which that was done.
+        """
+        if "commit" in now:
+            return self._is_of_predecessor(job, path, now["commit"])
         if not self._is_elsewhere(_commit_before(job, path)):
             return False
         with TreeReader(self._context.repo, self._head()) as tree:
             entry = tree.lookup(path)
             return is_same(tree.identity(*entry) if entry else MISSING, now)
+
+    def _is_of_predecessor(self, job: TrackedJob, path: str, commit: str) -> bool:
+        """Return whether a subdataset has the commit that it got with one of the jobs before."""
+        relations = read_relations(job.extra.get(DEPENDS_ON))
+        before = [each.commit for each in relations if each.outputs and each.commit]
+        hierarchy = self._context.hierarchy
+        above = hierarchy.holder(path)
+        with Snapshots(hierarchy) as snapshots:
+            trees = (snapshots.tree(each, above) for each in before)
+            entries = [tree.lookup(hierarchy.within(above, path)) for tree in trees if tree]
+        return any(entry and entry[1] == commit for entry in entries)
 
     def _head(self) -> str:
         return self._context.repo.ask("rev-parse", "-q", "--verify", "HEAD") or ""
