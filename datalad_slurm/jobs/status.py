@@ -77,13 +77,14 @@ def resolve(job: SlurmJob, seen: Observation) -> JobStatus:
     if not is_plain and not queue and _has_settled(over.values(), seen, _SETTLED):
         # seen on 22.05: of an array's task that is cancelled while it waits, nothing is kept
         statuses = tuple(map(_gone_if_unseen, statuses))
-    if seen.runs:
-        statuses = tuple(
-            replace(
-                status, earlier_runs=_before(job, queue.get(task) or accounting.get(task), seen)
-            )
-            for task, status in zip(tasks, statuses, strict=True)
+    if seen.runs or any(note.earlier for note in noted.values()):
+        earlier = (
+            _before(job, queue.get(task) or accounting.get(task), seen)
+            or _noted_before(noted, task)
+            for task in tasks
         )
+        pairs = zip(statuses, earlier, strict=True)
+        statuses = tuple(replace(status, earlier_runs=runs) for status, runs in pairs)
     failures = (seen.queue_failure, seen.accounting_failure)
     return JobStatus(statuses, is_complete, "; ".join(filter(None, failures)))
 
@@ -121,6 +122,14 @@ def _before(
         and job.submitted <= run.submitted < latest.submitted
         and run.ended is not None
         and run.state is not JobState.RESIZING
+    )
+
+
+def _noted_before(noted: Mapping[TaskId, Ending], task: TaskId) -> tuple[AccountingRow, ...]:
+    """Return the runs before the latest one, as the task itself has noted them."""
+    # how such a run ended is what Slurm did to it, not what its script made of that
+    return (
+        tuple(run.as_row(JobState.REQUEUED) for run in noted[task].earlier) if task in noted else ()
     )
 
 
