@@ -119,8 +119,8 @@ class Archive(ValidatedInterface):
     ) -> Iterator[dict[str, Any]]:
         from datalad.distribution.dataset import Dataset
 
-        from datalad_slurm.workflow.archive import ACTION, ArchiveRequest, archive
         from datalad_slurm.workflow.context import Settings
+        from datalad_slurm.workflow.site_archive import ACTION, ArchiveRequest, archive
 
         place = Dataset(str(to.absolute()))
 

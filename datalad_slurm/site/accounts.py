@@ -7,8 +7,8 @@ import pwd
 from dataclasses import dataclass
 from pathlib import Path
 
-from datalad_slurm.jobs.archive import safe_user
 from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.jobs.site_archive import safe_user
 
 __all__ = ["NOBODY_KNOWN", "Owner", "owner_of_id", "owner_of_name", "read_groups"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from datalad_slurm.jobs.archive import Submitted
+from datalad_slurm.jobs.site_archive import Submitted
 from datalad_slurm.site.accounts import Owner
 
 __all__ = ["Backlog", "Waiting"]

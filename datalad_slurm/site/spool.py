@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from datalad_slurm.jobs.archive import Submitted, parse_environment, parse_script
 from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.jobs.site_archive import Submitted, parse_environment, parse_script
 
 __all__ = ["Spool"]
 

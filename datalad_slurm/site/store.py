@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from datalad_slurm.jobs.acl import ACCESS, DEFAULT, directory_acl, user_ids
-from datalad_slurm.jobs.archive import (
+from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.jobs.site_archive import (
     ENVIRONMENT_SUFFIX,
     SCRIPT_SUFFIX,
     Submitted,
@@ -19,7 +20,6 @@ from datalad_slurm.jobs.archive import (
     archived_name,
     render_environment,
 )
-from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.site.accounts import Owner
 
 __all__ = ["Store"]

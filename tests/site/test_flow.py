@@ -10,8 +10,8 @@ import pytest
 
 from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.slurm import squeue
-from datalad_slurm.workflow import archive as flow
-from datalad_slurm.workflow.archive import ArchiveRequest, archive
+from datalad_slurm.workflow import site_archive as flow
+from datalad_slurm.workflow.site_archive import ArchiveRequest, archive
 from tests.conftest import wait_until
 from tests.site.spools import begin, purge, submit
 

@@ -12,8 +12,8 @@ import subprocess
 import pytest
 
 from datalad_slurm.jobs.acl import ACCESS, DEFAULT, directory_acl
-from datalad_slurm.jobs.archive import Submitted
 from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.jobs.site_archive import Submitted
 from datalad_slurm.site import store as store_module
 from datalad_slurm.site.accounts import Owner, owner_of_id, owner_of_name, read_groups
 from datalad_slurm.site.store import Store

@@ -16,9 +16,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from datalad_slurm.dataset.archive import open_archive
-from datalad_slurm.jobs.archive import Submitted
+from datalad_slurm.dataset.site_archive import open_archive
 from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError
+from datalad_slurm.jobs.site_archive import Submitted
 from datalad_slurm.site.accounts import (
     NOBODY_KNOWN,
     Owner,
@@ -31,8 +31,8 @@ from datalad_slurm.site.signals import Signals
 from datalad_slurm.site.spool import Spool
 from datalad_slurm.site.store import Store
 from datalad_slurm.slurm import squeue
-from datalad_slurm.workflow.archive_commits import Commits
 from datalad_slurm.workflow.context import Outcome
+from datalad_slurm.workflow.site_archive_commits import Commits
 
 __all__ = ["ACTION", "ArchiveRequest", "archive"]
 

@@ -21,8 +21,8 @@ from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.index import catch_up_index, drop_own_lock
 from datalad_slurm.dataset.publish import Step, publish, read_head
 from datalad_slurm.dataset.stage import Change
-from datalad_slurm.jobs.archive import is_archived_path
 from datalad_slurm.jobs.errors import DatasetError, PublicationError
+from datalad_slurm.jobs.site_archive import is_archived_path
 
 __all__ = ["commit_files", "open_archive", "uncommitted_files"]
 

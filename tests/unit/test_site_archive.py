@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datalad_slurm.jobs.acl import directory_acl, user_ids
-from datalad_slurm.jobs.archive import (
+from datalad_slurm.jobs.site_archive import (
     Submitted,
     archived_directory,
     archived_name,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from datalad.api import Dataset
 
-from datalad_slurm.dataset.archive import commit_files, open_archive, uncommitted_files
+from datalad_slurm.dataset.site_archive import commit_files, open_archive, uncommitted_files
 from datalad_slurm.jobs.errors import DatasetError, PublicationError
 from tests.conftest import Box
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from datalad_slurm.dataset.archive import commit_files, uncommitted_files
 from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.site_archive import commit_files, uncommitted_files
 from datalad_slurm.jobs.errors import DatasetError
 
 __all__ = ["Commits"]
