@@ -38,7 +38,8 @@ _PREFIXES = (
     *("TBB_", "KOKKOS_", "ACC_"),
     # accelerators
     *("CUDA_", "NVIDIA_", "NCCL_", "CUBLAS_", "CUDNN_", "HIP_", "ROCR_", "ROCM_", "HSA_"),
-    *("ZE_", "ONEAPI_", "SYCL_", "GPU_", "XLA_", "TF_", "TORCH_", "PYTORCH_"),
+    *("ZE_", "ONEAPI_", "SYCL_", "GPU_", "XLA_", "TORCH_", "PYTORCH_", "TF_CPP_", "TF_FORCE_"),
+    *("TF_NUM_", "TF_ENABLE_", "TF_XLA_"),
     # MPI and networks
     *("OMPI_", "PRTE_", "I_MPI_", "MPICH_", "MV2_", "UCX_", "FI_", "PSM2_", "HWLOC_"),
     # languages
@@ -171,7 +172,7 @@ def _is_opaque(value: str) -> bool:
     if run is None:
         return len(value) >= 32 and all(kinds) and ("+" in value or "/" in value)
     digits = sum(map(str.isdigit, run[0]))
-    return 3 <= digits and len(run[0]) - digits >= 3
+    return digits >= 3 and len(run[0]) - digits >= 3
 
 
 def parse_environment(listed: bytes) -> dict[str, str]:

@@ -196,7 +196,9 @@ def test_a_secret_is_found_between_other_words(name, before, secret, after):
 WORDS = ["TOKEN", "PASSWORD", "SECRET", "KEY", "CREDENTIALS", "COOKIE", "API_KEY", "PASS", "JWT"]
 
 
-@given(st.sampled_from(["SLURM_", "SBATCH_", "OMP_", "LC_", "CUDA_"]), NAMES, st.sampled_from(WORDS))
+@given(
+    st.sampled_from(["SLURM_", "SBATCH_", "OMP_", "LC_", "CUDA_"]), NAMES, st.sampled_from(WORDS)
+)
 def test_a_word_for_a_secret_is_found_in_a_name(prefix, name, word):
     for spelled in (f"{prefix}{name}_{word}", f"{prefix}{word}_{name}", f"{prefix}{name}_{word}2"):
         assert kept_of({spelled: "1"}, Keep.FILTERED) == {}
