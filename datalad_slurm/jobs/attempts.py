@@ -24,6 +24,7 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
+from datalad_slurm.jobs.archive import SCRIPTS
 from datalad_slurm.jobs.facts import run_facts
 from datalad_slurm.jobs.model import JobStatus, SlurmJob, TrackedJob
 from datalad_slurm.jobs.tasks import TaskId, expand_index_list, format_index_list
@@ -77,6 +78,8 @@ def replaced_by_retry(
             kept.append(replace(slurm_job, tasks=staying))
         if again:
             entry = _entry(slurm_job, status, again) | {"cmd": job.submitted_cmd}
+            if SCRIPTS in job.identities:
+                entry[SCRIPTS] = job.identities[SCRIPTS]
             own_logs = list(logs.get(slurm_job.job_id, ()))
             entries.append(entry | ({"logs": own_logs} if own_logs else {}))
     return tuple(kept), tuple(entries)
@@ -134,6 +137,9 @@ def recorded_attempts(
     for entry in reversed(entries):
         if entry.get("cmd") == job.cmd:
             del entry["cmd"]
+        scripts = entry.pop(SCRIPTS, ())
+        if scripts and scripts != job.identities.get(SCRIPTS):
+            entry["script"] = scripts[0] if len(scripts) == 1 else scripts
         own = entry.pop("logs", [])
         told = {
             "logs": [path for path in own if path not in later],

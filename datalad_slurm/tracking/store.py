@@ -243,7 +243,7 @@ class Tracker:
 
     @contextmanager
     def held(self) -> Iterator[list[TrackedJob]]:
-        """Enter a time in which nobody else can ask, claim or forget; yields all jobs and claims."""
+        """Enter a time in which nobody else claims or forgets, or is answered; yields all jobs."""
         with self.database.transaction() as connection:
             yield load(connection)
 

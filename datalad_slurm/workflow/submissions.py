@@ -13,6 +13,7 @@ from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch, scontrol
 from datalad_slurm.tracking.process import current_process, is_running
 from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.environment import noted_environment
 from datalad_slurm.workflow.relations import note_typed
 from datalad_slurm.workflow.scripts import identified_scripts
 from datalad_slurm.workflow.submission_notes import (
@@ -227,14 +228,17 @@ def adopt(context: Context, claim: TrackedJob, found: list[SlurmJob]) -> list[Sl
     notes = notes_directory(context, claim.submission)
     # once the jobs are noted, any other command may drop the notes
     calls = sbatch.read_calls(notes)
+    environment, environment_kept = noted_environment(context, notes)
     began = sbatch.began(notes)
     extra = {"began": began} if began else None
     context.tracker.note_submission(claim.id, found, extra=extra)  # before anything else can fail
     described = describe(context, found)
-    scripts = identified_scripts(context, claim, calls, found)
-    identities = {**claim.identities, "scripts": scripts} if scripts else None
+    scripts, scripts_kept = identified_scripts(context, claim, calls, found)
+    identities = {**claim.identities, **scripts, **environment}
     with suppress(JobNotTrackedError):  # a short job may have been finished already
-        context.tracker.note_submission(claim.id, described, identities)
+        context.tracker.note_submission(
+            claim.id, described, identities, contents={**scripts_kept, **environment_kept}
+        )
     drop_notes(context, claim.submission)
     return described
 
