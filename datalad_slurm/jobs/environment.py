@@ -76,45 +76,51 @@ _SECRET_WORDS = frozenset(
 _SECRET_ENDS = ("KEY", "PASS", "PWD")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
-#: What a secret looks like, wherever it stands in a value.
-_SECRET_FORMS = re.compile(
-    "|".join(
+#: What a secret looks like, wherever it stands in a value: of what, in lower case, there is one
+#: in each such value, and a pattern. Few values hold any of the former, so few of the patterns
+#: are compiled, which takes longer than all the rest.
+_SECRET_FORMS: tuple[tuple[tuple[str, ...], str], ...] = (
+    # a URL with a password, or with a token in the place of a user
+    (("://",), r"(?i)[a-z][a-z0-9+.-]*://(?:[^\s/?#@]*:[^\s/?#@]+|[^\s/?#@]{16,})@"),
+    (("eyj",), r"\beyJ[\w-]{8,}\.[\w-]{4,}"),  # JSON Web Token
+    (("-----begin",), r"-----BEGIN [A-Z0-9 ]*(?:PRIVATE KEY|CERTIFICATE)"),
+    # AWS, Google
+    (("akia", "asia", "abia", "acca"), r"\b(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}\b"),
+    (("agpa", "aida", "aroa"), r"\b(?:AGPA|AIDA|AROA)[0-9A-Z]{16}\b"),
+    (("aiza",), r"\bAIza[\w-]{30,}"),
+    (("ya29.",), r"\bya29\.[\w-]{10,}"),
+    # GitHub, GitLab, Slack, Hugging Face
+    (("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"\bgh[pousr]_\w{16,}"),
+    (("github_pat_",), r"\bgithub_pat_\w{16,}"),
+    (("gl",), r"\bgl[a-z]{1,6}-[\w-]{16,}"),
+    (("xox", "xapp-"), r"\b(?:xox[a-z]|xapp)-[\w-]{8,}"),
+    (("hooks.slack.com/",), r"hooks\.slack\.com/"),
+    (("hf_",), r"\bhf_\w{16,}"),
+    # OpenAI, Anthropic, Stripe
+    (("sk-", "sk_", "pk-", "pk_", "rk-", "rk_"), r"\b[spr]k[-_][\w-]{16,}"),
+    # npm, PyPI, Docker, and other sites
+    (("npm_", "nfp_", "atatt", "dckr_pat_"), r"\b(?:npm|nfp|ATATT|dckr_pat)_?[\w=-]{24,}"),
+    (("dop_v1", "shpat", "lin_api", "pul-", "r8_"), r"\b(?:dop_v1|shpat|lin_api|pul|r8)[\w-]{24,}"),
+    (("pypi-",), r"\bpypi-[\w-]{16,}"),
+    (("sg.",), r"\bSG\.[\w-]{16,}\.[\w-]{16,}"),
+    (("age-secret-key-",), r"(?i)age-secret-key-"),
+    (("hvs.", "hvb.", "hvr."), r"\bhv[sbr]\.[\w-]{16,}"),
+    ((":aa",), r"\b\d{8,10}:AA[\w-]{33}\b"),
+    # Authorization: Bearer ...
+    (("bearer", "basic", "digest"), r"(?i)\b(?:bearer|basic|digest)\s+[\w.+/=-]{8,}"),
+    # password=..., "token": "...", AccountKey=..., ?sig=...
+    (
         (
-            r"[a-z][a-z0-9+.-]*://[^\s/?#@]*:[^\s/?#@]+@",  # a URL with a password
-            r"[a-z][a-z0-9+.-]*://[^\s/?#@]{16,}@",  # or with a token in the place of a user
-            r"\beyJ[\w-]{8,}\.[\w-]{4,}",  # JSON Web Token
-            r"-----BEGIN [A-Z0-9 ]*(?:PRIVATE KEY|CERTIFICATE)",
-            r"\b(?:AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AROA)[0-9A-Z]{16}\b",  # AWS
-            r"\bAIza[\w-]{30,}",  # Google
-            r"\bya29\.[\w-]{10,}",
-            r"\b(?:gh[a-z]_|github_pat_)\w{16,}",  # GitHub
-            r"\bgl[a-z]{1,6}-[\w-]{16,}",  # GitLab
-            r"\bxox[a-z]-[\w-]{8,}",  # Slack
-            r"\bxapp-[\w-]{8,}",
-            r"hooks\.slack\.com/",
-            r"\bhf_\w{16,}",  # Hugging Face
-            r"\b(?:sk|pk|rk)[-_][\w-]{16,}",  # OpenAI, Anthropic, Stripe
-            r"\b(?:npm|nfp|dp|ATATT|dckr_pat|dop_v1|shpat|lin_api|pul|r8)_?[\w=-]{24,}",
-            r"\bpypi-[\w-]{16,}",
-            r"\bSG\.[\w-]{16,}\.[\w-]{16,}",  # SendGrid
-            r"\b\d{8,10}:[\w-]{35}\b",  # Telegram
-            r"\bAGE-SECRET-KEY-",
-            r"\bhv[sbr]\.[\w-]{16,}",  # HashiCorp Vault
-            r"\bs\.[A-Za-z0-9]{24}\b",
-            r"\b(?:[Bb]earer|[Bb]asic|[Dd]igest)\s+[\w.+/=-]{8,}",
-            # password=..., "token": "...", AccountKey=..., ?sig=...
-            r"(?i:passw(?:or)?d|passwd|passphrase|\bpwd|token|secret|credentials?|cookie|signature"
-            r"|\bsig|\bauth|(?:api|access|account|shared|private)[_ -]?key)[\"']?\s*"
-            r"(?:=|[\"']\s*:|:\s+)\s*[\"']?[^\s\"';&]",
-        )
-    )
+            *("passw", "passphrase", "pwd", "token", "secret", "credential", "cookie"),
+            *("sig", "auth", "key"),
+        ),
+        r"(?i)(?:passw(?:or)?d|passphrase|\bpwd|token|secret|credentials?|cookie|signature"
+        r"|\bsig|\bauth|(?:api|access|account|shared|private)[_ -]?key)[\"']?\s*"
+        r"(?:=|[\"']\s*:|:\s+)\s*[\"']?[^\s\"';&]",
+    ),
 )
-#: A value that is one word without meaning, as random ones are.
-_OPAQUE = re.compile(r"(?!/)[A-Za-z0-9+/=_-]{20,}")
-_LONG_RUN = re.compile(r"[A-Za-z0-9]{20,}")
-_BIT_MASK = re.compile(r"0x[0-9A-Fa-f]+")
-
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+#: Characters of which a value without meaning is made, as random ones are.
+_OPAQUE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-")
 
 
 def kept_of(environment: Mapping[str, str], keep: Keep) -> dict[str, str]:
@@ -127,7 +133,7 @@ def kept_of(environment: Mapping[str, str], keep: Keep) -> dict[str, str]:
     named = {
         name: value
         for name, value in environment.items()
-        if _IDENTIFIER.fullmatch(name) and name != "_"
+        if name.isascii() and name.isidentifier() and name != "_"
     }
     if keep is Keep.FULL:
         return named
@@ -148,7 +154,7 @@ def is_secret(name: str, value: str) -> bool:
 
 
 def _names_secret(name: str) -> bool:
-    squeezed = re.sub(r"[^A-Za-z]", "", name).upper()
+    squeezed = "".join(filter(str.isalpha, name)).upper()
     if any(part in squeezed for part in _SECRET_PARTS):
         return True
     words = {word.upper() for word in _WORD.findall(name)}
@@ -158,21 +164,26 @@ def _names_secret(name: str) -> bool:
 
 
 def _holds_secret(value: str) -> bool:
-    return _SECRET_FORMS.search(value) is not None or _is_opaque(value.strip())
+    lowered = value.lower()
+    return _is_opaque(value.strip()) or any(
+        re.search(pattern, value)
+        for marks, pattern in _SECRET_FORMS
+        if any(mark in lowered for mark in marks)
+    )
 
 
 def _is_opaque(value: str) -> bool:
-    """Return whether a value is a long word of letters and digits without any order."""
-    if not _OPAQUE.fullmatch(value) or _BIT_MASK.fullmatch(value):
+    """Return whether a value is one long word of letters and digits without any order."""
+    if len(value) < 20 or value.startswith(("/", "0x")) or not _OPAQUE.issuperset(value):
         return False
-    kinds = [any(map(test, value)) for test in (str.isdigit, str.isupper, str.islower)]
-    if all(kinds) and "/" not in value.strip("/") and "_" not in value and "-" not in value:
+    kinds = all(any(map(test, value)) for test in (str.isdigit, str.isupper, str.islower))
+    if kinds and not any(each in value.strip("/") for each in "/_-"):
         return True
-    run = _LONG_RUN.search(value)
-    if run is None:
-        return len(value) >= 32 and all(kinds) and ("+" in value or "/" in value)
-    digits = sum(map(str.isdigit, run[0]))
-    return digits >= 3 and len(run[0]) - digits >= 3
+    longest = max(re.split("[^A-Za-z0-9]", value), key=len)
+    if len(longest) < 20:
+        return kinds and len(value) >= 32 and ("+" in value or "/" in value)
+    digits = sum(map(str.isdigit, longest))
+    return digits >= 3 and len(longest) - digits >= 3
 
 
 def parse_environment(listed: bytes) -> dict[str, str]:

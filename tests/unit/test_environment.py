@@ -62,7 +62,7 @@ SECRET_VALUES = [
     "pypi" + "-AgEIcHlwaS5vcmc" + MIXED,
     "dckr" + "_pat_" + MIXED[:27],
     "SG" + "." + MIXED[:22] + "." + MIXED[:43],
-    "1234567890" + ":" + MIXED[:35],
+    "1234567890" + ":AA" + MIXED[:33],
     "AGE" + "-SECRET-KEY-1QQQ",
     "hv" + "s." + MIXED[:24],
     JWT,
