@@ -11,12 +11,12 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 
 __all__ = ["Keep", "is_secret", "kept_of", "parse_environment", "render_environment"]
 
 
-class Keep(Enum):
+class Keep(StrEnum):
     """How much of the environment is kept: values of ``datalad.slurm.archive-environment``."""
 
     NONE = "none"
