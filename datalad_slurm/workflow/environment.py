@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,17 +20,20 @@ __all__ = ["have_environment_noted", "noted_environment", "with_environment"]
 _NOTE = "environ"
 
 
-def with_environment(context: Context, claim: TrackedJob) -> TrackedJob:
-    """Return a claim, not in the database yet, with the environment of this process."""
+def with_environment(context: Context, claims: Sequence[TrackedJob]) -> list[TrackedJob]:
+    """Return claims, not in the database yet, with the environment of this process."""
     keep = context.settings.archive_environment
     if keep is Keep.FULL:
         _warn(str(context.repo.root))
     entry, contents = _kept(os.environ, keep)
-    return replace(
-        claim,
-        identities={**claim.identities, **entry},
-        contents={**claim.contents, **contents},
-    )
+    return [
+        replace(
+            claim,
+            identities={**claim.identities, **entry},
+            contents={**claim.contents, **contents},
+        )
+        for claim in claims
+    ]
 
 
 @cache

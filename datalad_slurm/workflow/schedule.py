@@ -59,7 +59,7 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
     claim, command, placeholders = _validated(context, request)
     settle_claims(context)
     claim = with_predecessors(context, claim, is_wanted=request.auto_dependency)
-    claim = with_environment(context, claim)
+    (claim,) = with_environment(context, [claim])
     with in_flight(claim.token):
         claim = context.tracker.claim(claim, check=request.check_outputs)
         yield from submit_claim(context, request, claim, command, placeholders)

@@ -61,7 +61,9 @@ def schedule_table(
     entries = [waiting_for_others(context, entry) for entry in entries]
     if entries:
         with in_flight(*(entry.claim.token for entry in entries)):
-            labelled = [(e.row.label, with_environment(context, e.claim)) for e in entries]
+            labels = [entry.row.label for entry in entries]
+            wanted = with_environment(context, [entry.claim for entry in entries])
+            labelled = [*zip(labels, wanted, strict=True)]
             claims = claim_all(context.tracker, labelled, check=request.check_outputs)
             pairs = zip(entries, claims, strict=True)
             entries = [replace(entry, claim=claim) for entry, claim in pairs]
