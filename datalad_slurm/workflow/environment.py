@@ -47,7 +47,10 @@ def _warn(_root: str) -> None:
 
 def have_environment_noted(context: Context, notes: Path) -> None:
     """Have our sbatch note the environment in which it is called, readable for the user only."""
-    if context.settings.archive_environment is not Keep.NONE:
+    keep = context.settings.archive_environment
+    if keep is Keep.FULL:
+        _warn(str(context.repo.root))  # a job that is submitted again was not claimed just now
+    if keep is not Keep.NONE:
         os.close(os.open(notes / _NOTE, os.O_WRONLY | os.O_CREAT, 0o600))
 
 
