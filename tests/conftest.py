@@ -189,9 +189,10 @@ class Box:
         return self.git("log", f"-{count}", "--format=%s").splitlines()
 
     def files_in_last_commit(self, revision: str = "HEAD") -> set[str]:
-        """Return the paths that a commit changes."""
+        """Return the paths that a commit changes, without what every job has archived."""
         listed = self.git("show", "--format=", "--name-only", "-z", "--no-renames", revision)
-        return set(filter(None, listed.split("\0")))
+        paths = filter(None, listed.split("\0"))
+        return {path for path in paths if not path.startswith(".datalad/slurm/archive/")}
 
     def script(self, body: str, name: str = "job.sh", *, save: bool = True) -> str:
         """Write a job script, commit it, and return its name."""

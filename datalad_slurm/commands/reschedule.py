@@ -38,7 +38,7 @@ __all__ = ["Reschedule"]
 #: What belongs to the job of a commit, or to one that has failed, not to both.
 _OF_COMMITS = (
     *("retry", "retry_with", "revision", "since", "message", "report", "script"),
-    *("with_failed_jobs", "verify", "alt_dir"),
+    *("with_failed_jobs", "verify", "as_recorded", "alt_dir"),
 )
 
 
@@ -48,7 +48,8 @@ class Reschedule(ValidatedInterface):
 
     The command in the record of a commit that `slurm-finish` has made is
     submitted again, in the directory it ran in, with the inputs and scripts
-    that the dataset holds now. Outputs of the earlier run are unlocked, or
+    that the dataset holds now; a script that differs from the one that ran is
+    named, and with --as-recorded that one is submitted. Outputs of the earlier run are unlocked, or
     removed where their content is not here. When the new job has ended, it
     wants a `slurm-finish` as any other; its record names the commit it repeats.
 
@@ -86,6 +87,7 @@ class Reschedule(ValidatedInterface):
             "retry": EnsureRetries(),
             "retry_with": EnsureStr(min_len=1),
             "verify": EnsureBool(),
+            "as_recorded": EnsureBool(),
             "assume_ready": EnsureChoice("inputs", "outputs", "both"),
             "alt_dir": EnsureStr(min_len=1),
             "jobs": EnsureParallelJobs(),
@@ -167,6 +169,13 @@ class Reschedule(ValidatedInterface):
             Outputs are identical when their content is; an output that the job has left as it
             was is missing. Not with --report or --script.""",
         ),
+        "as_recorded": Parameter(
+            args=("--as-recorded",),
+            action="store_true",
+            doc="""submit the script that the job ran with, as it was archived with its commit,
+            also if the present one differs. Command, inputs and environment are the present
+            ones. Not with --report or --script.""",
+        ),
         "assume_ready": assume_ready_parameter,
         "alt_dir": alt_dir_parameter,
         "jobs": jobs_parameter,
@@ -220,6 +229,7 @@ class Reschedule(ValidatedInterface):
         retry: tuple[JobName | str, ...] | None = None,
         retry_with: str | None = None,
         verify: bool = False,
+        as_recorded: bool = False,
         assume_ready: str | None = None,
         alt_dir: str | None = None,
         jobs: int | str | None = "auto",
@@ -241,15 +251,23 @@ class Reschedule(ValidatedInterface):
                 further = parse_further_options(retry_with) if retry_with else ()
                 how = RetryOptions(further, assume_ready or "", jobs)
                 return submit_again(context, None if "all" in retry else names, how)
-            if verify and (script or report):
+            if (verify or as_recorded) and (script or report):
+                name = "--verify" if verify else "--as-recorded"
                 raise InvalidRequestError(
-                    "--verify is of no use with --report or --script, which submit nothing"
+                    f"{name} is of no use with --report or --script, which submit nothing"
                 )
             if script:
                 return reschedule.write_script(context, selection, script)
             if report:
                 return reschedule.report(context, selection)
-            options = Options(message or "", assume_ready or "", jobs, alt_dir or "", verify=verify)
+            options = Options(
+                message or "",
+                assume_ready or "",
+                jobs,
+                alt_dir or "",
+                verify=verify,
+                as_recorded=as_recorded,
+            )
             return reschedule.reschedule(context, selection, options)
 
         yield from run_flow("slurm-reschedule", dataset.ds, flow)

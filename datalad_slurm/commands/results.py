@@ -132,6 +132,7 @@ def show_recorded(res: dict[str, Any]) -> None:
             "inputs": res["inputs"],
             "outputs": res["outputs"],
             "depends on": told_after(res["after"]),
+            "changed script": res["changed_scripts"],
             "command": [res["cmd"]],
         }
         lines += _field_lines(fields)

@@ -24,6 +24,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
+from datalad_slurm.jobs.archive import SCRIPTS
 from datalad_slurm.jobs.facts import run_facts
 from datalad_slurm.jobs.model import JobStatus, SlurmJob, TaskStatus, TrackedJob
 from datalad_slurm.jobs.tasks import TaskId, expand_index_list, format_index_list
@@ -76,9 +77,10 @@ def replaced_by_retry(
             staying = tuple(task for task in own if task not in tasks)
             kept.append(replace(slurm_job, tasks=staying))
         if again:
-            runs = [
-                each | {"cmd": job.submitted_cmd} for each in _entries(slurm_job, status, again)
-            ]
+            common = {"cmd": job.submitted_cmd}
+            if SCRIPTS in job.identities:
+                common[SCRIPTS] = job.identities[SCRIPTS]
+            runs = [each | common for each in _entries(slurm_job, status, again)]
             own_logs = list(logs.get(slurm_job.job_id, ()))
             entries += [*runs[:-1], runs[-1] | ({"logs": own_logs} if own_logs else {})]
     return tuple(kept), tuple(entries)
@@ -161,6 +163,9 @@ def recorded_attempts(
     for entry in reversed(entries):
         if entry.get("cmd") == job.cmd:
             del entry["cmd"]
+        scripts = entry.pop(SCRIPTS, ())
+        if scripts and scripts != job.identities.get(SCRIPTS):
+            entry["script"] = scripts[0] if len(scripts) == 1 else scripts
         own = entry.pop("logs", [])
         told = {
             "logs": [path for path in own if path not in later],

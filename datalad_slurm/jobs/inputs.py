@@ -154,9 +154,11 @@ class InputReport:
 
 #: What an identity may hold: a hexadecimal checksum, a text, a number, or just the word.
 _CHECKSUMS = frozenset({"blob", "commit", "tree", "digest", "sha256"})
-_TEXTS = frozenset({"key", "link"})
+_TEXTS = frozenset({"key", "link", "archived", "text"})
 _NUMBERS = frozenset({"size", "mtime_ns", "files", "more_than"})
-_FLAGS = frozenset({"missing", "unreadable", "special", "directory", "wrap", "stdin"})
+_FLAGS = frozenset(
+    {"missing", "unreadable", "special", "directory", "wrap", "stdin", "as_recorded"}
+)
 
 
 def read_identity(content: object) -> Identity:

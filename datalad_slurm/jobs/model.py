@@ -231,6 +231,8 @@ class TrackedJob:
     extra: Mapping[str, Any] = field(default_factory=dict)
     #: what inputs and script were at submission
     identities: Mapping[str, Any] = field(default_factory=dict)
+    #: what is to be kept with it when it is claimed, by its SHA-256; not read back with it
+    contents: Mapping[str, bytes] = field(default_factory=dict)
     #: where this is about some tasks only: those that are done with when these are committed
     leaving: tuple[TaskId, ...] = ()
 

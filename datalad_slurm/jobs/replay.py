@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from datalad_slurm.jobs.claims import ancestors, collide, is_below, is_glob
 from datalad_slurm.jobs.errors import OutputConflictError
+from datalad_slurm.jobs.record import RunRecord
 
-__all__ = ["Replay", "find_readers", "find_superseded"]
+__all__ = ["Replay", "find_readers", "find_superseded", "logs_of_fixed_name"]
 
 
 @dataclass(frozen=True)
@@ -118,3 +120,16 @@ def find_readers(jobs: Iterable[Replay]) -> list[tuple[str, str, str]]:
                 found.append((job.commit, writer.commit, path))
         writers.add(job)
     return found
+
+
+def logs_of_fixed_name(record: RunRecord) -> tuple[str, ...]:
+    """Return the logs that the new job will write again: those not named after the old one."""
+    others = record.slurm.get("jobs")
+    ids = {str(record.slurm_job_id), *map(str, others if isinstance(others, list) else ())}
+    return tuple(
+        path
+        for path in record.slurm_outputs
+        if path in record.outputs
+        and ids.isdisjoint(re.findall(r"\d+", path))
+        and not path.endswith(".env.json")
+    )

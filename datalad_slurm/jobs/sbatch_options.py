@@ -28,6 +28,7 @@ __all__ = [
     "sbatch_calls",
     "script_paths",
     "split_words",
+    "wrapped_script",
 ]
 
 #: Larger files are no job scripts (bytes); sbatch itself refuses them above 4 MiB.
@@ -201,6 +202,11 @@ def chdir(options: Iterable[str]) -> str:
 def has_wrap(options: Iterable[str]) -> bool:
     """Return whether options hold the job's commands, so that there is no script."""
     return any(word.partition("=")[0] == "--wrap" for word in options)
+
+
+def wrapped_script(command: str) -> str:
+    """Return the script that sbatch makes of the command of ``--wrap``."""
+    return f"#!/bin/sh\n# This script was created by sbatch --wrap.\n\n{command}\n"
 
 
 def script_paths(

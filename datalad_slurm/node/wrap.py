@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from datalad_slurm.jobs.sbatch_options import Call, read_call, script_paths
+from datalad_slurm.jobs.sbatch_options import Call, read_call, script_paths, wrapped_script
 from datalad_slurm.node.runner import IN_CONTAINER, build, cannot_be_wrapped
 
 __all__ = ["main", "place"]
@@ -79,9 +79,7 @@ def wrap(words: Sequence[str], place: Path, endings: Path) -> list[str] | None:
 def _script(call: Call) -> tuple[str, bytes | None, bool]:
     """Return name and text of the job script, and whether reading it has used it up."""
     if call.wrapped is not None:
-        # the text that sbatch makes of it
-        text = f"#!/bin/sh\n# This script was created by sbatch --wrap.\n\n{call.wrapped}\n"
-        return "wrap", os.fsencode(text), False
+        return "wrap", os.fsencode(wrapped_script(call.wrapped)), False
     if not call.script:
         return "sbatch", sys.stdin.buffer.read(), True
     path = _found(call)

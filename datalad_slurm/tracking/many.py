@@ -9,6 +9,7 @@ from datalad_slurm.jobs.claims import first_collision
 from datalad_slurm.jobs.errors import OutputConflictError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.tracking.conflicts import refuse_conflicts
+from datalad_slurm.tracking.contents import keep
 from datalad_slurm.tracking.retries import free, note_submitted
 from datalad_slurm.tracking.rows import WITHOUT_SLURM_JOB, add, load
 from datalad_slurm.tracking.schema import from_json, to_json
@@ -81,6 +82,7 @@ def note_all(
     *,
     extra: Mapping[int, Mapping[str, Any]] | None = None,
     identities: Mapping[int, Mapping[str, Any]] | None = None,
+    contents: Mapping[int, Mapping[str, bytes]] | None = None,
 ) -> None:
     """Note more about jobs, beside what was noted before; those that are gone are passed over.
 
@@ -90,6 +92,8 @@ def note_all(
         The open jobs of the dataset.
     extra, identities : mapping, optional
         What to note, by the tracked jobs' ids.
+    contents : mapping, optional
+        What to keep with each, by its SHA-256.
     """
     with tracker.database.transaction() as connection:
         for column, more in (("extra", extra or {}), ("identities", identities or {})):
@@ -101,6 +105,9 @@ def note_all(
             ]
             note = f"UPDATE jobs SET {column} = ? WHERE id = ?"  # noqa: S608 - constants
             connection.executemany(note, values)
+        for tracked_id, kept in (contents or {}).items():
+            if connection.execute("SELECT 1 FROM jobs WHERE id = ?", (tracked_id,)).fetchone():
+                keep(connection, tracked_id, kept)
 
 
 def free_all(tracker: Tracker, tracked_ids: Iterable[int]) -> set[int]:

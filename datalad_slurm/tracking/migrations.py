@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from datalad_slurm.jobs.claims import beginning
 from datalad_slurm.jobs.task_outputs import literally
 from datalad_slurm.tracking.schema import (
+    CONTENT_STATEMENTS,
     SCHEMA_VERSION,
     from_json,
     path_from_row,
@@ -48,8 +49,18 @@ def _from_2(connection: sqlite3.Connection) -> None:
         connection.execute("UPDATE jobs SET declared_outputs = ? WHERE id = ?", values)
 
 
+def _from_3(connection: sqlite3.Connection) -> None:
+    """Add what keeps scripts and environments of jobs."""
+    for statement in CONTENT_STATEMENTS:
+        connection.execute(statement)
+
+
 #: What leads from a version to the next one, and in the end to what `schema` makes anew.
-_STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _from_1, 2: _from_2}
+_STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {
+    1: _from_1,
+    2: _from_2,
+    3: _from_3,
+}
 
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:

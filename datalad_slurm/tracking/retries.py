@@ -34,6 +34,7 @@ _READ = f"SELECT {', '.join((*_JSON, *_PLAIN))} FROM jobs WHERE id = ?"  # noqa:
 _WRITE = f"UPDATE jobs SET {' = ?, '.join((*_JSON, *_PLAIN))} = ? WHERE id = ?"  # noqa: S608
 _FREE = f"DELETE FROM jobs WHERE {ONE} AND {WITHOUT_SLURM_JOB}"  # noqa: S608 - constants
 #: True of one attempt only.
+_KEPT_OF_ONE_ATTEMPT = ("scripts", "environment")
 _OF_ONE_ATTEMPT = ("began", "submitted_cmd", "untouched_outputs", COMMITTED_IN)
 
 
@@ -65,8 +66,14 @@ def begin(connection: sqlite3.Connection, job: TrackedJob, retry: Retry) -> None
         "submission": retry.token,
         "retry": pending,
     }
+    identities = {
+        name: value
+        for name, value in before["identities"].items()
+        if name not in _KEPT_OF_ONE_ATTEMPT
+    }
     now = {
         "cmd": retry.cmd,
+        "identities": identities,
         "commit_at_submission": retry.commit_at_submission,
         "claimed_at": int(time.time()),
         "claimed_by": process_to_row(current_process()),

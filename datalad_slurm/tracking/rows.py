@@ -14,6 +14,7 @@ from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.notes import COMMITTED_IN, RELEASED
 from datalad_slurm.jobs.task_outputs import with_claims
 from datalad_slurm.jobs.tasks import TaskId, expand_tasks, fold_tasks
+from datalad_slurm.tracking.contents import keep
 from datalad_slurm.tracking.process import current_process, process_from_row, process_to_row
 from datalad_slurm.tracking.schema import from_json, path_from_row, path_to_row, to_json
 
@@ -84,6 +85,7 @@ def add(connection: sqlite3.Connection, job: TrackedJob) -> int:
     tracked_id = connection.execute(_ADD_JOB, values).lastrowid
     assert tracked_id is not None  # noqa: S101 - a row was inserted
     _add_claims(connection, tracked_id, job.outputs)
+    keep(connection, tracked_id, job.contents)
     return tracked_id
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 __all__ = [
+    "CONTENT_STATEMENTS",
     "SCHEMA_VERSION",
     "STATEMENTS",
     "from_json",
@@ -21,7 +22,7 @@ __all__ = [
 ]
 
 #: Stored in the database as ``PRAGMA user_version``; `migrations` leads here from earlier ones.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 #: One scheduled command: a claim first, a job once Slurm has taken it.
 _JOBS = """
@@ -96,6 +97,35 @@ CREATE TABLE publications (
     PRIMARY KEY (id)
 )"""
 
+#: What was kept of jobs at submission, scripts and environments, each once; since version 4.
+_CONTENTS = """
+CREATE TABLE contents (
+    sha256 VARCHAR NOT NULL PRIMARY KEY,
+    content BLOB NOT NULL
+)"""
+#: Which job needs which of them.
+_KEPT = """
+CREATE TABLE kept (
+    job INTEGER NOT NULL,
+    sha256 VARCHAR NOT NULL,
+    PRIMARY KEY (job, sha256),
+    FOREIGN KEY (job) REFERENCES jobs (id) ON DELETE CASCADE
+) WITHOUT ROWID"""
+#: However a job goes, what no other one needs goes with it.
+_DROP_CONTENT = """
+CREATE TRIGGER drop_content AFTER DELETE ON kept
+WHEN NOT EXISTS (SELECT 1 FROM kept WHERE sha256 = OLD.sha256)
+BEGIN
+    DELETE FROM contents WHERE sha256 = OLD.sha256;
+END"""
+#: What version 4 has added.
+CONTENT_STATEMENTS = (
+    _CONTENTS,
+    _KEPT,
+    "CREATE INDEX kept_by_content ON kept (sha256)",
+    _DROP_CONTENT,
+)
+
 #: What makes an empty database one of ours.
 STATEMENTS = (
     _JOBS,
@@ -107,6 +137,7 @@ STATEMENTS = (
     "CREATE INDEX slurm_jobs_by_job ON slurm_jobs (job)",
     _FINISHER,
     _PUBLICATIONS,
+    *CONTENT_STATEMENTS,
 )
 
 #: A path on its way into the database, and out of it.

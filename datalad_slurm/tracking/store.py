@@ -14,6 +14,7 @@ from datalad_slurm.jobs.names import JobName, select_jobs
 from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.tracking import retries
 from datalad_slurm.tracking.conflicts import holders, refuse_conflicts
+from datalad_slurm.tracking.contents import keep
 from datalad_slurm.tracking.database import DEFAULT_BUSY_TIMEOUT, Database
 from datalad_slurm.tracking.rows import (
     ONE,
@@ -121,6 +122,7 @@ class Tracker:
         slurm_jobs: Sequence[SlurmJob],
         identities: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
+        contents: Mapping[str, bytes] | None = None,
     ) -> None:
         """Note the jobs that Slurm took; those that are noted already are brought up to date.
 
@@ -130,10 +132,10 @@ class Tracker:
             The claim, or tracked job.
         slurm_jobs : sequence of SlurmJob
             What Slurm took.
-        identities : mapping, optional
-            As for `note_identities`, in the same transaction.
-        extra : mapping, optional
-            As for `note_extra`, in the same transaction.
+        identities, extra : mapping, optional
+            As for `note_identities` and `note_extra`, in the same transaction.
+        contents : mapping, optional
+            What to keep with it, by its SHA-256.
 
         Raises
         ------
@@ -152,6 +154,7 @@ class Tracker:
                 _note_extra(connection, tracked_id, extra)
             if identities is not None:
                 _note_identities(connection, tracked_id, identities)
+            keep(connection, tracked_id, contents or {})
 
     def begin_retry(self, job: TrackedJob, retry: Retry) -> TrackedJob:
         """Make a job that has ended one that is about to be submitted again, with its claims.
@@ -240,10 +243,7 @@ class Tracker:
 
     @contextmanager
     def held(self) -> Iterator[list[TrackedJob]]:
-        """Enter a time in which nobody else claims or forgets; yields all jobs and claims.
-
-        Inside of it nothing else can be asked of the database.
-        """
+        """Enter a time in which nobody else claims or forgets, or is answered; yields all jobs."""
         with self.database.transaction() as connection:
             yield load(connection)
 

@@ -27,6 +27,7 @@ from datalad_slurm.workflow.alt_notes import INPUTS
 from datalad_slurm.workflow.context import Context, Outcome, default_cluster
 from datalad_slurm.workflow.endings import has_notes
 from datalad_slurm.workflow.request import Request, at_head, claim_of
+from datalad_slurm.workflow.scripts import with_held_script
 from datalad_slurm.workflow.submissions import settle_claims
 from datalad_slurm.workflow.submitted import scheduled
 
@@ -66,7 +67,8 @@ def adopt_job(context: Context, name: JobName, request: Request) -> Iterator[Out
     if name.cluster == own_cluster:
         name = JobName(name.job_id)  # as sbatch names it without --clusters
     job = _as_slurmctld_knows_it(name, timeout)
-    command, work_dir, caveat = _as_submitted(name, timeout, is_queued=job is not None)
+    is_queued = job is not None
+    command, work_dir, caveat = _as_submitted(name, timeout, is_queued=is_queued)
     if job is None:
         job = _as_accounted(name, timeout)
     work_dir = job.work_dir or work_dir
@@ -93,6 +95,8 @@ def adopt_job(context: Context, name: JobName, request: Request) -> Iterator[Out
     exact = with_claims(replace(claim, slurm_jobs=(job,))).outputs
     claim = at_head(context, claim)
     claim = replace(claim, pwd=pwd or ".", declared_outputs=outputs, outputs=exact)
+    if is_queued:
+        claim = with_held_script(context, claim, name)
     token = squeue.find_comments(name.cluster, timeout).get(name.job_id, "")
     if has_notes(context, token):
         claim = replace(claim, token=token)  # lost with the database, but not its notes

@@ -10,6 +10,7 @@ from datalad_slurm.dataset.identity import identify, identify_raw, is_still
 from datalad_slurm.dataset.inputs import MOST_WALKED, DeclaredInput, expand
 from datalad_slurm.dataset.snapshots import Snapshots
 from datalad_slurm.dataset.tree import TreeReader
+from datalad_slurm.jobs.archive import SCRIPTS
 from datalad_slurm.jobs.claims import covers
 from datalad_slurm.jobs.dependencies import DEPENDS_ON, read_relations
 from datalad_slurm.jobs.errors import DatasetError
@@ -82,7 +83,7 @@ class InputCheck:
                 states |= {state.path: state for state in self._new_files(job, each, noted)}
         for entry in job.identities.get(INHERITED, ()):
             states[entry["path"]] = InputState(entry["path"], {"tree": entry["tree"]})
-        scripts = [self._script(job, entry) for entry in job.identities.get("scripts", ())]
+        scripts = [self._script(job, entry) for entry in job.identities.get(SCRIPTS, ())]
         return replace(findings, inputs=InputReport(tuple(states.values()), tuple(scripts)))
 
     def _expanded(self, job: TrackedJob) -> Iterator[DeclaredInput]:
@@ -159,7 +160,7 @@ class InputCheck:
     def _script(self, job: TrackedJob, entry: Mapping[str, Any]) -> InputState:
         path = entry.get("path", "")
         noted = {key: value for key, value in entry.items() if key != "path"}
-        if not path or "sha256" not in noted or is_own(job, path):
+        if not path or "sha256" not in noted or "as_recorded" in noted or is_own(job, path):
             return InputState(path, noted)
         if path not in self._scripts:
             self._scripts[path] = identify_script(self._context.repo, path)

@@ -12,6 +12,7 @@ from typing import Any
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.paths import inside, matches, walk
+from datalad_slurm.jobs.archive import ENVIRONMENT
 from datalad_slurm.jobs.attempts import recorded_attempts
 from datalad_slurm.jobs.claims import is_glob, top_of
 from datalad_slurm.jobs.facts import job_facts, task_rows
@@ -74,6 +75,8 @@ class Findings:
         attempts = recorded_attempts(job, self.status, self.latest_logs)
         if attempts:
             slurm["attempts"] = attempts
+        if ENVIRONMENT in job.identities:
+            slurm[ENVIRONMENT] = job.identities[ENVIRONMENT]
         if "table" in job.extra:
             slurm["table"] = job.extra["table"]
         if self.verdict is not None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.subdatasets import Hierarchy
+from datalad_slurm.jobs.environment import Keep
 from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.names import JobName
@@ -52,6 +53,8 @@ class Settings:
     archive_interval: float = 300.0
     #: whether jobs note how they end: "always", "never", or "auto", without accounting
     exit_marker: str = "auto"
+    #: how much of the environment of a submission is kept
+    archive_environment: Keep = Keep.FILTERED
     #: options of sbatch for jobs that finish others
     finish_job_options: str = "--ntasks=1 --mem=1000 --time=2:00:00"
     #: ``datalad.run.record-sidecar``: whether records get files of their own
@@ -93,6 +96,12 @@ class Settings:
                 "configuration datalad.slurm.exit-marker must be auto, always or never, not "
                 f"{exit_marker!r}"
             )
+        keep = str(config.get("datalad.slurm.archive-environment") or Keep.FILTERED.value)
+        if keep not in {each.value for each in Keep}:
+            raise InvalidRequestError(
+                "configuration datalad.slurm.archive-environment must be none, filtered or full, "
+                f"not {keep!r}"
+            )
         options = config.get("datalad.slurm.finish-job-options")
         finish_job_options = cls.finish_job_options if options is None else str(options)
         if options is not None and finish_job_options.strip():
@@ -120,6 +129,7 @@ class Settings:
             archive_interval=seconds("archive-interval", cls.archive_interval),
             take_over=flag("datalad.slurm.take-over") is True,
             exit_marker=exit_marker,
+            archive_environment=Keep(keep),
             finish_job_options=finish_job_options,
             record_sidecar=flag("datalad.run.record-sidecar"),
             record_directory=record_directory or cls.record_directory,

@@ -12,10 +12,12 @@ from datalad_slurm.dataset.sidecar import place_record
 from datalad_slurm.dataset.stage import Change, Staging, stage
 from datalad_slurm.dataset.transfer import Stamp
 from datalad_slurm.dataset.tree import TreeReader
+from datalad_slurm.jobs.archive import archived_files
 from datalad_slurm.jobs.errors import TransferError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.plan import Shape
 from datalad_slurm.jobs.record import render_message
+from datalad_slurm.workflow.archive import stage_archive, without_repetition
 from datalad_slurm.workflow.bring_back import Brought, bring_back, inputs_in
 from datalad_slurm.workflow.changes import InputCheck
 from datalad_slurm.workflow.collect import Findings, await_outputs, collect, write_facts
@@ -91,10 +93,15 @@ def _delivered_together(
 ) -> Iterator[Outcome]:
     """Stage, commit and publish what some jobs have left, and forget these jobs."""
     staging = _staged(context, [path for findings in found for path in findings.paths])
+    archived = stage_archive(context, [findings.job for findings in found])
+    staging.changes.update(archived.changes)
+    staging.failures.update(archived.failures)
     parcels: list[Parcel] = []
     yield from _packed(context, judged(context, found, staging), staging, message, parcels)
     if not parcels:
         return
+    if shape is Shape.CHAIN:
+        parcels = without_repetition(parcels)
     published = publish_parcels(context, parcels, shape)
     branches = published.branches or [""] * len(parcels)
     for parcel, commit, branch in zip(parcels, published.commits, branches, strict=True):
@@ -159,7 +166,8 @@ def _packed(
             yield Outcome("finish", "error", _unreadable(job, exc), details=_details(job))
             continue
         sidecars += sidecar
-        records.append((findings, record, tuple(dict.fromkeys((*findings.paths, *sidecar)))))
+        committed = (*findings.paths, *sidecar, *archived_files(job))
+        records.append((findings, record, tuple(dict.fromkeys(committed))))
     late = _staged(context, sidecars)
     staging.changes.update(late.changes)
     staging.failures.update(late.failures)

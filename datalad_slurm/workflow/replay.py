@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,9 +18,15 @@ from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError, Re
 from datalad_slurm.jobs.foresee import with_array
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.record import RunRecord
-from datalad_slurm.jobs.replay import Replay, find_readers, find_superseded
+from datalad_slurm.jobs.replay import (
+    Replay,
+    find_readers,
+    find_superseded,
+    logs_of_fixed_name,
+)
 from datalad_slurm.jobs.task_outputs import comparable, literally
 from datalad_slurm.jobs.tasks import expand_index_list, format_index_list, shortened
+from datalad_slurm.workflow.as_recorded import scripts_to_submit
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.history import Recorded, Selection, read_history
 from datalad_slurm.workflow.placeholders import Placeholders
@@ -43,6 +48,8 @@ class Options:
     alt_dir: str = ""
     #: whether what they write is compared with what their commits hold
     verify: bool = False
+    #: whether the scripts that ran are submitted, and not the present ones
+    as_recorded: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,8 +187,14 @@ def _run(
         raise RecordError("there is no record of a Slurm job")
     commit, record = commits[-1], records[-1]
     cwd = context.repo.root / record.pwd
+    cmd = _command(records)
+    extra = to_verify(commit, record) if options.verify else {}
+    contents: dict[str, bytes] = {}
+    if options.as_recorded:
+        scripts, contents = scripts_to_submit(context, records, cmd)
+        extra |= scripts
     request = Request(
-        cmd=_command(records),
+        cmd=cmd,
         cwd=cwd,
         outputs=_outputs(record),
         inputs=tuple(map(literal, record.inputs)),
@@ -194,12 +207,13 @@ def _run(
                 for part, made in zip(records, changes, strict=True)
                 for path in _files_made(context.hierarchy, made, part)
             ),
-            *(path for part in records for path in _logs_of_fixed_name(part)),
+            *(path for part in records for path in logs_of_fixed_name(part)),
         ),
         assume_ready=options.assume_ready,
         jobs=options.jobs,
         alt_dir=options.alt_dir,
-        extra=to_verify(commit, record) if options.verify else {},
+        extra=extra,
+        contents=contents,
     )
     if not cwd.is_dir():
         raise InvalidRequestError(
@@ -282,16 +296,3 @@ def _paths_written(
                 yield from _paths_written(hierarchy, differences(repo, before, commit), path)
         elif mode:
             yield path
-
-
-def _logs_of_fixed_name(record: RunRecord) -> tuple[str, ...]:
-    """Return the logs that the new job will write again: those not named after the old one."""
-    others = record.slurm.get("jobs")
-    ids = {str(record.slurm_job_id), *map(str, others if isinstance(others, list) else ())}
-    return tuple(
-        path
-        for path in record.slurm_outputs
-        if path in record.outputs
-        and ids.isdisjoint(re.findall(r"\d+", path))
-        and not path.endswith(".env.json")
-    )

@@ -55,6 +55,8 @@ class Request:
     #: ids in a typed dependency, and those that stand for them now
     stand_ins: Mapping[int, Sequence[int]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
+    #: what is to be kept with the job, by its SHA-256
+    contents: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def claim_of(
@@ -132,6 +134,7 @@ def claim_of(
         message=request.message,
         chain=request.chain,
         extra={**request.extra, "alt_dir": alt_dir} if alt_dir else request.extra,
+        contents=request.contents,
     )
     if any(map(is_template, claim.outputs)):
         inside_git = (name == ".git" for output in outputs for name in output.split("/"))

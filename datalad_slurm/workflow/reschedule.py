@@ -10,8 +10,10 @@ from tempfile import mkdtemp
 from typing import Any
 
 from datalad_slurm.dataset.history import resolve
+from datalad_slurm.jobs.archive import AS_RECORDED, recorded_scripts
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.script import Entry, render_script, told_after
+from datalad_slurm.workflow.as_recorded import ChangedScript, changed_scripts
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.history import Recorded, Selection
 from datalad_slurm.workflow.preview import preview
@@ -66,12 +68,30 @@ def _submit(context: Context, run: Run, submissions: Submissions) -> Iterator[Ou
         is_job = outcome.action == "slurm-schedule"
         if is_job and outcome.status == "ok":
             submissions.add(run, outcome.details["slurm_job_ids"])
-        details = {"rescheduled_from": run.found.commit.id} if is_job else {}
+        details: dict[str, Any] = {"rescheduled_from": run.found.commit.id} if is_job else {}
+        if is_job and outcome.status == "ok":
+            changed = _changed_scripts(context, run)
+            said = _about_scripts(changed, is_as_recorded=AS_RECORDED in request.extra)
+            outcome = replace(outcome, message=outcome.message + said)  # noqa: PLW2901
+            details["changed_scripts"] = [script.path for script in changed]
         yield replace(
             outcome,
             action=_ACTION if is_job else outcome.action,
             details={**outcome.details, **details},
         )
+
+
+def _changed_scripts(context: Context, run: Run) -> list[ChangedScript]:
+    return changed_scripts(context, recorded_scripts(run.record.slurm))
+
+
+def _about_scripts(changed: Sequence[ChangedScript], *, is_as_recorded: bool) -> str:
+    """Return what a message says of scripts that are not what they were."""
+    if not changed:
+        return ""
+    said = " and ".join(map(str, changed))
+    what = "what ran is submitted" if is_as_recorded else "--as-recorded submits what ran"
+    return f"; {said}: {what}"
 
 
 def report(context: Context, selection: Selection) -> Iterator[Outcome]:
@@ -90,6 +110,7 @@ def report(context: Context, selection: Selection) -> Iterator[Outcome]:
         if isinstance(step, Run):
             details |= {"rerun_action": "run", **preview(step.claim, step.placeholders)}
             details |= {"after": {commit: list(why) for commit, why in step.after.items()}}
+            details |= {"changed_scripts": [each.path for each in _changed_scripts(context, step)]}
             yield Outcome(REPORT_ACTION, "ok", type="dataset", details=details)
         else:
             details |= {"rerun_action": "skip"}
@@ -145,7 +166,7 @@ def write_script(context: Context, selection: Selection, target: str) -> Iterato
         made_by.append("--with-failed-jobs")
     made_by.append(resolve(context.repo, selection.revision))
     text = render_script(
-        str(context.repo.root), context.dsid, made_by, [_entry(step) for step in steps]
+        str(context.repo.root), context.dsid, made_by, [_entry(context, step) for step in steps]
     )
     if target == "-":
         yield Outcome(SCRIPT_ACTION, "ok", type="dataset", details={"script": text})
@@ -159,7 +180,7 @@ def write_script(context: Context, selection: Selection, target: str) -> Iterato
     )
 
 
-def _entry(step: Run | Skip) -> Entry:
+def _entry(context: Context, step: Run | Skip) -> Entry:
     found = step.found
     title = found.commit.message.partition("\n")[0].removeprefix("[DATALAD SLURM RUN] ")
     if isinstance(step, Skip):
@@ -167,7 +188,8 @@ def _entry(step: Run | Skip) -> Entry:
     # the script may be run at any time, so its directory is not one that a job of ours has
     tmpdir = Path(mkdtemp(prefix="datalad-run-")) if "{tmpdir}" in step.request.cmd else None
     command = step.placeholders.preview(step.request.cmd, tmpdir)
-    text = "\n".join(filter(None, [title, found.words, *told_after(step.after)]))
+    told = [*told_after(step.after), *map(str, _changed_scripts(context, step))]
+    text = "\n".join(filter(None, [title, found.words, *told]))
     return Entry(found.commit.id, text, command, step.claim.pwd)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datalad_slurm.dataset.orphans import no_orphans
+from datalad_slurm.jobs.archive import AS_RECORDED, SCRIPTS, recorded_scripts
 from datalad_slurm.jobs.attempts import Retry, replaced_by_retry
 from datalad_slurm.jobs.braces import literal
 from datalad_slurm.jobs.commands import array_options, with_options
@@ -20,6 +21,7 @@ from datalad_slurm.jobs.parts import narrowed
 from datalad_slurm.jobs.task_outputs import is_of_task
 from datalad_slurm.jobs.tasks import TaskId, format_index_list
 from datalad_slurm.tracking.finisher import only_finisher
+from datalad_slurm.workflow.as_recorded import changed_scripts
 from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
 from datalad_slurm.workflow.leftovers import Stale
 from datalad_slurm.workflow.logs import find_logs, logs_of
@@ -274,6 +276,7 @@ def _submit(context: Context, plan: _Plan, run_again: Collection[str]) -> Iterat
     )
     command = placeholders.check_command(request.cmd)
     relations = for_another_attempt(context, job)
+    changed = changed_scripts(context, recorded_scripts({"script": job.identities.get(SCRIPTS)}))
     with in_flight(job.token):
         with _alone(context):
             claim = context.tracker.begin_retry(job, plan.retry)
@@ -288,10 +291,11 @@ def _submit(context: Context, plan: _Plan, run_again: Collection[str]) -> Iterat
             which = f"tasks {plan.indices} of job" if plan.indices else "job"
             details = {"attempt": claim.attempt, "retried": [s.job_id for s in job.slurm_jobs]}
             details |= {"tasks": plan.indices} if plan.indices else {}
+            said = "" if AS_RECORDED in job.extra else "".join(f"; {each}" for each in changed)
             yield replace(
                 outcome,
                 action=_ACTION,
-                message=f"{outcome.message}: attempt {claim.attempt} at {which} {job.label}",
+                message=f"{outcome.message}: attempt {claim.attempt} at {which} {job.label}{said}",
                 details={**outcome.details, **details},
             )
             yield from repoint_to_latest(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from datalad_slurm.jobs.archive import AS_RECORDED
 from datalad_slurm.jobs.errors import (
     InvalidRequestError,
     QueryFailedError,
@@ -16,6 +17,7 @@ from datalad_slurm.jobs.verify import VERIFY
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.endings import drop_notes_of_endings, have_endings_noted
+from datalad_slurm.workflow.environment import have_environment_noted, with_environment
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.predecessors import (
     hold_back,
@@ -57,6 +59,7 @@ def schedule(context: Context, request: Request) -> Iterator[Outcome]:
     claim, command, placeholders = _validated(context, request)
     settle_claims(context)
     claim = with_predecessors(context, claim, is_wanted=request.auto_dependency)
+    (claim,) = with_environment(context, [claim])
     with in_flight(claim.token):
         claim = context.tracker.claim(claim, check=request.check_outputs)
         yield from submit_claim(context, request, claim, command, placeholders)
@@ -123,14 +126,26 @@ def submit_claim(
             from datalad_slurm.workflow.verify import note_time
 
             note_time(context, claim, notes)
+        if AS_RECORDED in claim.extra:
+            from datalad_slurm.workflow.as_recorded import place_recorded
+
+            place_recorded(context, claim, notes)
         claim = wait_for_predecessors(context, claim, notes, request.stand_ins)
+        have_environment_noted(context, notes)
         submission = sbatch.submit(text, context.run_directory(claim), claim.submission, notes)
         claim = note_typed(context, claim, submission.calls, request.stand_ins)
+        is_seen = submission.is_noted or bool(submission.calls)
         jobs = settled(context, claim, submission)
     message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
     if submission.exit_code:
         message += f", though the command ended with exit status {submission.exit_code}"
     yield scheduled(claim, jobs, message)
+    if AS_RECORDED in claim.extra and not is_seen:
+        said = (
+            f"job {jobs[0].job_id} runs the present script, not the recorded one: its command "
+            "did not call sbatch by its name"
+        )
+        yield Outcome("slurm-schedule", "impossible", said)
     if not submission.is_noted:
         yield from hold_back(context, claim, jobs)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.identity import blob_of
 from datalad_slurm.dataset.paths import inside
+from datalad_slurm.jobs.archive import AS_RECORDED, SCRIPTS, archive_path, digest_of
 from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.inputs import MISSING, Identity
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
@@ -22,22 +23,32 @@ from datalad_slurm.jobs.sbatch_options import (
     chdir,
     directives,
     has_wrap,
+    read_call,
     sbatch_calls,
     script_paths,
     split_words,
+    wrapped_script,
 )
 from datalad_slurm.node.runner import script_in
 from datalad_slurm.slurm import scontrol
 from datalad_slurm.slurm.sbatch import NotedCall
 from datalad_slurm.workflow.context import Context, lgr
 
-__all__ = ["identified_scripts", "identify_script", "script_text", "with_directives"]
+__all__ = [
+    "identified_scripts",
+    "identify_script",
+    "script_text",
+    "with_directives",
+    "with_held_script",
+]
 
 
 def identified_scripts(
     context: Context, claim: TrackedJob, calls: Sequence[NotedCall], found: Sequence[SlurmJob]
-) -> list[dict[str, Any]]:
+) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return what is to be noted of the scripts of the jobs that a command has just submitted.
+
+    An addition to its identities, and what is to be kept, by its SHA-256.
 
     Parameters
     ----------
@@ -51,8 +62,16 @@ def identified_scripts(
         The jobs; used where the notes do not tell.
     """
     told = [call for call in calls if call.jobs]
-    entries = [_entry(context, claim, call) for call in told or _as_typed(context, claim, found)]
-    return list({json.dumps(entry, sort_keys=True): entry for entry in entries}.values())
+    if not told and len(calls) == len(found) == 1:  # it printed nothing, as with --quiet
+        told = [replace(calls[0], jobs=(JobName(found[0].job_id, found[0].cluster),))]
+    if told and AS_RECORDED in claim.extra:
+        return {SCRIPTS: claim.extra[AS_RECORDED]}, {}  # nothing else was submitted
+    contents: dict[str, bytes] = {}
+    entries = [
+        _entry(context, claim, call, contents) for call in told or _as_typed(context, claim, found)
+    ]
+    distinct = list({json.dumps(entry, sort_keys=True): entry for entry in entries}.values())
+    return ({SCRIPTS: distinct} if distinct else {}), contents
 
 
 def _as_typed(
@@ -66,19 +85,45 @@ def _as_typed(
         yield NotedCall(str(cwd), tuple(words[1:]), jobs, claim.claimed_at * 10**9)
 
 
-def _entry(context: Context, claim: TrackedJob, call: NotedCall) -> dict[str, Any]:
+def _entry(
+    context: Context, claim: TrackedJob, call: NotedCall, contents: dict[str, bytes]
+) -> dict[str, Any]:
+    """Return what is noted of a call's script, and add what is to be archived to `contents`."""
     options, name = next(sbatch_calls(["sbatch", *call.args]))
     if not name:
         if has_wrap(options):
-            return {"wrap": True}
-        return {"stdin": True} | _checksums(context.repo, _held_by_slurm(context, call))
+            return {"wrap": True} | _wrapped(call)
+        return {"stdin": True} | _kept_script(
+            context.repo, _held_by_slurm(context, call.jobs[0]), contents
+        )
     found = _script_path(options, name, call.cwd)
     content = _read_before(found, call.noted_at)
     if content is None:
-        content = _held_by_slurm(context, call)
+        content = _held_by_slurm(context, call.jobs[0])
     path = inside(context.place_of(claim), found)
     where = os.path.normpath(found) if path is None else path
-    return {"path": where} | _checksums(context.repo, content)
+    return {"path": where} | _kept_script(context.repo, content, contents)
+
+
+def _wrapped(call: NotedCall) -> dict[str, Any]:
+    """Return what is noted of a script that sbatch made: it is short, and hardly ever one again."""
+    read = read_call(call.args)
+    if read is None or read.wrapped is None:
+        return {}
+    text = wrapped_script(read.wrapped)
+    return {"sha256": digest_of(os.fsencode(text)), "text": text}
+
+
+def _kept_script(repo: Repo, content: bytes | None, contents: dict[str, bytes]) -> dict[str, Any]:
+    """Return what is noted of a script, and add it to what is to be kept, by its SHA-256.
+
+    One that is not known, or larger than any job script, is not kept.
+    """
+    entry = _checksums(repo, content)
+    if content is not None and len(content) <= LARGEST_SCRIPT:
+        contents[entry["sha256"]] = content
+        entry["archived"] = archive_path(entry["sha256"], ".sh")
+    return entry
 
 
 def _script_path(options: Sequence[str], name: str, cwd: str) -> str:
@@ -107,9 +152,17 @@ def _read(path: str) -> bytes | None:
     return None
 
 
-def _held_by_slurm(context: Context, call: NotedCall) -> bytes | None:
-    """Return the script that slurmctld has of a call's job: it may be no file any more."""
-    job = call.jobs[0]
+def with_held_script(context: Context, claim: TrackedJob, job: JobName) -> TrackedJob:
+    """Return a claim, not in the database yet, with the script that slurmctld has of its job."""
+    contents: dict[str, bytes] = {}
+    entry = _kept_script(context.repo, _held_by_slurm(context, job), contents)
+    if not entry:
+        return claim
+    return replace(claim, identities={**claim.identities, SCRIPTS: [entry]}, contents=contents)
+
+
+def _held_by_slurm(context: Context, job: JobName) -> bytes | None:
+    """Return the script that slurmctld has of a job: it may be no file any more."""
     try:
         timeout = context.settings.query_timeout
         return script_in(scontrol.batch_script(job.job_id, job.cluster, timeout))
@@ -128,7 +181,7 @@ def identify_script(repo: Repo, path: str) -> Identity:
 def _checksums(repo: Repo, content: bytes | None) -> dict[str, Any]:
     if content is None:
         return {}
-    return {"sha256": hashlib.sha256(content).hexdigest(), "blob": blob_of(repo, content)}
+    return {"sha256": digest_of(content), "blob": blob_of(repo, content)}
 
 
 def with_directives(words: Sequence[str], cwd: Path) -> Iterator[tuple[list[str], str]]:

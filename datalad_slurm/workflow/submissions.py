@@ -13,6 +13,7 @@ from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch, scontrol
 from datalad_slurm.tracking.process import current_process, is_running
 from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.environment import noted_environment
 from datalad_slurm.workflow.relations import note_typed
 from datalad_slurm.workflow.scripts import identified_scripts
 from datalad_slurm.workflow.submission_notes import (
@@ -230,14 +231,18 @@ def adopt(
 ) -> list[SlurmJob]:
     """Track the jobs that a claim turned out to have, and how sbatch was called for them."""
     # once the jobs are noted, any other command may drop the notes
-    began = sbatch.began(notes_directory(context, claim.submission))
+    notes = notes_directory(context, claim.submission)
+    environment, environment_kept = noted_environment(context, notes)
+    began = sbatch.began(notes)
     extra = {"began": began} if began else None
     context.tracker.note_submission(claim.id, found, extra=extra)  # before anything else can fail
     described = describe(context, found)
-    scripts = identified_scripts(context, claim, calls, found)
-    identities = {**claim.identities, "scripts": scripts} if scripts else None
+    scripts, scripts_kept = identified_scripts(context, claim, calls, found)
+    identities = {**claim.identities, **scripts, **environment}
     with suppress(JobNotTrackedError):  # a short job may have been finished already
-        context.tracker.note_submission(claim.id, described, identities)
+        context.tracker.note_submission(
+            claim.id, described, identities, contents={**scripts_kept, **environment_kept}
+        )
     drop_notes(context, claim.submission)
     return described
 

@@ -15,6 +15,7 @@ from datalad_slurm.tracking.many import claim_all, note_all, refuse_collisions
 from datalad_slurm.workflow.alt_dir import checked_alt_dir, place
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.endings import have_endings_noted
+from datalad_slurm.workflow.environment import with_environment
 from datalad_slurm.workflow.inputs import noted_inputs
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.predecessors import made_by_others
@@ -60,7 +61,9 @@ def schedule_table(
     entries = [waiting_for_others(context, entry) for entry in entries]
     if entries:
         with in_flight(*(entry.claim.token for entry in entries)):
-            labelled = [(entry.row.label, entry.claim) for entry in entries]
+            labels = [entry.row.label for entry in entries]
+            wanted = with_environment(context, [entry.claim for entry in entries])
+            labelled = [*zip(labels, wanted, strict=True)]
             claims = claim_all(context.tracker, labelled, check=request.check_outputs)
             pairs = zip(entries, claims, strict=True)
             entries = [replace(entry, claim=claim) for entry, claim in pairs]

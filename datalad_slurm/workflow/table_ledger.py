@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from datalad_slurm.jobs.errors import DatabaseError, QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
@@ -15,6 +16,7 @@ from datalad_slurm.slurm.describe import describe_many
 from datalad_slurm.slurm.sbatch import NotedCall
 from datalad_slurm.tracking.many import note_all, note_submissions
 from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.environment import noted_environment
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.scripts import identified_scripts
 from datalad_slurm.workflow.submission_notes import drop_notes, notes_directory
@@ -107,17 +109,19 @@ class Ledger:
         context = self.context
         # once the jobs are noted, any other command may drop the notes
         notes = [notes_directory(context, entry.claim.token) for entry, _ in fresh]
+        environments = [noted_environment(context, each) for each in notes]
         began = {
             entry.claim.id: {"began": sbatch.began(each)}
             for (entry, _), each in zip(fresh, notes, strict=True)
         }
         note_submissions(context.tracker, {entry.claim.id: jobs for entry, jobs in fresh})
-        scripts = {}
-        for entry, jobs in fresh:
-            found = identified_scripts(context, entry.claim, entry.calls, jobs)
-            if found:
-                scripts[entry.claim.id] = {"scripts": found}
-        note_all(context.tracker, extra=began, identities=scripts)
+        identities: dict[int, dict[str, Any]] = {}
+        contents: dict[int, dict[str, bytes]] = {}
+        for (entry, jobs), environment in zip(fresh, environments, strict=True):
+            found, kept = identified_scripts(context, entry.claim, entry.calls, jobs)
+            identities[entry.claim.id] = {**found, **environment[0]}
+            contents[entry.claim.id] = {**kept, **environment[1]}
+        note_all(context.tracker, extra=began, identities=identities, contents=contents)
         for entry, _ in fresh:
             drop_notes(context, entry.claim.token)
         self.bare += fresh

@@ -30,6 +30,7 @@ from datalad_slurm.slurm.plain import (
 from datalad_slurm.workflow.alt_notes import abandon, clean_up
 from datalad_slurm.workflow.context import Context, Outcome, lgr
 from datalad_slurm.workflow.endings import drop_notes_of_endings
+from datalad_slurm.workflow.environment import have_environment_noted
 from datalad_slurm.workflow.predecessors import wait_for_predecessors
 from datalad_slurm.workflow.relations import note_typed, relations_of
 from datalad_slurm.workflow.submission_notes import notes_directory
@@ -200,6 +201,7 @@ class Submitter:
         words = plain_words(entry.text)
         if words and not any((notes / name).exists() for name in ("wrap", "depend")):
             return call_plainly(words, directory, claim.token, notes)
+        have_environment_noted(self._context, notes)
         return sbatch.submit(entry.text, directory, claim.token, notes)
 
     def _leave(self) -> None:

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,13 +21,17 @@ from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.process import Process
 from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.tracking import publications
+from datalad_slurm.tracking.contents import read_contents
 from datalad_slurm.tracking.finisher import only_finisher
+from datalad_slurm.tracking.many import note_all
 from datalad_slurm.tracking.schema import SCHEMA_VERSION
 from datalad_slurm.tracking.store import FILE_NAME, Tracker
 from tests.processes import at_once, killed_at_each_statement
 
 DATA = Path(__file__).parent.parent / "data"
-VERSION_1, VERSION_2 = (DATA / f"tracking-version-{number}.sqlite" for number in (1, 2))
+VERSION_1, VERSION_2, VERSION_3 = (
+    DATA / f"tracking-version-{number}.sqlite" for number in (1, 2, 3)
+)
 #: `box` has its database here
 IN_DATASET = Path(".git/datalad-slurm") / FILE_NAME
 
@@ -116,10 +121,12 @@ def dump(path):
     """Return all rows of all tables."""
     with sqlite3.connect(path) as database:
         tables = database.execute("select name from sqlite_master where type = 'table'").fetchall()
-        return {
-            name: database.execute(f"select * from {name} order by id").fetchall()
+        found = {
+            name: database.execute(f"select * from {name} order by 1").fetchall()
             for (name,) in tables
         }
+        assert not (found.pop("contents", None) or found.pop("kept", None))  # since version 4
+        return found
 
 
 def version(path):
@@ -180,7 +187,7 @@ def test_version_2_is_migrated_and_percent_signs_stay_what_they_are(tmp_path):
     assert [p.parts for p in publications.pending(tracker.database)] == [{}, {}]
 
 
-@pytest.mark.parametrize("earlier", [VERSION_1, VERSION_2], ids=["1", "2"])
+@pytest.mark.parametrize("earlier", [VERSION_1, VERSION_2, VERSION_3], ids=["1", "2", "3"])
 def test_a_migrated_database_has_the_schema_of_a_new_one(earlier, tmp_path):
     version_1 = tmp_path / "earlier"
     version_1.mkdir()
@@ -190,8 +197,9 @@ def test_a_migrated_database_has_the_schema_of_a_new_one(earlier, tmp_path):
 
     def schema(path):
         with sqlite3.connect(path) as database:
-            names = [name for (name,) in database.execute("select name from sqlite_master")]
-            return {
+            made = dict(database.execute("select name, type from sqlite_master"))
+            names = list(made)
+            return made, {
                 name: [
                     # the number in front is that of their making
                     {row[1:] for row in database.execute(f"PRAGMA {what}('{name}')")}
@@ -201,6 +209,44 @@ def test_a_migrated_database_has_the_schema_of_a_new_one(earlier, tmp_path):
             }
 
     assert schema(version_1 / FILE_NAME) == schema(tmp_path / "new" / FILE_NAME)
+
+
+def test_version_3_is_migrated_and_every_row_survives(tmp_path):
+    path = tmp_path / FILE_NAME
+    shutil.copy(VERSION_3, path)
+    before = dump(path)
+    assert version(path) == 3
+    assert [len(rows) for rows in before.values()] == [2, 2, 2, 0, 0]
+    tracker = Tracker(tmp_path)
+    assert version(path) == SCHEMA_VERSION
+    assert dump(path) == before
+    assert [each.label for each in tracker.open_jobs()] == ["7", "8"]
+
+
+def kept(tracker):
+    with sqlite3.connect(tracker.database.path) as database:
+        return {row[0]: row[1] for row in database.execute("select sha256, content from contents")}
+
+
+def test_what_jobs_have_in_common_is_kept_once_and_goes_with_the_last(tmp_path):
+    tracker = Tracker(tmp_path)
+    one, two, three = (
+        tracker.claim(replace(job(name, token=name), contents={"s": b"\0script", name: b"own"}))
+        for name in ("a", "b", "c")
+    )
+    assert kept(tracker) == {"s": b"\0script", "a": b"own", "b": b"own", "c": b"own"}
+    assert read_contents(tracker.database, ["s", "none"]) == {"s": b"\0script"}
+    tracker.note_submission(one.id, [SlurmJob(1)], contents={"s": b"\0script", "e": b"env"})
+    tracker.note_submission(two.id, [SlurmJob(2, tasks=(TaskId(2, 1), TaskId(2, 2)))])
+    note_all(tracker, contents={two.id: {"e": b"env"}, 99: {"lost": b""}})
+    tracker.forget([one.id])
+    assert kept(tracker) == {"s": b"\0script", "b": b"own", "c": b"own", "e": b"env"}
+    tracker.free(three.id)
+    assert kept(tracker) == {"s": b"\0script", "b": b"own", "e": b"env"}
+    tracker.release({two.id: [TaskId(2, 1)]})
+    assert kept(tracker) == {"s": b"\0script", "b": b"own", "e": b"env"}
+    tracker.release({two.id: [TaskId(2, 2)]})
+    assert kept(tracker) == {}
 
 
 def test_identities_are_claimed_noted_and_read_back(version_1):

@@ -78,6 +78,10 @@ def assert_sound(box: Box, where: str) -> None:
     left = [path for name in names for path in state.glob(name)]
     assert left == [], where
     assert list((box.path / ".git").glob("index.lock")) == [], where
+    with sqlite3.connect(state / "tracking.sqlite") as database:
+        needed = "select sha256 from kept join jobs on kept.job = jobs.id"
+        unneeded = f"select count(*) from contents where sha256 not in ({needed})"
+        assert database.execute(unneeded).fetchone() == (0,), where
 
 
 def steps_of_adding(steps: Sequence[str]) -> dict[int, str]:
