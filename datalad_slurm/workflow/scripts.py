@@ -134,22 +134,29 @@ def _script_path(options: Sequence[str], name: str, cwd: str) -> str:
 
 def _read_before(path: str, moment: int) -> bytes | None:
     """Return what a file holds, if that was so before a time (ns): what sbatch has read."""
-    content = _read(path)
-    try:
-        found = Path(path).stat()
-    except OSError:
+    read = _read(path)
+    if read is None:
         return None
+    content, found = read
     return content if max(found.st_mtime_ns, found.st_ctime_ns) < moment else None
 
 
-def _read(path: str) -> bytes | None:
+def _read(path: str) -> tuple[bytes, os.stat_result] | None:
+    """Return what a file holds, and its stat as of then, if it may be a script."""
     try:
-        found = Path(path).stat()
-        if stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST_SCRIPT:
-            return Path(path).read_bytes()
+        # a named pipe would have us wait for a writer
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
+            found = os.fstat(file.fileno())
+            if stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST_SCRIPT:
+                return file.read(), os.fstat(file.fileno())
     except (OSError, ValueError):
         pass  # a word of a command need not be a name that a file can have
     return None
+
+
+def _content(path: str) -> bytes | None:
+    read = _read(path)
+    return None if read is None else read[0]
 
 
 def with_held_script(context: Context, claim: TrackedJob, job: JobName) -> TrackedJob:
@@ -175,7 +182,7 @@ def identify_script(repo: Repo, path: str) -> Identity:
     """Return what a script holds now; a path is relative to the root, or absolute."""
     if not os.path.lexists(repo.root / path):
         return MISSING
-    return _checksums(repo, _read(str(repo.root / path))) or {"unreadable": True}
+    return _checksums(repo, _content(str(repo.root / path))) or {"unreadable": True}
 
 
 def _checksums(repo: Repo, content: bytes | None) -> dict[str, Any]:
@@ -197,10 +204,10 @@ def with_directives(words: Sequence[str], cwd: Path) -> Iterator[tuple[list[str]
     for options, name in sbatch_calls(words):
         path = _script_path(options, name, str(cwd)) if name else ""
         # of an option that is given twice the last one counts
-        yield [*directives(os.fsdecode(_read(path) or b"")), *options], path
+        yield [*directives(os.fsdecode(_content(path) or b"")), *options], path
 
 
 def script_text(options: Sequence[str], name: str, cwd: Path) -> str | None:
     """Return the script that sbatch takes in a directory, or None when it cannot be read."""
-    content = _read(_script_path(options, name, str(cwd)))
+    content = _content(_script_path(options, name, str(cwd)))
     return None if content is None else os.fsdecode(content)
