@@ -337,10 +337,12 @@ def test_two_scripts_of_one_command_take_their_places(box, slurm):
     for name in "ab":
         box.script(f"echo one > {name}", f"{name}.sh")
     command = "sbatch a.sh && sbatch b.sh"
-    committed(box, slurm, schedule(box, command, ["a", "b"]))
+    schedule(box, command, ["a", "b"])
+    assert {res["status"] for res in finish(box, wait=True, timeout=60)} == {"ok"}
     for name in "ab":
         box.script(f"echo two > {name}", f"{name}.sh")
-    committed(box, slurm, again(box, "HEAD~2", as_recorded=True)["slurm_job_id"])
+    again(box, "HEAD~2", as_recorded=True)
+    assert {res["status"] for res in finish(box, wait=True, timeout=60)} == {"ok"}
     assert (box.path / "a").read_text() + (box.path / "b").read_text() == "one\none\n"
 
 
