@@ -46,6 +46,8 @@ class Settings:
     finish_timeout: float = 600.0
     #: to wait for outputs that a file system shows late
     latency_wait: float = 5.0
+    #: before a time limit, to end a job that runs in a directory of its node
+    grace: int = 120
     #: finish although another process claims to be at it
     take_over: bool = False
     #: whether jobs note how they end: "always", "never", or "auto", without accounting
@@ -115,6 +117,7 @@ class Settings:
             database_timeout=seconds("database-timeout", cls.database_timeout),
             finish_timeout=seconds("finish-timeout", cls.finish_timeout),
             latency_wait=seconds("latency-wait", cls.latency_wait),
+            grace=int(seconds("grace", cls.grace)),
             take_over=flag("datalad.slurm.take-over") is True,
             exit_marker=exit_marker,
             finish_job_options=finish_job_options,

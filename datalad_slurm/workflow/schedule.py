@@ -118,7 +118,13 @@ def submit_claim(
 
             inputs = (*placeholders.inputs, *request.extra_inputs)
             yield from place(context, claim, inputs, calls_elsewhere(context, claim, text))
-        have_endings_noted(context, claim.token, notes)
+        if claim.is_node_local:
+            from datalad_slurm.workflow.node_local import place_on_node
+
+            inputs = (*placeholders.inputs, *request.extra_inputs)
+            yield from place_on_node(context, claim, inputs, notes)
+        else:
+            have_endings_noted(context, claim.token, notes)
         if VERIFY in claim.extra:
             from datalad_slurm.workflow.verify import note_time
 
@@ -127,6 +133,10 @@ def submit_claim(
         submission = sbatch.submit(text, context.run_directory(claim), claim.submission, notes)
         claim = note_typed(context, claim, notes, request.stand_ins)
         jobs = settled(context, claim, submission)
+    if claim.is_node_local and not submission.is_noted:
+        from datalad_slurm.workflow.node_local import run_in_place
+
+        run_in_place(context, claim)
     message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
     if submission.exit_code:
         message += f", though the command ended with exit status {submission.exit_code}"
@@ -141,6 +151,10 @@ def _validated(
     require_sbatch()
     claim, placeholders = claim_of(context, request)
     command = placeholders.check_command(request.cmd)
+    if claim.is_node_local:
+        from datalad_slurm.workflow.node_local import refuse_unfit
+
+        refuse_unfit(context, claim, placeholders.preview(claim.cmd))
     return at_head(context, claim), command, placeholders
 
 
