@@ -34,7 +34,9 @@ _SBATCH = """\
 pid=$(< {dir}/pid)
 step() {{
     echo "$1 sbatch" >> {dir}/steps
-    [ "$(wc -l < {dir}/steps)" != "$(< {dir}/at)" ] || eval "$(< {dir}/action)"
+    case "$(< {dir}/at)" in
+    "$(wc -l < {dir}/steps)" | "$1 sbatch") eval "$(< {dir}/action)" ;;
+    esac
 }}
 step before
 [ -z "$stop" ] || exit 130
@@ -147,8 +149,18 @@ class Crasher:
             check(f"{action.partition(';')[0]} at step {at}, {ended.steps[at - 1]}")
             at += 1
 
-    def run(self, function: Callable[[], object], at: int = 0, action: str = KILL) -> Ended:
-        """Run a function in a child process to which `action` happens at step number `at`."""
+    def run(self, function: Callable[[], object], at: int | str = 0, action: str = KILL) -> Ended:
+        """Run a function in a child process to which `action` happens at a step.
+
+        Parameters
+        ----------
+        function : callable
+            What is run.
+        at : int or str
+            Number of the step, or its name in `Ended.steps`.
+        action : str
+            What happens.
+        """
         steps, output = self._directory / "steps", self._directory / "output"
         for name, content in {"steps": "", "at": f"{at}\n", "action": action}.items():
             (self._directory / name).write_text(content)
@@ -164,7 +176,7 @@ class Crasher:
             output.read_text(errors="replace"),
         )
 
-    def _in_child(self, function: Callable[[], object], at: int, action: str) -> None:
+    def _in_child(self, function: Callable[[], object], at: int | str, action: str) -> None:
         code = 1
         try:
             silence = os.open(self._directory / "output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -208,14 +220,15 @@ def _spread(numbers: Sequence[int], most: int) -> list[int]:
 class _Steps:
     """Counts steps in a file, which the stand-in for sbatch uses as well."""
 
-    def __init__(self, path: Path, at: int, action: str) -> None:
+    def __init__(self, path: Path, at: int | str, action: str) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_APPEND)
         self._at = at
         self._action = f"pid={os.getpid()}\n{action}"
 
     def reach(self, name: str) -> None:
-        os.write(self._file, " ".join(name.split())[:200].encode(errors="replace") + b"\n")
-        if os.pread(self._file, 10**6, 0).count(b"\n") == self._at:
+        step = " ".join(name.split())[:200]
+        os.write(self._file, step.encode(errors="replace") + b"\n")
+        if self._at in (step, os.pread(self._file, 10**6, 0).count(b"\n")):
             os.waitpid(os.posix_spawn("/bin/sh", ["sh", "-c", self._action], os.environ), 0)
 
 

@@ -81,10 +81,13 @@ def add_at_once(repo: Repo, found: Mapping[str, os.stat_result], env: dict[str, 
     if settings.obstacle:
         lgr.debug("`git annex add` adds all files: %s", settings.obstacle)
         return Added()
-    attributes = _attributes(repo, [p for p, each in found.items() if _is_simple(repo, p, each)])
+    # what has another name as well may be changed under that
+    attributes = _attributes(repo, [p for p, each in found.items() if each.st_nlink == 1])
     decided = _decide(repo, attributes, env, attributes_decide=settings.attributes_decide)
     small = [path for path, is_large in decided.items() if not is_large]
-    keys = _keys(repo, found, {p: attributes[p][0] for p, is_large in decided.items() if is_large})
+    large = [path for path, is_large in decided.items() if is_large]
+    large = [path for path in large if _is_content(repo, path, found[path])]
+    keys = _keys(repo, found, {path: attributes[path][0] for path in large})
     places = _places(repo, keys.values())
     keys = {path: key for path, key in keys.items() if key in places}
     links = {path: f"{'../' * path.count('/')}{_OBJECTS}{places[k][0]}" for path, k in keys.items()}
@@ -101,15 +104,20 @@ def add_at_once(repo: Repo, found: Mapping[str, os.stat_result], env: dict[str, 
     return added
 
 
-def _is_simple(repo: Repo, path: str, found: os.stat_result) -> bool:
-    """Return whether it is certain that a file is content, and that of no other name."""
-    if found.st_nlink > 1:
-        return False  # it may be changed under another name
+def _is_content(repo: Repo, path: str, found: os.stat_result) -> bool:
+    """Return whether it is certain that a file is content itself."""
     if found.st_size > LONGEST_POINTER:
         return True
-    # git-annex takes a pointer, and the text of a link, for what these lead to (isPointerFile)
     content = _read(repo, path)
-    return content is not None and b"annex/objects/" not in content
+    return content is not None and not _may_lead_elsewhere(content)
+
+
+def _may_lead_elsewhere(content: bytes) -> bool:
+    """Return whether git-annex may take a file for what it leads to.
+
+    So it does with a pointer, and the text of a link (isPointerFile).
+    """
+    return len(content) <= LONGEST_POINTER and b"annex/objects/" in content
 
 
 def _attributes(repo: Repo, paths: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -261,8 +269,8 @@ def _write(
             if found[path].st_size > _LARGEST_BLOB:
                 continue
             content = _read(repo, path)
-            if content is None:
-                continue  # git-annex is going to say why
+            if content is None or _may_lead_elsewhere(content):
+                continue  # git-annex is going to say why, or knows better
             is_still = plain_stat(lstat_of(repo.root / path)) == plain_stat(found[path])
             if is_still and len(content) == found[path].st_size:
                 written.append(path)

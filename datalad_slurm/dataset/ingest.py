@@ -58,11 +58,12 @@ def ingest(
     """
     ingested = Ingested()
     new_link = repo.state_file("ingest.link")
+    known: set[Path] = set()
     for path, place in objects.items():
         target = repo.root / path
         before = plain_stat(found[path])
         try:
-            is_new = _hold(target, place)
+            is_new = _hold(target, place, known)
         except OSError:
             continue
         try:
@@ -87,12 +88,18 @@ def ingest(
     return ingested
 
 
-def _hold(target: Path, place: Path) -> bool:
+def _hold(target: Path, place: Path, known: set[Path]) -> bool:
     """Give content a second name, in the annex; return False if the annex has it already."""
+    above = place.parent.parent
+    if above not in known:  # from the top, as most of them are new
+        with suppress(FileExistsError):
+            try:
+                os.mkdir(above)  # noqa: PTH102 - called for thousands
+            except FileNotFoundError:
+                above.mkdir(parents=True)
+        known.add(above)
     try:
-        os.mkdir(place.parent)  # noqa: PTH102 - called for thousands
-    except FileNotFoundError:
-        place.parent.mkdir(parents=True)
+        os.mkdir(place.parent)  # noqa: PTH102
     except FileExistsError:
         if place.exists():
             return False

@@ -81,10 +81,15 @@ def call_plainly(words: list[str], cwd: Path, token: str, notes: Path) -> Submis
             # sbatch has got it too, but may have submitted just before
             is_interrupted = True
             err = child.communicate()[1]
-    jobs, is_in_doubt = read_notes(notes)
+    read = read_notes(notes)
     said = "; ".join(line.strip() for line in os.fsdecode(err).splitlines() if line.strip())
     return Submission(
-        tuple(jobs), child.returncode, said, is_in_doubt, is_interrupted=is_interrupted
+        read.jobs,
+        child.returncode,
+        said,
+        read.is_in_doubt,
+        is_interrupted=is_interrupted,
+        calls=read.calls,
     )
 
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,10 @@ from datalad_slurm.jobs.names import JobName
 
 __all__ = [
     "NotedCall",
+    "Notes",
     "Submission",
     "parse_printed",
-    "read_calls",
+    "read_notes",
     "sbatch_path",
     "submit",
 ]
@@ -44,6 +45,18 @@ class NotedCall:
 
 
 @dataclass(frozen=True)
+class Notes:
+    """What calls of sbatch have left so far, the oldest first."""
+
+    calls: tuple[NotedCall, ...]
+    #: all that were announced
+    jobs: tuple[JobName, ...]
+    #: whether a call began, but announced nothing: it may have been killed, or have
+    #: failed after the controller took the job
+    is_in_doubt: bool
+
+
+@dataclass(frozen=True)
 class Submission:
     """What came of running a command."""
 
@@ -57,6 +70,8 @@ class Submission:
     is_noted: bool = True
     #: whether Ctrl-C was typed meanwhile
     is_interrupted: bool = False
+    #: how sbatch was called, as our own noted it
+    calls: tuple[NotedCall, ...] = ()
 
 
 def sbatch_path() -> str | None:
@@ -116,58 +131,56 @@ def submit(command: str, cwd: Path, token: str, notes: Path) -> Submission:
         with _relayed(child) as (out, err), _survives_interrupt(child) as interrupts:
             child.wait()
     printed = os.fsdecode(b"".join(out))
-    jobs, is_in_doubt = read_notes(notes)
-    is_noted = bool(jobs)
-    if not jobs:
-        jobs = parse_printed(printed)
+    noted = read_notes(notes)
+    jobs = noted.jobs or tuple(parse_printed(printed))
     said = os.fsdecode(b"".join(err)).strip() or printed.strip()
     words = "; ".join(line.strip() for line in said.splitlines() if line.strip())
     return Submission(
-        tuple(jobs), child.returncode, words, is_in_doubt, is_noted, is_interrupted=bool(interrupts)
+        jobs,
+        child.returncode,
+        words,
+        noted.is_in_doubt,
+        is_noted=bool(noted.jobs),
+        is_interrupted=bool(interrupts),
+        calls=noted.calls,
     )
 
 
-def read_notes(notes: Path) -> tuple[list[JobName], bool]:
-    """Return the jobs noted so far, and whether a call of sbatch is unaccounted for.
+def read_notes(notes: Path) -> Notes:
+    """Return what calls of sbatch have left in a directory so far.
 
-    A call is unaccounted for when it began, but left no announcement: it may
-    have been killed, or have failed after the controller took the job.
+    Each note is looked at once, as a command may submit thousands of jobs.
     """
-    jobs: list[JobName] = []
+    calls: list[NotedCall] = []
+    jobs: dict[JobName, None] = {}
     is_in_doubt = False
-    for begun in _by_age(notes, ".begun"):
-        found = _announced(begun)
-        jobs += [job for job in found if job not in jobs]
-        is_in_doubt = is_in_doubt or not found
-    return jobs, is_in_doubt
+    with suppress(FileNotFoundError):  # settled and dropped by somebody else meanwhile
+        names = set(os.listdir(notes))  # noqa: PTH208 - names suffice
+        for moment, call in _by_age(notes, names):
+            announced = _announced(notes / f"{call}.printed")
+            if f"{call}.begun" in names:
+                jobs |= dict.fromkeys(announced)
+                is_in_doubt = is_in_doubt or not announced
+            if f"{call}.args" in names:
+                words = os.fsdecode((notes / f"{call}.args").read_bytes())
+                cwd, *args = words.removesuffix("\0").split("\0")
+                calls.append(NotedCall(cwd, tuple(args), tuple(announced), moment))
+    return Notes(tuple(calls), tuple(jobs), is_in_doubt)
 
 
-def read_calls(notes: Path) -> list[NotedCall]:
-    """Return the calls of sbatch noted so far, with the jobs that came of each."""
-    calls = []
-    for noted in _by_age(notes, ".args"):
-        with suppress(FileNotFoundError):
-            cwd, *args = os.fsdecode(noted.read_bytes()).removesuffix("\0").split("\0")
-            moment = noted.stat().st_mtime_ns
-            calls.append(NotedCall(cwd, tuple(args), tuple(_announced(noted)), moment))
-    return calls
-
-
-def _by_age(notes: Path, ending: str) -> list[Path]:
-    """Return notes of a kind, oldest first, without those that others settle and drop."""
+def _by_age(notes: Path, names: Collection[str]) -> list[tuple[int, str]]:
+    """Return when calls of sbatch were noted (ns), and what their notes are called."""
     found = []
-    with suppress(FileNotFoundError):
-        for name in os.listdir(notes):  # noqa: PTH208 - names suffice
-            if name.endswith(ending):
-                with suppress(FileNotFoundError):
-                    found.append(((notes / name).stat().st_mtime_ns, notes / name))
-    return [path for _, path in sorted(found)]
+    for call in {name.rpartition(".")[0] for name in names if name.endswith((".args", ".begun"))}:
+        kind = "args" if f"{call}.args" in names else "begun"
+        found.append(((notes / f"{call}.{kind}").stat().st_mtime_ns, call))
+    return sorted(found)
 
 
-def _announced(note: Path) -> list[JobName]:
-    """Return the jobs that the call of sbatch with this note announced so far."""
+def _announced(printed: Path) -> list[JobName]:
+    """Return the jobs that a call of sbatch announced so far."""
     try:
-        return parse_printed(note.with_suffix(".printed").read_text(errors="replace"))
+        return parse_printed(printed.read_text(errors="replace"))
     except FileNotFoundError:
         return []
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from datalad_slurm.dataset.paths import normalise_output
@@ -18,7 +17,7 @@ from datalad_slurm.jobs.dependencies import (
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import depend
-from datalad_slurm.slurm.sbatch import read_calls
+from datalad_slurm.slurm.sbatch import NotedCall
 from datalad_slurm.workflow.commits import commits_of_jobs
 from datalad_slurm.workflow.context import Context
 
@@ -77,7 +76,7 @@ def relation_to(job: TrackedJob, inputs: Sequence[str]) -> Relation:
 def note_typed(
     context: Context,
     claim: TrackedJob,
-    notes: Path,
+    calls: Iterable[NotedCall],
     stand_ins: Mapping[int, Collection[int]],
 ) -> TrackedJob:
     """Note the tracked jobs, open or committed, that the command itself waits for.
@@ -88,14 +87,14 @@ def note_typed(
         The dataset.
     claim : TrackedJob
         The command, submitted a moment ago.
-    notes : Path
-        Where our sbatch noted how it was called.
+    calls : iterable of NotedCall
+        How sbatch was called, as our own noted it.
     stand_ins : mapping
         Ids in what was typed, and those that stand for them now.
     """
     typed = dict.fromkeys(
         job_id
-        for call in read_calls(notes)
+        for call in calls
         if call.jobs
         for job_id in dependency_ids(depend.typed_dependency(call.args, call.cwd))
     )

@@ -131,7 +131,7 @@ def submit_claim(
             note_time(context, claim, notes)
         claim = wait_for_predecessors(context, claim, notes, request.stand_ins)
         submission = sbatch.submit(text, context.run_directory(claim), claim.submission, notes)
-        claim = note_typed(context, claim, notes, request.stand_ins)
+        claim = note_typed(context, claim, submission.calls, request.stand_ins)
         jobs = settled(context, claim, submission)
     if claim.is_node_local and not submission.is_noted:
         from datalad_slurm.workflow.node_local import run_in_place
@@ -185,8 +185,8 @@ def _undone_unless_submitted(context: Context, claim: TrackedJob) -> Iterator[No
     except BaseException as exc:
         from datalad_slurm.workflow.alt_notes import clean_up
 
-        jobs, in_doubt = sbatch.read_notes(notes_directory(context, claim.submission))
-        if jobs or (in_doubt and not isinstance(exc, SubmissionError)):
+        noted = sbatch.read_notes(notes_directory(context, claim.submission))
+        if noted.jobs or (noted.is_in_doubt and not isinstance(exc, SubmissionError)):
             raise
         # a job that sbatch was not seen to submit may need what was copied for it
         unseen = bool(claim.alt_dir and jobs_past_shim(context, claim))

@@ -73,9 +73,9 @@ def settle_claims(context: Context) -> None:
         if sbatch.is_alive(notes):
             lgr.info("the submission of %r is still under way", claim.cmd)
             continue
-        jobs, in_doubt = sbatch.read_notes(notes)
-        found = [SlurmJob(job.job_id, job.cluster, claim.claimed_at) for job in jobs]
-        if in_doubt and not found:
+        read = sbatch.read_notes(notes)
+        found = [SlurmJob(job.job_id, job.cluster, claim.claimed_at) for job in read.jobs]
+        if read.is_in_doubt and not found:
             from datalad_slurm.workflow.lookup import find_by_token
 
             try:
@@ -89,7 +89,7 @@ def settle_claims(context: Context) -> None:
                 )
                 continue
         if found:
-            adopt(context, note_typed(context, claim, notes, {}), found)
+            adopt(context, note_typed(context, claim, read.calls, {}), found, read.calls)
         elif claim.claimed_by is not None and is_running(claim.claimed_by) is None:
             lgr.warning(
                 "the outputs of %r are claimed by %s, which cannot be seen from here; if it has "
@@ -226,12 +226,15 @@ def jobs_past_shim(context: Context, claim: TrackedJob) -> list[int]:
     return [job_id for job_id in found if job_id not in tracked]
 
 
-def adopt(context: Context, claim: TrackedJob, found: list[SlurmJob]) -> list[SlurmJob]:
-    """Track the jobs that a claim turned out to have."""
-    notes = notes_directory(context, claim.submission)
+def adopt(
+    context: Context,
+    claim: TrackedJob,
+    found: list[SlurmJob],
+    calls: Sequence[sbatch.NotedCall],
+) -> list[SlurmJob]:
+    """Track the jobs that a claim turned out to have, and how sbatch was called for them."""
     # once the jobs are noted, any other command may drop the notes
-    calls = sbatch.read_calls(notes)
-    began = sbatch.began(notes)
+    began = sbatch.began(notes_directory(context, claim.submission))
     extra = {"began": began} if began else None
     context.tracker.note_submission(claim.id, found, extra=extra)  # before anything else can fail
     described = describe(context, found)

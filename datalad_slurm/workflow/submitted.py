@@ -55,7 +55,7 @@ def settled(context: Context, claim: TrackedJob, done: sbatch.Submission) -> lis
     jobs = found_jobs(context, claim, done)
     if jobs:
         try:
-            return adopt(context, claim, jobs)
+            return adopt(context, claim, jobs, done.calls)
         except DatabaseError as exc:
             ids = ", ".join(str(job.job_id) for job in jobs)
             raise DatabaseError(

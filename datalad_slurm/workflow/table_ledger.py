@@ -12,6 +12,7 @@ from datalad_slurm.jobs.errors import DatabaseError, QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.slurm.describe import describe_many
+from datalad_slurm.slurm.sbatch import NotedCall
 from datalad_slurm.tracking.many import note_all, note_submissions
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.placeholders import Placeholders
@@ -38,6 +39,8 @@ class Entry:
     claim: TrackedJob
     placeholders: Placeholders
     command: Callable[[], str]
+    #: how sbatch was called
+    calls: tuple[NotedCall, ...] = ()
 
     @cached_property
     def text(self) -> str:
@@ -104,15 +107,14 @@ class Ledger:
         context = self.context
         # once the jobs are noted, any other command may drop the notes
         notes = [notes_directory(context, entry.claim.token) for entry, _ in fresh]
-        calls = [sbatch.read_calls(each) for each in notes]
         began = {
             entry.claim.id: {"began": sbatch.began(each)}
             for (entry, _), each in zip(fresh, notes, strict=True)
         }
         note_submissions(context.tracker, {entry.claim.id: jobs for entry, jobs in fresh})
         scripts = {}
-        for (entry, jobs), noted in zip(fresh, calls, strict=True):
-            found = identified_scripts(context, entry.claim, noted, jobs)
+        for entry, jobs in fresh:
+            found = identified_scripts(context, entry.claim, entry.calls, jobs)
             if found:
                 scripts[entry.claim.id] = {"scripts": found}
         note_all(context.tracker, extra=began, identities=scripts)

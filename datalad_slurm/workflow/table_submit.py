@@ -170,8 +170,8 @@ class Submitter:
                     raise
             time.sleep(_PAUSES[1])
         if found:
-            notes = notes_directory(self._context, entry.claim.token)
-            entry = replace(entry, claim=note_typed(self._context, entry.claim, notes, {}))
+            claim = note_typed(self._context, entry.claim, done.calls, {})
+            entry = replace(entry, claim=claim, calls=done.calls)
             self._ledger.add(entry, [replace(job, submitted=moment) for job in found])
         return bool(found)
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from datalad_slurm.slurm import scontrol
+from tests.conftest import TESTBED, Slurm
 from tests.slurm.disk import mounted
 
 _HERE = Path(__file__).parent
@@ -17,7 +21,8 @@ _HERE = Path(__file__).parent
 #: Modules that take minutes; what begins last decides how long the whole takes.
 _LONG = (
     "test_no_accounting",
-    "test_alt_dir",
+    "test_no_accounting_scripts",
+    "test_alt_dir_killed",
     "test_full_disk",
     "test_full_disk_at_finish",
     "test_finish_killed",
@@ -29,6 +34,8 @@ _LONG = (
     "test_lives_of_jobs",
     "test_restarts",
     "test_concurrency",
+    "test_alt_dir",
+    "test_alt_dir_inputs",
 )
 
 
@@ -85,3 +92,44 @@ def roomy_box(box, tmp_path):
     # and tries for minutes to open databases of its own for which there is no room
     box.git("config", "annex.dbdir", str(tmp_path / "annex-databases"))
     return box
+
+
+@pytest.fixture
+def alt(tmp_path):
+    """Return a directory for jobs to run in."""
+    path = tmp_path / "alt"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture(params=["same file system", "other file system"])
+def either(request, alt):
+    """Return such a directory on the same file system as the dataset, and on another one."""
+    if request.param.startswith("same"):
+        yield alt
+        return
+    if not os.access("/dev/shm", os.W_OK):
+        pytest.skip("there is no /dev/shm")
+    path = Path(f"/dev/shm/alt-{os.getpid()}-{time.time_ns()}")
+    path.mkdir()
+    yield path
+    shutil.rmtree(path)
+
+
+def _run_testbed(*args):
+    subprocess.run([sys.executable, str(TESTBED), *args], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def _testbed_without_accounting(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("tb")
+    _run_testbed("up", "--dir", str(directory), "--no-accounting", "--min-job-age", "10")
+    yield directory
+    _run_testbed("down", "--dir", str(directory), "--wipe")
+
+
+@pytest.fixture
+def bare(_testbed_without_accounting, monkeypatch):
+    """Return the Slurm without accounting."""
+    monkeypatch.setenv("SLURM_CONF", str(_testbed_without_accounting / "etc" / "slurm.conf"))
+    return Slurm(_testbed_without_accounting)

@@ -111,7 +111,8 @@ def wait_for_accounting(slurm: Slurm, jobs: Iterable[int]) -> None:
         rows = [line.split("|") for line in slurm.run(*asked).splitlines()]
         known = {int(row[0].partition("_")[0]) for row in rows}
         return known == set(jobs) and all(
-            state in ("COMPLETED", "FAILED") and end != "Unknown" for _, state, end in rows
+            state.startswith(("COMPLETED", "FAILED", "CANCELLED")) and end != "Unknown"
+            for _, state, end in rows
         )
 
     wait_until(all_have_ended)

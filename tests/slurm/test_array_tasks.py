@@ -166,7 +166,8 @@ def test_partial_commits_what_completed_tasks_have_left(box, array):
     assert box.files_in_last_commit() == files_of(job, 1, 2, 4, 6)
     (said,) = statuses(results, "impossible")
     assert f"{job}_3: FAILED, {job}_5: FAILED" in said
-    assert f"datalad slurm-finish '{job}_[3,5]' --accept-failed-jobs" in said
+    finish_here = f"datalad slurm-finish -d {box.path}"
+    assert f"{finish_here} '{job}_[3,5]' --accept-failed-jobs" in said
     assert sorted(claims(box)) == [
         "all", f"log-{job}_003.txt", f"log-{job}_005.txt", "sub-3", "sub-5",
     ]  # fmt: skip

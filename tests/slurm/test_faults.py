@@ -145,7 +145,7 @@ def test_a_job_that_cannot_be_noted_is_named_and_tracked_by_the_next_command(
 ):
     from datalad_slurm.tracking.store import Tracker
 
-    def full(*args):
+    def full(*args, **kwargs):
         raise DatabaseError("the tracking database cannot be used: disk is full")
 
     with monkeypatch.context() as patch:
