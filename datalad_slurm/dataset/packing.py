@@ -12,6 +12,7 @@ import stat
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -28,11 +29,10 @@ _REMOVED = "removed"
 #: Member with the paths of inputs that the node is to compare with what it finds in the end.
 _INPUTS = "inputs"
 _ENCODING = {"encoding": "utf-8", "errors": "surrogateescape"}
-_BLOCK = 4096
 _CHUNK = 2**20
 
 
-def pack(mirror: Mirror, target: Path, compared: Iterable[str] = ()) -> int:
+def pack(mirror: Mirror, target: Path, compared: Iterable[str] = ()) -> None:
     """Put files into an archive, which is whole once it is there.
 
     The same files give the same archive: names are sorted, owners left out.
@@ -46,40 +46,32 @@ def pack(mirror: Mirror, target: Path, compared: Iterable[str] = ()) -> int:
     compared : iterable of str
         Files that are outputs as well.
 
-    Returns
-    -------
-    int
-        Room that the files take on a disk (bytes).
-
     Raises
     ------
     TransferError
         When it cannot be written, or a file changes meanwhile.
     """
     part = target.with_name(f"{target.name}.part")
-    room = _BLOCK
     try:
         with (
             part.open("wb") as sink,
             tarfile.open(fileobj=sink, mode="w", format=tarfile.GNU_FORMAT, **_ENCODING) as archive,  # type: ignore[call-overload]
         ):
-            listed = b"".join(os.fsencode(path) + b"\0" for path in sorted(compared))
-            _add_text(archive, _INPUTS, listed)
             for path in ("", *mirror.all_directories()):
                 if path not in mirror.links:
                     _add(archive, path, tarfile.DIRTYPE)
-                    room += _BLOCK
             for path, text in sorted(mirror.links.items()):
                 _add(archive, path, tarfile.SYMTYPE, linkname=text)
-                room += _BLOCK
             for path, source in sorted(mirror.files.items()):
-                room += _BLOCK + _add_file(archive, path, source) // _BLOCK * _BLOCK
+                _add_file(archive, path, source)
+            # last, since tar says nothing of an archive that ends too early between two files
+            listed = b"".join(os.fsencode(path) + b"\0" for path in sorted(compared))
+            _add_text(archive, _INPUTS, listed)
         part.replace(target)
     except OSError as exc:
         raise TransferError(f"{target} cannot be written: {exc.strerror or exc}") from exc
     finally:
         part.unlink(missing_ok=True)
-    return room
 
 
 def _add(archive: tarfile.TarFile, path: str, kind: bytes, linkname: str = "") -> None:
@@ -89,14 +81,12 @@ def _add(archive: tarfile.TarFile, path: str, kind: bytes, linkname: str = "") -
 
 
 def _add_text(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    from io import BytesIO
-
     member = tarfile.TarInfo(name)
     member.size = len(content)
     archive.addfile(member, BytesIO(content))
 
 
-def _add_file(archive: tarfile.TarFile, path: str, source: Path) -> int:
+def _add_file(archive: tarfile.TarFile, path: str, source: Path) -> None:
     member = tarfile.TarInfo(_TREE + path)
     with source.open("rb") as content:
         before = os.fstat(content.fileno())
@@ -107,7 +97,6 @@ def _add_file(archive: tarfile.TarFile, path: str, source: Path) -> int:
         after = os.fstat(content.fileno())
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise TransferError(f"{source} changed while it was packed; is it still written to?")
-    return before.st_size
 
 
 class _Hashing:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from datalad_slurm.dataset.mirror import Mirror
 from datalad_slurm.dataset.packing import pack
 from datalad_slurm.dataset.transfer import Stamp, stamp
 from datalad_slurm.jobs.claims import ancestors, top_of
@@ -38,6 +39,7 @@ __all__ = [
 
 #: Slurm's default for what slurm.conf(5) calls KillWait (seconds).
 _KILL_WAIT = 30
+_BLOCK = 4096
 
 
 def _stores(context: Context) -> Path:
@@ -94,7 +96,11 @@ def _configuration(context: Context) -> dict[str, str]:
 
 
 def place_on_node(
-    context: Context, claim: TrackedJob, inputs: Iterable[str], notes: Path
+    context: Context,
+    claim: TrackedJob,
+    inputs: Iterable[str],
+    notes: Path,
+    packed: dict[object, Path] | None = None,
 ) -> Iterator[Outcome]:
     """Pack what a job reads into one archive, and have our sbatch submit a runner that unpacks it.
 
@@ -108,6 +114,8 @@ def place_on_node(
         Paths and globs, relative to the job's directory.
     notes : Path
         Where our sbatch will look for what it is to do.
+    packed : dict, optional
+        Archives of jobs that were placed before, which this one may share.
 
     Raises
     ------
@@ -134,12 +142,17 @@ def place_on_node(
         write_whole(archive.with_suffix(".json"), json.dumps(compared))
     except OSError as exc:
         raise TransferError(f"{store} cannot be written to: {exc.strerror}") from exc
-    room = pack(mirror, archive, compared)
+    same = (tuple(mirror.files.items()), tuple(mirror.all_directories()), tuple(compared.items()))
+    earlier = packed.get(same) if packed is not None else None
+    if earlier is None or not _is_linked(earlier, archive):
+        pack(mirror, archive, compared)
+    if packed is not None:
+        packed[same] = archive
     wait = _configuration(context).get("KillWait", "").split()
     stage = Stage(
         store=str(store),
         inputs=str(archive),
-        needed=-(-room // 1024),
+        needed=_room(mirror) // 1024,
         outputs=outputs,
         node_local=node_local,
         kill_wait=int(wait[0]) if wait and wait[0].isdigit() else _KILL_WAIT,
@@ -147,6 +160,22 @@ def place_on_node(
     have_endings_noted(context, claim.token, notes, NodePlan(str(context.repo.root), stage))
     said = f"{len(mirror.files)} input files, {archive.stat().st_size} bytes, in one archive"
     yield Outcome("pack", "ok", said, type="dataset")
+
+
+def _is_linked(earlier: Path, archive: Path) -> bool:
+    """Return whether an archive could be given another name; not on every file system it can."""
+    try:
+        archive.hardlink_to(earlier)
+    except OSError:
+        return False
+    return True
+
+
+def _room(mirror: Mirror) -> int:
+    """Return what files take on a disk in blocks of 4 KiB (bytes)."""
+    sizes = (source.stat().st_size for source in mirror.files.values())
+    others = len(mirror.links) + len(mirror.all_directories())
+    return sum(-(-size // _BLOCK) * _BLOCK for size in sizes) + _BLOCK * (others + 1)
 
 
 def read_inputs(store: Path, archive: str) -> dict[str, Stamp]:
@@ -164,6 +193,7 @@ def run_in_place(context: Context, claim: TrackedJob) -> None:
         "the command calls sbatch in a way that datalad-slurm does not see: its job runs in the "
         "dataset, without --node-local"
     )
+    let_go(context, [claim])
     context.tracker.note_extra(claim.id, {NODE_LOCAL: None})
 
 

@@ -18,6 +18,7 @@ from datalad_slurm.jobs.dependencies import DEPENDS_ON, read_relations
 from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError, RecordError
 from datalad_slurm.jobs.foresee import with_array
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.node_local import NODE_LOCAL, NodeLocal
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.replay import Replay, find_readers, find_superseded
 from datalad_slurm.jobs.task_outputs import comparable, literally
@@ -199,6 +200,7 @@ def _run(
         assume_ready=options.assume_ready,
         jobs=options.jobs,
         alt_dir=options.alt_dir,
+        node_local=NodeLocal.read(record.slurm.get(NODE_LOCAL)),
         extra=to_verify(commit, record) if options.verify else {},
     )
     if not cwd.is_dir():

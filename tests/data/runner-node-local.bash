@@ -235,7 +235,7 @@ $((dls_free / 1024)) MiB free; choose another place with --node-local-dir, or a 
         dls_status=143
         dls_remove
         return 1
-    elif ((dls_code)); then
+    elif ((dls_code)) || [[ ! -e $dls_node/inputs ]]; then # it is the last one in the archive
         dls_refuse "the inputs could not be unpacked in $dls_place on $HOSTNAME from $dls_inputs"
         return
     fi
@@ -254,10 +254,13 @@ dls_enter() {
 # When the work is told to end: so long before the time limit, but not in the first half of
 # its time. How the limit is now, Slurm knows; without an answer it is what it was at first.
 dls_set_moment() {
-    local dls_due dls_now dls_answer=
+    local dls_due dls_now dls_patience dls_answer=''
     dls_clock dls_now
     if [[ ${1:-} == asking ]]; then
-        dls_answer=$(SLURM_TIME_FORMAT=%s timeout 10 squeue -h -o %e -j "$dls_task")
+        dls_patience=$((dls_kill_at ? (dls_kill_at - dls_now) / 4 : dls_grace / 8))
+        ((dls_patience < 10)) || dls_patience=10
+        ((dls_patience > 0)) || dls_patience=1
+        dls_answer=$(SLURM_TIME_FORMAT=%s timeout "$dls_patience" squeue -h -o %e -j "$dls_task")
         [[ ! $dls_answer =~ ^[0-9]+$ ]] || dls_limit_at=$dls_answer
     fi
     if [[ -z $dls_limit_at ]]; then
@@ -382,27 +385,27 @@ dls_bring_back() {
 }
 
 dls_after() {
-    local PATH=$PATH:/usr/bin:/bin dls_was_brought
+    local PATH=$PATH:/usr/bin:/bin dls_was_brought dls_over=
     [[ -n $dls_node ]] || return
     dls_settle
-    trap 'dls_receive TERM' TERM
-    # signals to the whole job are none of the packer's business
+    trap 'dls_receive TERM; dls_over=yes' TERM
+    # Signals to the whole job are none of the packer's business.
     # shellcheck disable=SC2086 # each is a word
     (trap '' $dls_signals; dls_bring_back)
     dls_was_brought=$?
-    trap '' TERM
     if ((dls_was_brought)); then
         dls_say "not all that the job left at its outputs could be brought back from $HOSTNAME"
         ((dls_status)) || dls_status=1
     fi
-    dls_remove
+    # shellcheck disable=SC2086
+    (trap '' $dls_signals; dls_remove)
     [[ $dls_cut != limit ]] || dls_await_limit
+    trap '' TERM
 }
 
 # A job that was cut short at its limit is to end there: only then does Slurm call it TIMEOUT.
 dls_await_limit() {
-    local dls_now dls_pipe dls_over=
-    trap 'dls_receive TERM; dls_over=yes' TERM
+    local dls_now dls_pipe
     exec {dls_pipe}<> <(:)
     while [[ -z $dls_over ]]; do
         dls_clock dls_now
@@ -411,7 +414,6 @@ dls_await_limit() {
         read -r -t 1 <&"$dls_pipe"
         (($? > 128)) || sleep 1
     done
-    trap '' TERM
     ((dls_status)) || dls_status=1
 }
 
