@@ -565,9 +565,7 @@ def test_a_job_that_was_lost_with_the_database_is_tracked_again_with_what_it_bri
     job = stage(box, "sbatch job.sh")
     (box.path / ".git/datalad-slurm/tracking.sqlite").unlink()
     finish(box)
-    adopted = slurm_schedule(
-        job_id=job, outputs=["out"], dataset=box.path, node_local=True, **_QUIET
-    )
+    adopted = slurm_schedule(job_id=job, outputs=["out"], dataset=box.path, **_QUIET)
     assert adopted[-1]["status"] == "ok", adopted
     slurm.wait(job)
     results = finish(box)
