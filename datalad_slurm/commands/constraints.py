@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datalad_next.constraints import Constraint, EnsureDataset
+from datalad_next.constraints import Constraint, EnsureBool, EnsureDataset
 from datalad_next.constraints.exceptions import ConstraintError
 
 from datalad_slurm.jobs.errors import InvalidRequestError
@@ -23,6 +23,7 @@ __all__ = [
     "EnsureSeconds",
     "EnsureTable",
     "EnsureTexts",
+    "EnsureWholeSeconds",
     "dataset_with_repository",
     "one_job",
     "only_retry",
@@ -155,6 +156,21 @@ class EnsureSeconds(Constraint):
         return "number of seconds"
 
 
+class EnsureWholeSeconds(EnsureSeconds):
+    """Ensure a whole number of seconds from 0, or None."""
+
+    def __call__(self, value: Any) -> int | None:
+        """Return the number."""
+        number = super().__call__(value)
+        if number is not None and not number.is_integer():
+            self.raise_for(value, "must be a whole number of seconds")
+        return None if number is None else int(number)
+
+    def short_description(self) -> str:
+        """Return what is expected, for documentation."""
+        return "whole number of seconds"
+
+
 def dataset_with_repository(purpose: str) -> Any:
     """Return the constraint for the dataset a command works on."""
     return EnsureDataset(installed=True, purpose=purpose)
@@ -163,6 +179,10 @@ def dataset_with_repository(purpose: str) -> Any:
 def one_job(**kwargs: Any) -> None:
     """Refuse what cannot be said together with the id of a job that is to be tracked."""
     job_id = kwargs["job_id"]
+    if not kwargs["node_local"] and (kwargs["node_local_dir"] or kwargs["grace"] is not None):
+        given = "--node-local-dir" if kwargs["node_local_dir"] else "--grace"
+        said = f"{given} is of use with --node-local only"
+        raise ConstraintError(EnsureBool(), kwargs, said)
     if job_id is not None and (kwargs["cmd"] or len(job_id) != 1):
         raise ConstraintError(
             EnsureJobIds(), kwargs, "--job-id takes the id of one job, and no command with it"

@@ -14,12 +14,15 @@ __all__ = [
     "check_outputs_parameter",
     "container_name_parameter",
     "dry_run_parameter",
+    "grace_parameter",
     "job_id_parameter",
     "jobs_parameter",
     "joined",
     "log_lines_parameter",
     "message_parameter",
     "no_auto_dependency_parameter",
+    "node_local_dir_parameter",
+    "node_local_parameter",
     "show_log_parameter",
     "table_parameter",
     "then_finish_parameter",
@@ -49,6 +52,31 @@ alt_dir_parameter = Parameter(
     already; the command runs in the directory that corresponds to the working directory.
     What else the job reads, or adds to, must be declared as input. `slurm-finish` brings
     outputs and logs back and removes what was copied. Jobs of one dataset can share DIR.""",
+)
+node_local_parameter = Parameter(
+    args=("--node-local",),
+    action="store_true",
+    doc="""let the job's work run in a directory of its node. The declared inputs are packed
+    into one archive, which is unpacked on the node; the script runs there in the same
+    directory relative to the dataset's root, and at its end the outputs are packed into one
+    archive, which `slurm-finish` unpacks. What else the job reads in the dataset, or adds to,
+    must be declared as input. For jobs on one node; each task of an array has a directory of
+    its own. Log files are where they would be without it.""",
+)
+node_local_dir_parameter = Parameter(
+    args=("--node-local-dir",),
+    metavar="DIR",
+    doc="""with --node-local, where on the node that directory is made: absolute, and there
+    already. Variables of the job are filled in there, as in '/scratch/$SLURM_JOB_ID'. By
+    default it is $SLURM_TMPDIR, $TMPDIR or /tmp, the first in which one can be made.""",
+)
+grace_parameter = Parameter(
+    args=("--grace",),
+    metavar="SEC",
+    doc="""with --node-local, how many seconds before its time limit the work is sent SIGTERM,
+    so that there is time to bring its outputs back: at most half of the limit is taken, and
+    half of that is left to the work. 0 means no sooner than Slurm does it. By default what
+    the configuration 'datalad.slurm.grace' says, or 120.""",
 )
 jobs_parameter = Parameter(
     args=("-J", "--jobs"),

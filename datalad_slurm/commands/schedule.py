@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import REMAINDER
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from datalad_next.commands import (
@@ -22,6 +23,7 @@ from datalad_slurm.commands.constraints import (
     EnsureParallelJobs,
     EnsureTable,
     EnsureTexts,
+    EnsureWholeSeconds,
     dataset_with_repository,
     one_job,
 )
@@ -31,11 +33,14 @@ from datalad_slurm.commands.parameters import (
     check_outputs_parameter,
     container_name_parameter,
     dry_run_parameter,
+    grace_parameter,
     job_id_parameter,
     jobs_parameter,
     joined,
     message_parameter,
     no_auto_dependency_parameter,
+    node_local_dir_parameter,
+    node_local_parameter,
     table_parameter,
     then_finish_parameter,
     then_push_parameter,
@@ -98,6 +103,9 @@ class Schedule(ValidatedInterface):
             "expand": EnsureChoice("inputs", "outputs", "both"),
             "assume_ready": EnsureChoice("inputs", "outputs", "both"),
             "alt_dir": EnsureStr(min_len=1),
+            "node_local": EnsureBool(),
+            "node_local_dir": EnsureStr(min_len=1),
+            "grace": EnsureWholeSeconds(),
             "check_outputs": EnsureBool(),
             "dry_run": EnsureChoice("basic", "command"),
             "jobs": EnsureParallelJobs(),
@@ -111,7 +119,10 @@ class Schedule(ValidatedInterface):
         validate_defaults=("dataset",),
         joint_constraints={
             ParameterConstraintContext(
-                ("cmd", "job_id", "dry_run", "expand", "table", "then_finish", "then_push"),
+                (
+                    *("cmd", "job_id", "dry_run", "expand", "table", "then_finish", "then_push"),
+                    *("node_local", "node_local_dir", "grace"),
+                ),
                 "one job",
             ): one_job,
         },
@@ -160,6 +171,9 @@ class Schedule(ValidatedInterface):
         ),
         "assume_ready": assume_ready_parameter,
         "alt_dir": alt_dir_parameter,
+        "node_local": node_local_parameter,
+        "node_local_dir": node_local_dir_parameter,
+        "grace": grace_parameter,
         "check_outputs": check_outputs_parameter,
         "dry_run": dry_run_parameter,
         "jobs": jobs_parameter,
@@ -186,6 +200,9 @@ class Schedule(ValidatedInterface):
         expand: str | None = None,
         assume_ready: str | None = None,
         alt_dir: str | None = None,
+        node_local: bool = False,
+        node_local_dir: str | None = None,
+        grace: int | None = None,
         check_outputs: bool = True,
         dry_run: str | None = None,
         jobs: int | str | None = "auto",
@@ -214,18 +231,27 @@ class Schedule(ValidatedInterface):
             auto_dependency=not no_auto_dependency,
         )
 
-        def in_image(context: Context) -> Request:
-            if not container_name:
+        def asked(context: Context) -> Request:
+            if not node_local:
                 return request
+            from datalad_slurm.jobs.node_local import NodeLocal
+
+            seconds = context.settings.grace if grace is None else grace
+            return replace(request, node_local=NodeLocal(node_local_dir or "", seconds))
+
+        def in_image(context: Context) -> Request:
+            wanted = asked(context)
+            if not container_name:
+                return wanted
             from datalad_slurm.workflow.containers import in_container
 
-            return in_container(context, request, container_name)
+            return in_container(context, wanted, container_name)
 
         def planned(context: Context) -> Iterator[Outcome]:
             if table is not None:
                 from datalad_slurm.workflow.table import dry_run_table
 
-                return dry_run_table(context, table, words, request, container_name or "")
+                return dry_run_table(context, table, words, asked(context), container_name or "")
             from datalad_slurm.workflow.preview import dry_run as preview
 
             return preview(context, in_image(context))
@@ -234,11 +260,11 @@ class Schedule(ValidatedInterface):
             if job_id:
                 from datalad_slurm.workflow.adopt import adopt_job
 
-                return adopt_job(context, job_id[0], request)
+                return adopt_job(context, job_id[0], asked(context))
             if table is not None:
                 from datalad_slurm.workflow.table import schedule_table
 
-                return schedule_table(context, table, words, request, container_name or "")
+                return schedule_table(context, table, words, asked(context), container_name or "")
             from datalad_slurm.workflow.schedule import schedule
 
             return schedule(context, in_image(context))

@@ -15,7 +15,15 @@ from pathlib import Path
 
 from datalad_slurm.jobs.errors import TransferError
 
-__all__ = ["Stamp", "copy_file", "copy_link", "has_same_stamp", "same_content", "stamp"]
+__all__ = [
+    "Stamp",
+    "copy_file",
+    "copy_link",
+    "has_same_stamp",
+    "place_of_part",
+    "same_content",
+    "stamp",
+]
 
 #: ioctl_ficlone(2)
 _FICLONE = 0x40049409
@@ -69,7 +77,7 @@ def copy_file(original: Path, target: Path, parts: Path, *, verify: bool = False
     TransferError
         When it cannot be copied, or changes meanwhile; `target` is as it was.
     """
-    part = _part(target, parts)
+    part = place_of_part(target, parts)
     try:
         _copy_into(original, part, verify=verify)
         part.replace(target)
@@ -88,7 +96,7 @@ def copy_link(text: str, target: Path, parts: Path) -> None:
     TransferError
         When it cannot be made.
     """
-    part = _part(target, parts)
+    part = place_of_part(target, parts)
     try:
         part.unlink(missing_ok=True)
         part.symlink_to(text)
@@ -99,8 +107,16 @@ def copy_link(text: str, target: Path, parts: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _part(target: Path, parts: Path) -> Path:
-    """Return where a copy grows: a name that is the same when it is tried again."""
+def place_of_part(target: Path, parts: Path) -> Path:
+    """Return where a copy grows: a name that is the same when it is tried again.
+
+    Parameters
+    ----------
+    target : Path
+        Where it is to be, in a directory that exists.
+    parts : Path
+        Directory for copies that grow, used where it is on the same file system.
+    """
     digest = hashlib.sha256(os.fsencode(target)).hexdigest()[:16]
     try:
         is_near = parts.stat().st_dev == target.parent.stat().st_dev

@@ -272,6 +272,11 @@ class TrackedJob:
         return str(self.extra.get("alt_dir") or "")
 
     @property
+    def is_node_local(self) -> bool:
+        """Whether it runs in a directory of its node."""
+        return bool(self.extra.get("node_local"))
+
+    @property
     def tasks(self) -> tuple[TaskId, ...]:
         """The tasks that are open, as far as they are known."""
         return tuple(task for job in self.slurm_jobs for task in job.tasks or ())

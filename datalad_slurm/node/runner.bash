@@ -9,7 +9,7 @@
 # Above are the comments at the script's head, which hold its options. bash -p
 # leaves the user's start-up files and shell options to the script. Names begin
 # with dls_, so that no variable of the user's is changed on its way there. This
-# shell itself prints nothing into the job's log.
+# shell itself prints nothing into the job's log but what only it can say.
 # shellcheck disable=SC2317,SC2329 # some functions are called by traps
 
 declare +x SHELLOPTS
@@ -23,6 +23,7 @@ dls_endings='@endings@'
 dls_interpreter=('@interpreter@')
 dls_task=${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-}}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
 dls_received=
+dls_whole_group=
 dls_signals='HUP INT QUIT USR1 USR2 ALRM TERM CONT URG XCPU XFSZ VTALRM PROF IO PWR'
 printf -v dls_start '%(%s)T' -1
 
@@ -42,20 +43,25 @@ dls_start_sentinel() {
     dls_sentinel=$!
 }
 
-# Some signals reach every process of the job, others this shell alone, which
-# Slurm takes for the script: those are passed on.
-dls_pass_on() {
+dls_receive() {
     local dls_now
     printf -v dls_now '%(%s)T' -1
     dls_received+="${dls_received:+ }$1:$dls_now"
     [[ $1 != TERM ]] || dls_note began
+}
+
+# Some signals reach every process of the job, others this shell alone, which
+# Slurm takes for the script: those are passed on.
+dls_pass_on() {
+    dls_receive "$1"
+    ! dls_heeds "$1" || return
     if [[ -z $dls_sentinel ]]; then
         dls_early+=" $1"
         return
     fi
     sleep 0.1
     if kill -0 "$dls_sentinel"; then
-        kill -s "$1" "$dls_child"
+        kill -s "$1" -- "$dls_whole_group$dls_child"
     else
         dls_start_sentinel
     fi
@@ -63,6 +69,7 @@ dls_pass_on() {
 
 dls_run() {
     local dls_place dls_signal dls_pipe dls_job
+    dls_before || return
     for dls_place in "${TMPDIR:-/tmp}" /tmp "$dls_endings"; do
         dls_directory=$(mktemp -d -- "$dls_place/slurm-${SLURM_JOB_ID:-}.XXXXXXXX") || continue
         dls_script=$dls_directory/slurm_script
@@ -83,6 +90,7 @@ dls_run() {
     done
     (
         [[ ! -v SLURM_TASK_PID ]] || SLURM_TASK_PID=$BASHPID
+        dls_enter
         exec 2>&"$dls_log" {dls_log}>&-
         exec "${dls_interpreter[@]}" "$dls_script" "$@"
     ) <&0 &
@@ -97,6 +105,7 @@ dls_run() {
     while kill -0 "$dls_child"; do
         read -r -t 0.2 <&"$dls_pipe"
         (($? > 128)) || sleep 0.2
+        dls_tick
     done
     # A shell's exit status does not tell `exit 143` from a death by signal 15; this
     # shell alone, no subshell of it, can list a job that has ended.
@@ -136,6 +145,14 @@ dls_write_script() {
 @end@
 }
 
+# What more is done around the script; defined anew where there is something to do.
+dls_before() { :; }
+dls_enter() { :; }
+dls_tick() { :; }
+dls_heeds() { false; }
+dls_after() { :; }
+#@stage@
 dls_note began
 dls_run "$@"
+dls_after
 dls_end

@@ -7,13 +7,17 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["IN_CONTAINER", "build", "cannot_be_wrapped", "script_in", "submitted_as"]
+from datalad_slurm.jobs.node_local import WARNING, NodeLocal, bash_path, bash_patterns
+
+__all__ = ["IN_CONTAINER", "Stage", "build", "cannot_be_wrapped", "script_in", "submitted_as"]
 
 #: Neither bash nor the directory for the notes need be there.
 IN_CONTAINER = "it runs in a container"
 _TEMPLATE = Path(__file__).parent / "runner.bash"
+_STAGE = Path(__file__).parent / "stage.bash"
 #: One pass over the template, so that nothing is filled into what was filled in.
 _BLANK = re.compile(rb"'@(\w+)@'|#?@(\w+)@")
 _SCRIPT = re.compile(
@@ -25,6 +29,27 @@ _COMMAND = re.compile(r"^# sbatch (\[.*\])$", re.MULTILINE)
 _LARGEST = 4 * 2**20 - 2**16
 _CONTAINER = re.compile(rb"^#SBATCH[ \t](?:.*[ \t])?--container\b", re.MULTILINE)
 _HET_JOB = re.compile(rb"^#SBATCH[ \t].*\b(?:hetjob|packjob)\b", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a runner is to know for work in a directory of the node. Paths are absolute."""
+
+    #: directory on the shared side for what is brought back
+    store: str
+    #: archive of the inputs, there
+    inputs: str
+    #: room that the inputs take (KiB)
+    needed: int
+    #: claims, or templates of them
+    outputs: Sequence[str]
+    node_local: NodeLocal
+    #: seconds that Slurm gives a job between SIGTERM and SIGKILL
+    kill_wait: int
+    #: where the work runs, relative to the dataset's root
+    pwd: str = "."  # noqa: S105 - a directory
+    #: seconds, where it is known at submission
+    limit: int | None = None
 
 
 def cannot_be_wrapped(script: bytes) -> str:
@@ -45,7 +70,7 @@ def cannot_be_wrapped(script: bytes) -> str:
     return ""
 
 
-def build(script: bytes, endings: Path, words: Sequence[str]) -> bytes:
+def build(script: bytes, endings: Path, words: Sequence[str], stage: Stage | None = None) -> bytes:
     """Return a batch script that runs `script` and notes how it went.
 
     Parameters
@@ -56,6 +81,8 @@ def build(script: bytes, endings: Path, words: Sequence[str]) -> bytes:
         Directory for the notes; seen by the login and the compute nodes alike.
     words : sequence of str
         What sbatch was called with, for whoever looks at the job later.
+    stage : Stage, optional
+        For work in a directory of the node.
     """
     values = {
         "head": _head(script).rstrip(b"\n"),
@@ -65,6 +92,7 @@ def build(script: bytes, endings: Path, words: Sequence[str]) -> bytes:
         "size": str(len(script)).encode(),
         "script": script.removesuffix(b"\n"),
         "end": _delimiter(script),
+        "stage": _stage(stage) if stage else b"",
     }
 
     def fill(blank: re.Match[bytes]) -> bytes:
@@ -72,6 +100,27 @@ def build(script: bytes, endings: Path, words: Sequence[str]) -> bytes:
         return b"'%b'" % values[name] if name == "end" and blank[1] else values[name]
 
     return _BLANK.sub(fill, _TEMPLATE.read_bytes())
+
+
+def _stage(stage: Stage) -> bytes:
+    """Return the functions for work in a directory of the node."""
+    directory = stage.node_local.directory
+    default: tuple[str, tuple[str, ...]] = '"${SLURM_TMPDIR:-}" "${TMPDIR:-}" /tmp', ()
+    places, variables = bash_path(directory) if directory else default
+    values = {
+        "store": _quoted(stage.store),
+        "inputs": _quoted(stage.inputs),
+        "needed": str(stage.needed).encode(),
+        "pwd": _quoted(stage.pwd),
+        "grace": str(stage.node_local.grace).encode(),
+        "kill_wait": str(stage.kill_wait).encode(),
+        "limit": str(stage.limit or "").encode(),
+        "variables": " ".join(variables).encode(),
+        "places": os.fsencode(places),
+        "patterns": os.fsencode(" ".join(bash_patterns(stage.outputs))),
+        "warning": WARNING.encode(),
+    }
+    return _BLANK.sub(lambda blank: values[(blank[1] or blank[2]).decode()], _STAGE.read_bytes())
 
 
 def script_in(batch_script: bytes) -> bytes:

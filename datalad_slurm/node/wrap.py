@@ -1,47 +1,104 @@
 """What our sbatch calls where endings are to be noted: put a runner around the script.
 
-Called as ``wrap.py PLACE ENDINGS WORD...`` with the words behind sbatch's name.
+Called as ``wrap.py PLACE ENDINGS PLAN WORD...`` with the words behind sbatch's name.
 Prints, for a shell to evaluate, the words to call sbatch with instead; nothing
-when it is to be called as it was.
+when it is to be called as it was. PLAN is empty, or a file about a job that is to
+run in a directory of its node; when that cannot be, nothing must be submitted:
+exit status 3.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import stat
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
+from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.jobs.node_local import (
+    NodeLocal,
+    asked_of_sbatch,
+    further_options,
+    read_limit,
+    why_not,
+)
 from datalad_slurm.jobs.sbatch_options import Call, read_call, script_paths, wrapped_script
-from datalad_slurm.node.runner import IN_CONTAINER, build, cannot_be_wrapped
+from datalad_slurm.node.runner import IN_CONTAINER, Stage, build, cannot_be_wrapped
 
-__all__ = ["main", "place"]
+__all__ = ["NodePlan", "main", "place"]
+
+#: Exit status that tells our sbatch to submit nothing.
+_REFUSED = 3
 
 #: What starts this file from a shell, without the package being installed.
 _START = "import sys; sys.path.insert(0, sys.argv.pop(1)); "
 _START += "from datalad_slurm.node.wrap import main; main()"
 
 
-def place(notes: Path, endings: Path) -> None:
-    """Tell our sbatch, by a file beside its notes, to wrap what it submits."""
+@dataclass(frozen=True)
+class NodePlan:
+    """How what a command submits is to run in a directory of its node."""
+
+    #: the dataset's root, without links
+    root: str
+    stage: Stage
+
+
+def place(notes: Path, endings: Path, plan: NodePlan | None = None) -> None:
+    """Tell our sbatch, by a file beside its notes, to wrap what it submits.
+
+    Parameters
+    ----------
+    notes : Path
+        Where our sbatch looks.
+    endings : Path
+        Where runners are to leave notes.
+    plan : NodePlan, optional
+        For jobs that must not be submitted otherwise.
+    """
     package = Path(__file__).resolve().parents[2]
     # isolated: what the user's command sets for its own Python must not matter here
     argv = [sys.executable, "-I", "-S", "-c", _START, str(package)]
-    text = f'place=$1; shift\nexec {shlex.join(argv)} "$place" {shlex.quote(str(endings))} "$@"\n'
+    told = ""
+    if plan:
+        told = str(notes / "plan.json")
+        Path(told).write_text(json.dumps(asdict(plan)))
+    rest = f"{shlex.quote(str(endings))} {shlex.quote(told)}"
+    # whatever goes wrong there, such a job must not be submitted as it is
+    failing = f" || exit {_REFUSED}" if plan else ""
+    text = f'place=$1; shift\n{shlex.join(argv)} "$place" {rest} "$@"{failing}\n'
     (notes / "wrap").write_bytes(os.fsencode(text))
 
 
 def main() -> None:
     """Write the runner and print the words for sbatch."""
-    place, endings, *words = sys.argv[1:]
-    wrapped = wrap(words, Path(place), Path(endings))
+    place, endings, told, *words = sys.argv[1:]
+    try:
+        wrapped = wrap(words, Path(place), Path(endings), _read(told))
+    except InvalidRequestError as exc:
+        print(f"datalad-slurm: {exc}", file=sys.stderr)
+        sys.exit(_REFUSED)
     if wrapped is not None:
         sys.stdout.buffer.write(b"set -- " + os.fsencode(shlex.join(wrapped)))
 
 
-def wrap(words: Sequence[str], place: Path, endings: Path) -> list[str] | None:
+def _read(told: str) -> NodePlan | None:
+    if not told:
+        return None
+    content = json.loads(Path(told).read_text())
+    stage = content["stage"]
+    stage["node_local"] = NodeLocal(**stage["node_local"])
+    return NodePlan(content["root"], Stage(**stage))
+
+
+def wrap(
+    words: Sequence[str], place: Path, endings: Path, plan: NodePlan | None = None
+) -> list[str] | None:
     """Return the words to call sbatch with, or None to leave them alone.
 
     Parameters
@@ -53,10 +110,20 @@ def wrap(words: Sequence[str], place: Path, endings: Path) -> list[str] | None:
         which sbatch takes for the job's.
     endings : Path
         Where the runner is to leave its notes.
+    plan : NodePlan, optional
+        How the job is to run in a directory of its node.
+
+    Raises
+    ------
+    InvalidRequestError
+        When it cannot run there.
     """
     call = read_call(words)
     if call is None:
-        _say("the command is not one that datalad-slurm reads for certain")
+        why = "the command is not one that datalad-slurm reads for certain"
+        if plan:
+            _refuse(why)
+        _say(why)
         return None
     if call.only_tells:
         return None
@@ -66,14 +133,44 @@ def wrap(words: Sequence[str], place: Path, endings: Path) -> list[str] | None:
     problem = cannot_be_wrapped(script)
     if "SBATCH_CONTAINER" in os.environ or any(w.startswith("--container") for w in call.options):
         problem = problem or IN_CONTAINER
+    options, stage = call.options, None
+    if plan and problem:
+        _refuse(problem)
+    if plan:
+        options, stage = _staged(call, script, plan)
     if problem:
         _say(problem)
         if not is_gone:
             return None
     place.mkdir()
     runner = place / name
-    runner.write_bytes(script if problem else build(script, endings, words))
-    return [*call.options, str(runner), *call.arguments]
+    runner.write_bytes(script if problem else build(script, endings, words, stage))
+    return [*options, str(runner), *call.arguments]
+
+
+def _staged(call: Call, script: bytes, plan: NodePlan) -> tuple[tuple[str, ...], Stage]:
+    """Return the options for sbatch, and what the runner is to know."""
+    asked = asked_of_sbatch(call, os.fsdecode(script), os.environ)
+    problem = why_not(asked)
+    if problem:
+        raise InvalidRequestError(problem)
+    where = os.path.relpath(os.path.realpath(asked.get("--chdir", ".")), plan.root)
+    if where == ".." or where.startswith("../"):
+        raise InvalidRequestError(
+            f"the job would run in {os.path.realpath(asked['--chdir'])}, which is outside the "
+            "dataset, and so in no directory that --node-local could put in its place"
+            if "--chdir" in asked
+            else "sbatch is called outside the dataset, where --node-local cannot be used"
+        )
+    more = further_options(asked, plan.stage.node_local.grace)
+    end = call.options[-1:] == ("--",)
+    options = (*(call.options[:-1] if end else call.options), *more, *(("--",) if end else ()))
+    limit = read_limit(asked.get("--time", ""))
+    return options, replace(plan.stage, pwd=where, limit=limit)
+
+
+def _refuse(why: str) -> NoReturn:
+    raise InvalidRequestError(f"the job cannot be submitted with --node-local: {why}")
 
 
 def _script(call: Call) -> tuple[str, bytes | None, bool]:

@@ -143,10 +143,11 @@ def release_tasks(connection: sqlite3.Connection, tracked_id: int, tasks: Iterab
     released = set(tasks)
     is_left, count = False, 0
     for row_id, job_id, folded in connection.execute(_TASKS, (tracked_id,)).fetchall():
-        if folded is None:
+        known = from_json(folded)
+        if known is None:
             is_left = True
             continue
-        had = expand_tasks(job_id, from_json(folded))
+        had = expand_tasks(job_id, known)
         left = [task for task in had if task not in released]
         connection.execute(_KEEP_TASKS, (to_json(fold_tasks(left)), row_id))
         count += len(had) - len(left)

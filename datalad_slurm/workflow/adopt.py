@@ -19,6 +19,7 @@ from datalad_slurm.jobs.errors import (
 )
 from datalad_slurm.jobs.model import SlurmJob
 from datalad_slurm.jobs.names import JobName
+from datalad_slurm.jobs.node_local import NODE_LOCAL, NodeLocal
 from datalad_slurm.jobs.task_outputs import typed, with_claims
 from datalad_slurm.node.runner import submitted_as
 from datalad_slurm.slurm import sacct, scontrol, squeue
@@ -100,6 +101,10 @@ def adopt_job(context: Context, name: JobName, request: Request) -> Iterator[Out
     token = squeue.find_comments(name.cluster, timeout).get(name.job_id, "")
     if has_notes(context, token):
         claim = replace(claim, token=token)  # lost with the database, but not its notes
+    is_free = bool(token) and token not in context.tracker.tokens()
+    if is_free and (context.repo.state_dir / "node-local" / token).is_dir():
+        noted = claim.extra.get(NODE_LOCAL) or NodeLocal().to_json()
+        claim = replace(claim, token=token, extra={**claim.extra, NODE_LOCAL: noted})
     if claim.alt_dir:
         claim = replace(claim, extra={**claim.extra, INPUTS: []})  # nothing was copied there
     claim = context.tracker.adopt(claim, job, own_cluster, check=request.check_outputs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import stat
 import tempfile
@@ -14,11 +13,10 @@ from datalad_slurm.dataset.transfer import Stamp, copy_file, copy_link, has_same
 from datalad_slurm.jobs.claims import ancestors, covers, is_glob, top_of
 from datalad_slurm.jobs.errors import InvalidRequestError, TransferError
 from datalad_slurm.jobs.model import TrackedJob
-from datalad_slurm.jobs.sbatch_options import chdir, log_directories
-from datalad_slurm.jobs.task_outputs import places_expected
 from datalad_slurm.workflow import alt_notes
 from datalad_slurm.workflow.alt_notes import INPUTS, Note, refuse_other_owner, take, write_note
 from datalad_slurm.workflow.context import Context, Outcome, lgr
+from datalad_slurm.workflow.mirroring import mirror_of
 
 __all__ = ["checked_alt_dir", "place", "register"]
 
@@ -109,7 +107,7 @@ def place(
     TransferError
         When a copy fails.
     """
-    mirror = _mirror(context, claim, inputs, calls)
+    mirror = mirror_of(context, claim, inputs, calls)
     # from now on nobody removes these in the alternative directory
     context.tracker.note_extra(claim.id, {INPUTS: sorted(mirror.tops)})
     note = Note(claim.token, claim.alt_dir)
@@ -160,56 +158,6 @@ def _known(path: Path) -> Stamp:
     if found is None:
         raise TransferError(f"{path} has gone while it was copied")
     return found
-
-
-def _mirror(
-    context: Context,
-    claim: TrackedJob,
-    inputs: Iterable[str],
-    calls: Sequence[tuple[Sequence[str], str]],
-) -> Mirror:
-    root = context.repo.root
-    mirror = Mirror(root)
-    mirror.add_directory(_relative(context, claim, ".") or "")
-    for output in places_expected(claim):
-        top = top_of(output)
-        mirror.add_directory(top if is_glob(output) else top.rpartition("/")[0])
-        mirror.add_way(top)
-    for typed in claim.declared_outputs:
-        path = _relative(context, claim, typed)
-        if path is not None:
-            mirror.add_way(path)
-    for typed in inputs:
-        # as `datalad run` reads it; what matches nothing is named when it is not there
-        for found in glob.glob(typed, root_dir=root / claim.pwd, recursive=True) or [typed]:  # noqa: PTH207
-            path = _relative(context, claim, found)
-            if path is not None:
-                mirror.add(path)
-            elif not Path(found).is_absolute():
-                raise InvalidRequestError(
-                    f"input '{typed}' is outside the dataset, so it cannot be copied to "
-                    f"{claim.alt_dir}; name it by its absolute path, if compute nodes have it"
-                )
-    for words, script in calls:
-        path = _relative(context, claim, script) if script else None
-        if path and os.path.lexists(root / path):
-            mirror.add(path)
-        directory = chdir(words) or "."
-        for name in (".", *log_directories(words)):
-            path = _relative(context, claim, os.path.join(directory, name))  # noqa: PTH118
-            if path is not None:
-                mirror.add_way(path)
-    return mirror
-
-
-def _relative(context: Context, claim: TrackedJob, typed: str) -> str | None:
-    """Return a path, relative to the job's directory, relative to the root; None outside."""
-    for top in (claim.alt_dir, str(context.repo.root)):
-        whole = os.path.normpath(os.path.join(top, claim.pwd, typed))  # noqa: PTH118
-        path = os.path.relpath(whole, top)
-        if path != ".." and not path.startswith("../"):
-            return "" if path == "." else path
-    return None
 
 
 def _missing(note: Note, mirror: Mirror) -> list[str]:

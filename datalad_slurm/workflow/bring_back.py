@@ -33,7 +33,7 @@ from datalad_slurm.workflow.collect import leads_elsewhere
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.logs import earlier_logs, find_logs
 
-__all__ = ["Brought", "bring_back", "inputs_in", "leave"]
+__all__ = ["Brought", "bring_back", "inputs_in", "leave", "make_way"]
 
 
 @dataclass
@@ -46,6 +46,8 @@ class Brought:
     missing: list[str] = field(default_factory=list)
     #: absolute paths of what cannot be committed, and stays there
     left: list[str] = field(default_factory=list)
+    #: relative to the root, what cannot be committed and is not here
+    odd: list[str] = field(default_factory=list)
 
 
 def bring_back(
@@ -95,7 +97,7 @@ def bring_back(
             found = stamp(note.path(path))
             if found is None or path in others or found in inputs.get(path, ()):
                 continue
-            _make_way(context, path)
+            make_way(context, path)
             _copy(context, note, path, found, parts)
             brought.files[path] = found
         shutil.rmtree(parts)
@@ -149,8 +151,14 @@ def _outputs(context: Context, job: TrackedJob, brought: Brought) -> Iterator[st
             brought.missing.append(output if is_glob(output) else top_of(output))
 
 
-def _make_way(context: Context, path: str) -> None:
-    """Make the directory in the dataset for a file that is brought back."""
+def make_way(context: Context, path: str) -> None:
+    """Make the directory in the dataset for a file that is brought back.
+
+    Raises
+    ------
+    TransferError
+        When something else is in the way.
+    """
     root, parent = context.repo.root, (context.repo.root / path).parent
     holder = context.hierarchy.holder(path)
     if not context.hierarchy.is_here(holder):

@@ -18,6 +18,7 @@ from datalad_slurm.jobs.claims import is_glob, top_of
 from datalad_slurm.jobs.facts import job_facts, task_rows
 from datalad_slurm.jobs.inputs import InputReport
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
+from datalad_slurm.jobs.node_local import NODE_LOCAL
 from datalad_slurm.jobs.notes import RELEASED
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.verify import Verdict
@@ -77,6 +78,8 @@ class Findings:
             slurm["attempts"] = attempts
         if ENVIRONMENT in job.identities:
             slurm[ENVIRONMENT] = job.identities[ENVIRONMENT]
+        if job.is_node_local:
+            slurm[NODE_LOCAL] = job.extra[NODE_LOCAL]
         if "table" in job.extra:
             slurm["table"] = job.extra["table"]
         if self.verdict is not None:
@@ -109,7 +112,8 @@ def await_outputs(context: Context, jobs: Sequence[tuple[TrackedJob, JobStatus]]
     waited_for = [
         (context.place_of(job), output)
         for job, status in jobs
-        if any(not task.facts or (task.facts.ended or 0) > recently for task in status.tasks)
+        if not job.is_node_local  # they are in an archive
+        and any(not task.facts or (task.facts.ended or 0) > recently for task in status.tasks)
         for output in job.outputs
     ]
     deadline = time.monotonic() + patience

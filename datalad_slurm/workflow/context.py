@@ -47,6 +47,8 @@ class Settings:
     finish_timeout: float = 600.0
     #: to wait for outputs that a file system shows late
     latency_wait: float = 5.0
+    #: before a time limit, to end a job that runs in a directory of its node
+    grace: int = 120
     #: finish although another process claims to be at it
     take_over: bool = False
     #: between two commits of `slurm-archive --dataset`
@@ -127,6 +129,7 @@ class Settings:
             finish_timeout=seconds("finish-timeout", cls.finish_timeout),
             latency_wait=seconds("latency-wait", cls.latency_wait),
             archive_interval=seconds("archive-interval", cls.archive_interval),
+            grace=int(seconds("grace", cls.grace)),
             take_over=flag("datalad.slurm.take-over") is True,
             exit_marker=exit_marker,
             archive_environment=Keep(keep),

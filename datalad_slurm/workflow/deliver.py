@@ -129,9 +129,15 @@ def _found(
         brought = Brought()
         if job.alt_dir:
             brought = bring_back(context, job, status, others, inputs)
+        if job.is_node_local:
+            from datalad_slurm.workflow.node_results import unpack_results
+
+            brought = unpack_results(context, job, status)
         findings = check.of(write_facts(context, collect(context, job, status, others)))
         missing = dict.fromkeys((*findings.missing, *brought.missing))
-        yield note_untouched(context, replace(findings, missing=tuple(missing)))
+        odd = dict.fromkeys((*findings.not_committable, *brought.odd))
+        findings = replace(findings, missing=tuple(missing), not_committable=tuple(odd))
+        yield note_untouched(context, findings)
     except OSError as exc:
         yield Outcome("finish", "error", _unreadable(job, exc), details=_details(job))
         return

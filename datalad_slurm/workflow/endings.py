@@ -12,7 +12,7 @@ from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.quantities import parse_duration
 from datalad_slurm.jobs.tasks import TaskId
-from datalad_slurm.node.wrap import place
+from datalad_slurm.node.wrap import NodePlan, place
 from datalad_slurm.slurm import scontrol
 from datalad_slurm.workflow.context import Context, default_cluster, lgr
 
@@ -49,7 +49,9 @@ def has_notes(context: Context, token: str) -> bool:
     return token in _tokens(context) and token not in context.tracker.tokens()
 
 
-def have_endings_noted(context: Context, token: str, notes: Path) -> None:
+def have_endings_noted(
+    context: Context, token: str, notes: Path, plan: NodePlan | None = None
+) -> None:
     """Have what a command submits note how it ends, if that is wanted.
 
     Parameters
@@ -60,12 +62,14 @@ def have_endings_noted(context: Context, token: str, notes: Path) -> None:
         That of the command's claim.
     notes : Path
         Where our sbatch will look for what it is to do.
+    plan : NodePlan, optional
+        How the job is to run in a directory of its node: that needs a runner in any case.
     """
-    if _is_wanted(context):
+    if plan is not None or _is_wanted(context):
         endings = _root(context) / token
         endings.mkdir(parents=True, exist_ok=True)
         notes.mkdir(parents=True, exist_ok=True)
-        place(notes, endings)
+        place(notes, endings, plan)
 
 
 def _is_wanted(context: Context) -> bool:

@@ -76,8 +76,14 @@ def explain(
         details["retry"] = retry_it
         if log_lines:
             details["logs"] = log_ends(job, found, log_lines)
+        brought = ""
+        if job.is_node_local:
+            from datalad_slurm.workflow.node_results import results_told
+
+            brought = results_told(context, job, status)
         message += (
-            f"; {_told(status, found)}. To run it again: {retry_it}; to commit what it left: "
+            f"; {_told(status, found)}{brought}. "
+            f"To run it again: {retry_it}; to commit what it left: "
             f"{finish_it} --accept-failed-jobs; to drop it: {finish_it} --close-failed-jobs"
         )
     elif action is Action.ASK_AGAIN:

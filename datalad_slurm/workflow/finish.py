@@ -97,6 +97,7 @@ def finish(
         settle_claims(context)
         clean_up(context)
         tidy_endings(context)
+        _tidy_stores(context)
         wanted = [job for job in open_jobs(context, names) if only is None or job.id in only]
         jobs = described(context, wanted)
         if not jobs:
@@ -128,10 +129,12 @@ def finish(
         yield from deliver_in_order(context, ended, deliver_some)
         closed = [job for job in jobs if plan[job.id].is_closed]
         leave(context, closed)
+        _let_go(context, closed)
         context.tracker.forget(job.id for job in closed)
         context.tracker.release(tasks_to_close(plan))
         clean_up(context)
         tidy_endings(context)
+        _tidy_stores(context)
         for job in jobs:
             if plan[job.id].refusal:
                 yield _stays_whole(job, plan[job.id])
@@ -150,3 +153,17 @@ def _stays_whole(job: TrackedJob, found: Split) -> Outcome:
     said = f"Slurm job {job.label} stays open as a whole: {found.refusal}. "
     said += f"Statuses: {found.status.describe()}"
     return Outcome("finish", "impossible", said, details={"slurm_job_id": job.job_id})
+
+
+def _let_go(context: Context, closed: Sequence[TrackedJob]) -> None:
+    if any(job.is_node_local for job in closed):
+        from datalad_slurm.workflow.node_local import let_go
+
+        let_go(context, closed)
+
+
+def _tidy_stores(context: Context) -> None:
+    if (context.repo.state_dir / "node-local").is_dir():
+        from datalad_slurm.workflow.node_local import tidy_stores
+
+        tidy_stores(context)

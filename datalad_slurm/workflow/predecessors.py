@@ -92,6 +92,11 @@ def _refuse_unfit(
             f"{what} job {job.label}, which is open; {finish_it}, or let this job wait for it: "
             "leave out --no-auto-dependency"
         )
+    if job.is_node_local or claim.is_node_local:
+        raise InvalidRequestError(
+            f"{what} job {job.label}, which is open, and one of the two runs with --node-local: "
+            f"it is packed when a job is submitted, and unpacked when it is finished; {finish_it}"
+        )
     if directory := job.alt_dir or claim.alt_dir:
         raise InvalidRequestError(
             f"{what} job {job.label}, which is open in {job.alt_dir}; finish that job first, or "

@@ -12,7 +12,7 @@ from datalad.support.exceptions import IncompleteResultsError
 
 from datalad_slurm.dataset.paths import inside
 from datalad_slurm.dataset.prepare import Prepared, find_locked, is_annex_link, make_writable
-from datalad_slurm.jobs.claims import top_of
+from datalad_slurm.jobs.claims import covers, top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.sbatch_options import chdir, log_names, split_words
@@ -43,7 +43,11 @@ def made_writable(
         if claim.alt_dir:
             continue  # what is in the dataset is replaced when the job is finished
         logs = [path for path in logs_there(context, request) if is_annex_link(context.repo, path)]
-        prepared = find_locked(context.hierarchy, claim.outputs, (*request.overwrites, *logs))
+        outputs, overwrites = claim.outputs, request.overwrites
+        if claim.is_node_local:  # only its logs are written here
+            overwrites = tuple(p for p in overwrites if not any(covers(out, p) for out in outputs))
+            outputs = ()
+        prepared = find_locked(context.hierarchy, outputs, (*overwrites, *logs))
         if prepared != Prepared():
             note_prepared(context, claim.submission, prepared)
             found[claim.id] = prepared

@@ -37,9 +37,14 @@ def shown(
     Raises
     ------
     InvalidRequestError
-        When the command has a placeholder that is unknown.
+        When the command has a placeholder that is unknown, or cannot run in a
+        directory of its node, where it is to.
     """
     previewed = preview(claim, placeholders)
+    if claim.is_node_local:
+        from datalad_slurm.workflow.node_local import refuse_unfit
+
+        refuse_unfit(context, claim, previewed["cmd"])
     expand = {
         "both": ("inputs", "extra_inputs", "outputs"),
         "inputs": ("inputs", "extra_inputs"),

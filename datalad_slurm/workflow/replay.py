@@ -17,6 +17,7 @@ from datalad_slurm.jobs.dependencies import DEPENDS_ON, read_relations
 from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError, RecordError
 from datalad_slurm.jobs.foresee import with_array
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.node_local import NODE_LOCAL, NodeLocal
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.replay import (
     Replay,
@@ -214,6 +215,7 @@ def _run(
         alt_dir=options.alt_dir,
         extra=extra,
         contents=contents,
+        node_local=NodeLocal.read(record.slurm.get(NODE_LOCAL)),
     )
     if not cwd.is_dir():
         raise InvalidRequestError(

@@ -14,6 +14,7 @@ from datalad_slurm.dataset.paths import normalise_output
 from datalad_slurm.jobs.claims import top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.node_local import NODE_LOCAL, NodeLocal
 from datalad_slurm.jobs.task_outputs import is_template, marked
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.placeholders import Placeholders
@@ -50,6 +51,8 @@ class Request:
     jobs: int | str | None = None
     #: directory to run in instead of the dataset, as typed
     alt_dir: str = ""
+    #: how the job is to run in a directory of its node
+    node_local: NodeLocal | None = None
     #: whether the job may wait for open jobs that make its inputs
     auto_dependency: bool = True
     #: ids in a typed dependency, and those that stand for them now
@@ -98,6 +101,7 @@ def claim_of(
             "at least one output must be declared with -o/--output: a file or directory that "
             "the job writes"
         )
+    extra = _extra_of(request)
     root = context.repo.root
     cwd = request.cwd.resolve()
     if not cwd.is_relative_to(root):
@@ -133,7 +137,7 @@ def claim_of(
         extra_inputs=request.extra_inputs,
         message=request.message,
         chain=request.chain,
-        extra={**request.extra, "alt_dir": alt_dir} if alt_dir else request.extra,
+        extra=extra | ({"alt_dir": alt_dir} if alt_dir else {}),
         contents=request.contents,
     )
     if any(map(is_template, claim.outputs)):
@@ -149,6 +153,17 @@ def claim_of(
     if there:
         claim = replace(claim, extra={**claim.extra, DIRECTORIES: there})
     return claim, placeholders
+
+
+def _extra_of(request: Request) -> dict[str, Any]:
+    if request.node_local is None:
+        return request.extra
+    if request.alt_dir:
+        raise InvalidRequestError(
+            "--node-local and --alt-dir do not go together: with either the work runs outside the "
+            "dataset"
+        )
+    return {**request.extra, NODE_LOCAL: request.node_local.to_json()}
 
 
 def at_head(context: Context, claim: TrackedJob) -> TrackedJob:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datalad_slurm.jobs.archive import AS_RECORDED
@@ -12,7 +13,7 @@ from datalad_slurm.jobs.errors import (
     QueryFailedError,
     SubmissionError,
 )
-from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.verify import VERIFY
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
@@ -116,38 +117,61 @@ def submit_claim(
 
             claim = note_inputs(context, claim, logs_there(context, request))
         text = command()
-        if claim.alt_dir:
-            from datalad_slurm.workflow.alt_dir import place
-
-            inputs = (*placeholders.inputs, *request.extra_inputs)
-            yield from place(context, claim, inputs, calls_elsewhere(context, claim, text))
-        have_endings_noted(context, claim.token, notes)
-        if VERIFY in claim.extra:
-            from datalad_slurm.workflow.verify import note_time
-
-            note_time(context, claim, notes)
-        if AS_RECORDED in claim.extra:
-            from datalad_slurm.workflow.as_recorded import place_recorded
-
-            place_recorded(context, claim, notes)
+        inputs = (*placeholders.inputs, *request.extra_inputs)
+        yield from _placed(context, claim, inputs, text, notes)
         claim = wait_for_predecessors(context, claim, notes, request.stand_ins)
         have_environment_noted(context, notes)
         submission = sbatch.submit(text, context.run_directory(claim), claim.submission, notes)
         claim = note_typed(context, claim, submission.calls, request.stand_ins)
-        is_seen = submission.is_noted or bool(submission.calls)
         jobs = settled(context, claim, submission)
+    if claim.is_node_local and not submission.is_noted:
+        from datalad_slurm.workflow.node_local import run_in_place
+
+        run_in_place(context, claim)
     message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
     if submission.exit_code:
         message += f", though the command ended with exit status {submission.exit_code}"
     yield scheduled(claim, jobs, message)
-    if AS_RECORDED in claim.extra and not is_seen:
+    yield from _told_of_unseen(context, claim, submission, jobs)
+
+
+def _placed(
+    context: Context, claim: TrackedJob, inputs: Sequence[str], text: str, notes: Path
+) -> Iterator[Outcome]:
+    """Put in place what a job needs where it runs, and tell our sbatch what it is to do."""
+    if claim.alt_dir:
+        from datalad_slurm.workflow.alt_dir import place
+
+        yield from place(context, claim, inputs, calls_elsewhere(context, claim, text))
+    if claim.is_node_local:
+        from datalad_slurm.workflow.node_local import place_on_node
+
+        yield from place_on_node(context, claim, inputs, notes)
+    else:
+        have_endings_noted(context, claim.token, notes)
+    if VERIFY in claim.extra:
+        from datalad_slurm.workflow.verify import note_time
+
+        note_time(context, claim, notes)
+    if AS_RECORDED in claim.extra:
+        from datalad_slurm.workflow.as_recorded import place_recorded
+
+        place_recorded(context, claim, notes)
+
+
+def _told_of_unseen(
+    context: Context, claim: TrackedJob, submission: sbatch.Submission, jobs: Sequence[SlurmJob]
+) -> Iterator[Outcome]:
+    """Tell what our sbatch could not do, as the command did not call it."""
+    if submission.is_noted:
+        return
+    if AS_RECORDED in claim.extra and not submission.calls:
         said = (
             f"job {jobs[0].job_id} runs the present script, not the recorded one: its command "
             "did not call sbatch by its name"
         )
         yield Outcome("slurm-schedule", "impossible", said)
-    if not submission.is_noted:
-        yield from hold_back(context, claim, jobs)
+    yield from hold_back(context, claim, jobs)
 
 
 def _validated(
@@ -156,6 +180,10 @@ def _validated(
     require_sbatch()
     claim, placeholders = claim_of(context, request)
     command = placeholders.check_command(request.cmd)
+    if claim.is_node_local:
+        from datalad_slurm.workflow.node_local import refuse_unfit
+
+        refuse_unfit(context, claim, placeholders.preview(claim.cmd))
     return at_head(context, claim), command, placeholders
 
 

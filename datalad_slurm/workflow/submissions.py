@@ -159,6 +159,10 @@ def free_claims(context: Context, claims: Sequence[TrackedJob]) -> list[TrackedJ
         return []
     from datalad_slurm.tracking.many import free_all
 
+    if any(claim.is_node_local for claim in claims):
+        from datalad_slurm.workflow.node_local import let_go
+
+        let_go(context, claims)
     ids = free_all(context.tracker, [claim.id for claim in claims])
     freed = [claim for claim in claims if claim.id in ids]
     undo_prepared(context, *(claim.submission for claim in freed))

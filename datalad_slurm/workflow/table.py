@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from datalad_slurm.jobs.braces import literal
@@ -128,6 +129,10 @@ def _validated(context: Context, rows: Sequence[RowRequest]) -> Iterator[Entry]:
         with naming_row(row.label):
             claim, placeholders = claim_of(context, row.request, alt_dir)
             claim = replace(claim, commit_at_submission=commit)
+            if claim.is_node_local:
+                from datalad_slurm.workflow.node_local import refuse_unfit
+
+                refuse_unfit(context, claim, placeholders.preview(claim.cmd))
             yield Entry(row, claim, placeholders, placeholders.check_command(row.request.cmd))
 
 
@@ -150,14 +155,22 @@ def _prepared(context: Context, entries: Sequence[Entry]) -> Iterator[Outcome]:
             for entry, inputs in zip(reading, noted_inputs(context, claims), strict=True)
         }
         note_all(context.tracker, identities=noted)
+    packed: dict[object, Path] = {}
     for entry in entries:
         claim = entry.claim
+        inputs = (*entry.placeholders.inputs, *entry.row.request.extra_inputs)
+        notes = notes_directory(context, claim.token)
+        if claim.is_node_local:
+            from datalad_slurm.workflow.node_local import place_on_node
+
+            with naming_row(entry.row.label):
+                yield from place_on_node(context, claim, inputs, notes, packed)
+            continue
         if claim.alt_dir:
-            inputs = (*entry.placeholders.inputs, *entry.row.request.extra_inputs)
             calls = calls_elsewhere(context, claim, entry.text)
             with naming_row(entry.row.label):
                 yield from place(context, claim, inputs, calls)
-        have_endings_noted(context, claim.token, notes_directory(context, claim.token))
+        have_endings_noted(context, claim.token, notes)
 
 
 def _fetched(context: Context, entries: Sequence[Entry]) -> Iterator[Outcome]:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from datalad_slurm.node.runner import build, cannot_be_wrapped, script_in, submitted_as
+from datalad_slurm.jobs.node_local import NodeLocal
+from datalad_slurm.node.runner import Stage, build, cannot_be_wrapped, script_in, submitted_as
 from tests.conftest import wait_until
 
 JOB = {"SLURM_JOB_ID": "12", "SLURMD_NODENAME": "n1", "SLURM_CLUSTER_NAME": "c1"}
@@ -315,6 +316,22 @@ def test_the_text_of_a_runner(endings):
     script = b"#!/usr/bin/env python3\n#SBATCH --time=5\n\nprint('x')\n"
     built = build(script, Path("/ds/.git/datalad-slurm/endings/token"), ["-n1", "job.py", "a b"])
     assert built.decode() == (Path(__file__).parent.parent / "data" / "runner.bash").read_text()
+
+
+def test_the_text_of_a_runner_for_a_directory_of_its_node():
+    """The whole of it: tests/data/runner-node-local.bash."""
+    script = b"#!/usr/bin/env python3\n#SBATCH --time=5\n\nprint('x')\n"
+    store = "/ds/.git/datalad-slurm/node-local/token"
+    outputs = ("out", "it's/*.cs[v]", "sub-[\ue0003a]/**")
+    node_local = NodeLocal("/scratch/$USER/x")
+    inputs = f"{store}/token.inputs.tar"
+    stage = Stage(store, inputs, 123, outputs, node_local, kill_wait=30, pwd="sub", limit=300)
+    endings = Path("/ds/.git/datalad-slurm/endings/token")
+    built = build(script, endings, ["-n1", "job.py", "a b"], stage)
+    golden = Path(__file__).parent.parent / "data" / "runner-node-local.bash"
+    assert built.decode() == golden.read_text()
+    assert script_in(built) == script
+    assert submitted_as(built.decode()) == ["-n1", "job.py", "a b"]
 
 
 @pytest.mark.parametrize(
