@@ -38,6 +38,8 @@ class Delivery:
     root: str
     #: name of the archive with the inputs
     inputs: str
+    #: whether it has all that was at the outputs
+    is_whole: bool
 
 
 @dataclass
@@ -94,6 +96,7 @@ def _read(store: Path, run: str) -> Delivery | None:
         node=values.get("node", ""),
         root=values.get("root", ""),
         inputs=values.get("inputs", ""),
+        is_whole=values.get("whole") == "yes",
     )
 
 

@@ -52,10 +52,11 @@ def unpack_results(context: Context, job: TrackedJob, status: JobStatus) -> Brou
         parts.mkdir()
         for task in status.tasks:
             found = runs.get(task.task, TaskRuns())
-            if found.delivery is not None:
-                unpacker.unpack(found.delivery)
-            elif task.is_ok and store.is_dir():
+            delivery = found.delivery
+            if task.is_ok and store.is_dir() and not (delivery and delivery.is_whole):
                 raise TransferError(_lost(store, str(task.task)))
+            if delivery is not None:
+                unpacker.unpack(delivery)
         shutil.rmtree(parts)
     except OSError as exc:
         where = exc.filename or context.repo.root
@@ -193,7 +194,8 @@ def results_told(context: Context, job: TrackedJob, status: JobStatus) -> str:
             "limit": "as they were before the time limit, partial",
             "signal": "as they were when it was told to end, partial",
         }
-        return f"; its outputs are here, {when.get(here[0].cut, 'as it left them')}"
+        lacking = "" if here[0].is_whole else ", and not all of them could be brought back"
+        return f"; its outputs are here, {when.get(here[0].cut, 'as it left them')}{lacking}"
     (run,) = found or [TaskRuns()]
     if run.half:
         why = "it was killed while it packed them, and what there is of that is no use"

@@ -276,7 +276,8 @@ def test_killed_at_any_of_its_steps_it_leaves_all_or_nothing(run, count_faults):
         job = run.start(WORK, change=killed_at(number))
         job.communicate(timeout=60)
         runs = read_runs(run.store).get(TaskId(12))
-        if runs is not None and runs.delivery is not None:
+        # one shell of the runner may outlive another here: then it says that something is missing
+        if runs is not None and runs.delivery is not None and runs.delivery.is_whole:
             assert run.names() == (["in/0 x", "out/a"], ["in/1 x"]), number
             outcomes.add("all")
         else:
