@@ -16,7 +16,7 @@ from datalad_slurm.jobs.errors import InvalidRequestError, JobNotTrackedError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.names import JobName, select_tasks
 from datalad_slurm.jobs.notes import RELEASED
-from datalad_slurm.jobs.parts import narrowed
+from datalad_slurm.jobs.parts import outputs_only_of
 from datalad_slurm.jobs.task_outputs import is_of_task
 from datalad_slurm.jobs.tasks import TaskId, format_index_list
 from datalad_slurm.tracking.finisher import only_finisher
@@ -229,7 +229,7 @@ def _plan(
             jobs=options.jobs,
             stand_ins=attempts_that_count(context, job),
         ),
-        Stale(_outputs_of(job, again), logs | made),
+        Stale(outputs_only_of(job, again), logs | made),
         format_index_list(indices),
         all(task.is_ok for task in status.tasks if task.task not in again),
     )
@@ -250,15 +250,6 @@ def _logs(
         for slurm_job in job.slurm_jobs
     }
     return {job_id: [*within, *elsewhere] for job_id, (within, elsewhere) in found.items()}
-
-
-def _outputs_of(job: TrackedJob, tasks: frozenset[TaskId]) -> tuple[str, ...]:
-    """Return those of a job's claims that only these of its tasks write."""
-    others = frozenset(job.tasks) - tasks
-    if not others:
-        return job.outputs
-    theirs = frozenset(narrowed(job, others).outputs)
-    return tuple(claim for claim in narrowed(job, tasks).outputs if claim not in theirs)
 
 
 def _submit(context: Context, plan: _Plan) -> Iterator[Outcome]:
