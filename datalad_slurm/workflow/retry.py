@@ -229,7 +229,7 @@ def _plan(
             jobs=options.jobs,
             stand_ins=attempts_that_count(context, job),
         ),
-        Stale(outputs_only_of(job, again), logs | made),
+        Stale(outputs_only_of(job, again), {each["attempt"] for each in replaced}, logs | made),
         format_index_list(indices),
         all(task.is_ok for task in status.tasks if task.task not in again),
     )

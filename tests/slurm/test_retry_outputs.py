@@ -37,3 +37,13 @@ def test_what_finished_tasks_have_left_in_common_outputs_stays(box, slurm):
     slurm.wait(again)
     assert {res["status"] for res in finish(box)} == {"ok"}
     assert {f"common/{n}" for n in (1, 2, 3)} <= box.files_in_last_commit()
+
+
+def test_what_a_task_left_is_cleared_away_though_another_has_run_again_since(box, slurm):
+    job = failed(box, slurm, "sub-%a")
+    second = retried(box, f"{job}_2")
+    slurm.wait(second)
+    third = retried(box, f"{job}_3")
+    slurm.wait(third)
+    assert names(box, "sub-2") == [f"half-{second}"]
+    assert names(box, "sub-3") == [f"half-{third}"]
