@@ -23,7 +23,7 @@ import pytest
 
 from tests import processes
 
-pytest.register_assert_rewrite("tests.slurm.disk", "tests.slurm.sweeps")
+pytest.register_assert_rewrite("tests.slurm.array_tasks", "tests.slurm.disk", "tests.slurm.sweeps")
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTBED = ROOT / "tools" / "testbed"

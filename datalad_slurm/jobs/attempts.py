@@ -5,8 +5,8 @@ The notes of a tracked job (`TrackedJob.extra`) hold
 ``attempt``
     the number of the latest attempt, where that is not the first;
 ``attempts``
-    an entry for each Slurm job that a later attempt has replaced, in whole or in some of its
-    tasks, oldest first;
+    an entry for each run of a Slurm job that a later attempt has replaced, in whole or in some
+    of its tasks, oldest first;
 ``submission``
     the token of the latest attempt;
 ``submitted_cmd``
@@ -22,12 +22,12 @@ The notes of a tracked job (`TrackedJob.extra`) hold
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
 from datalad_slurm.jobs.facts import run_facts
-from datalad_slurm.jobs.model import JobStatus, SlurmJob, TrackedJob
+from datalad_slurm.jobs.model import JobStatus, SlurmJob, TaskStatus, TrackedJob
 from datalad_slurm.jobs.tasks import TaskId, expand_index_list, format_index_list
 
 __all__ = ["Retry", "recorded_attempts", "replaced_by_retry"]
@@ -78,9 +78,11 @@ def replaced_by_retry(
             staying = tuple(task for task in own if task not in tasks)
             kept.append(replace(slurm_job, tasks=staying))
         if again:
-            entry = _entry(slurm_job, status, again) | {"cmd": job.submitted_cmd}
+            runs = [
+                each | {"cmd": job.submitted_cmd} for each in _entries(slurm_job, status, again)
+            ]
             own_logs = list(logs.get(slurm_job.job_id, ()))
-            entries.append(entry | ({"logs": own_logs} if own_logs else {}))
+            entries += [*runs[:-1], runs[-1] | ({"logs": own_logs} if own_logs else {})]
     return tuple(kept), tuple(entries)
 
 
@@ -88,6 +90,29 @@ def _tasks(slurm_job: SlurmJob, status: JobStatus) -> Sequence[TaskId]:
     if slurm_job.tasks is not None:
         return slurm_job.tasks
     return [each.task for each in status.tasks if each.task.job_id == slurm_job.job_id]
+
+
+def _entries(
+    slurm_job: SlurmJob, status: JobStatus, tasks: Collection[TaskId]
+) -> Iterator[dict[str, Any]]:
+    """Yield an entry for each run of a Slurm job: those that Slurm has cut short come first."""
+    latest = status.of(tasks)
+    earlier: dict[tuple[int, str], list[TaskStatus]] = {}
+    for task in latest.tasks:
+        for number, row in enumerate(task.earlier_runs):
+            run = TaskStatus(task.task, row.state, row.word, facts=row)
+            earlier.setdefault((number, row.word), []).append(run)
+    for _, runs in sorted(earlier.items()):
+        yield _run(slurm_job, JobStatus(tuple(runs)))
+    yield _run(slurm_job, latest) if earlier else _entry(slurm_job, status, tasks)
+
+
+def _run(slurm_job: SlurmJob, status: JobStatus) -> dict[str, Any]:
+    """Return the entry of one of several runs, each of which has a submit time of its own."""
+    moments = [task.facts.submitted for task in status.tasks if task.facts]
+    submitted = min(filter(None, moments), default=slurm_job.submitted)
+    tasks = [task.task for task in status.tasks]
+    return _entry(replace(slurm_job, submitted=submitted), status, tasks)
 
 
 def _entry(slurm_job: SlurmJob, status: JobStatus, tasks: Collection[TaskId]) -> dict[str, Any]:
@@ -111,6 +136,8 @@ def recorded_attempts(
 ) -> list[dict[str, Any]]:
     """Return all attempts for the record, the committed one last; none where there was but one.
 
+    A run after which Slurm has started the job again is an entry of the same attempt.
+
     Parameters
     ----------
     job : TrackedJob
@@ -123,13 +150,13 @@ def recorded_attempts(
     """
     indices = {task.index for task in job.tasks}
     earlier = [dict(entry) for entry in job.attempts if _concerns(entry, indices)]
-    if not earlier:
+    if not earlier and not any(task.earlier_runs for task in status.tasks):
         return []
     present = [
-        _entry(slurm_job, status, tasks)
-        | ({"cmd": job.submitted_cmd} if slurm_job.attempt == job.attempt else {})
+        entry | ({"cmd": job.submitted_cmd} if slurm_job.attempt == job.attempt else {})
         for slurm_job in job.slurm_jobs
         if (tasks := _tasks(slurm_job, status))
+        for entry in _entries(slurm_job, status, tasks)
     ]
     entries = sorted([*earlier, *present], key=lambda entry: entry["attempt"])
     later = set(logs)

@@ -5,28 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import chain
 
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.sbatch_options import Call, read_call, split_words
+from datalad_slurm.jobs.shell_words import ShellWord, split_commands
 from datalad_slurm.jobs.tasks import format_index_list
 
 __all__ = ["array_options", "parse_further_options", "with_options"]
 
-#: A word of a shell command: quoted and unquoted parts without a blank in between.
-_WORD = re.compile(
-    r"""(?:'[^']*'|"(?:[^"\\]|\\.)*"|\\.|[^\s'"\\|&;<>()])+""",
-    re.DOTALL,
-)
-_UNQUOTED = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*"|\\.""", re.DOTALL)
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=", re.ASCII)
-
-
-@dataclass(frozen=True)
-class _Word:
-    raw: str
-    value: str
-    end: int
 
 
 def with_options(cmd: str, options: Sequence[str]) -> str:
@@ -52,17 +40,17 @@ def with_options(cmd: str, options: Sequence[str]) -> str:
     if not options:
         return cmd
     words = _words(cmd)
-    start = next((n for n, word in enumerate(words) if not _ASSIGNMENT.match(word.raw)), 0)
-    if not words or words[start].value.rpartition("/")[2] != "sbatch":
+    start = next((n for n, word in enumerate(words) if not _ASSIGNMENT.match(cmd, word.start)), 0)
+    if not words or words[start].text.rpartition("/")[2] != "sbatch":
         raise _refused(cmd, "it does not begin with sbatch itself")
-    rest = [word.value for word in words[start + 1 :]]
+    rest = [word.text for word in words[start + 1 :]]
     call = read_call(rest)
     if call is None or call.only_tells:
         raise _refused(cmd, "which of its words are options for sbatch is not certain")
     count = len(rest) - (1 + len(call.arguments) if call.script else 0)
     decisive = words[: start + 1 + count + bool(call.script)]
-    script = decisive[-1].raw if call.script else ""
-    if script.startswith(('"$', '"`')) or any(map(_is_expanded, decisive)):
+    is_named = not call.script or not cmd.startswith('"$', decisive[-1].start)
+    if not is_named or not all(word.is_one for word in decisive):
         raise _refused(cmd, "a shell replaces some of its words by others")
     if call.options[-1:] == ("--",) and rest[count - 1] == "--":
         count -= 1
@@ -85,27 +73,11 @@ def _refused(cmd: str, why: str) -> InvalidRequestError:
     )
 
 
-def _words(cmd: str) -> list[_Word]:
-    words: list[_Word] = []
-    position = 0
-    text = cmd.rstrip()
-    while position < len(text):
-        if text[position] in " \t":
-            position += 1
-            continue
-        found = _WORD.match(text, position)
-        if found is None or found[0].startswith("#"):
-            raise _refused(cmd, "it is more than one plain call of sbatch")
-        values = split_words(found[0])
-        words.append(_Word(found[0], values[0] if values else "", found.end()))
-        position = found.end()
-    return words
-
-
-def _is_expanded(word: _Word) -> bool:
-    """Return whether a word may become none, or several."""
-    unquoted = _UNQUOTED.sub("", word.raw)
-    return "$" in unquoted or "`" in unquoted
+def _words(cmd: str) -> list[ShellWord]:
+    parts = split_commands(cmd)
+    if parts is None or len(parts) > 1 or any(cmd[word.start] == "#" for word in chain(*parts)):
+        raise _refused(cmd, "it is more than one plain call of sbatch")
+    return parts[0] if parts else []
 
 
 def parse_further_options(text: str) -> tuple[str, ...]:

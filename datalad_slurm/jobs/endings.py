@@ -29,6 +29,8 @@ class Ending:
     limit: int | None = None
     #: whether it received SIGTERM, with which Slurm asks a job to end
     was_terminated: bool = False
+    #: runs after which Slurm has started the task again, oldest first
+    earlier: tuple[Ending, ...] = ()
 
     @property
     def state(self) -> JobState:

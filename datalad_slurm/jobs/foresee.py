@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from datalad_slurm.jobs.sbatch_options import Call, directives, read_call
 from datalad_slurm.jobs.sbatch_words import named_options
+from datalad_slurm.jobs.shell_words import ShellWord, split_commands
 from datalad_slurm.jobs.tasks import expand_index_list
 
 __all__ = ["Foreseen", "foresee", "with_array"]
 
-_SEPARATORS = frozenset("|&;()<>\n")
-_UNSURE = frozenset("$*?[~#!")
 _ARRAY = ("--array", "-a")
 _NAME = ("--job-name", "-J")
 
@@ -25,17 +24,6 @@ class Foreseen:
     indices: tuple[int, ...] | None = None
     #: name of the job
     name: str | None = None
-
-
-@dataclass(frozen=True)
-class _Word:
-    """A word of a shell command, and where it stands in it."""
-
-    text: str
-    start: int
-    end: int
-    #: whether the shell takes it as it is
-    is_sure: bool
 
 
 def foresee(
@@ -55,7 +43,7 @@ def foresee(
     read_script : callable
         Returns the job script of a call, or None when it cannot be read.
     """
-    parts = _split(command)
+    parts = split_commands(command)
     words = parts[0] if parts and len(parts) == 1 else []
     if not words or not _is_sbatch(words[0]):
         return Foreseen()
@@ -114,7 +102,7 @@ def with_array(command: str, indices: str) -> str | None:
 
     None where it is not certain what sbatch is given.
     """
-    parts = _split(command)
+    parts = split_commands(command)
     calls = [part for part in parts or () if any(map(_is_sbatch, part))]
     if len(calls) != 1:
         return None
@@ -131,9 +119,9 @@ def with_array(command: str, indices: str) -> str | None:
     return text + command[end:]
 
 
-def _array_options(words: list[_Word]) -> list[_Word] | None:
+def _array_options(words: list[ShellWord]) -> list[ShellWord] | None:
     """Return the words that say which array sbatch makes, or None where that is not certain."""
-    found: list[_Word] = []
+    found: list[ShellWord] = []
     position = 0
     while position < len(words):
         word = words[position]
@@ -156,53 +144,5 @@ def _array_options(words: list[_Word]) -> list[_Word] | None:
     return found
 
 
-def _is_sbatch(word: _Word) -> bool:
+def _is_sbatch(word: ShellWord) -> bool:
     return word.is_sure and word.text.rpartition("/")[2] == "sbatch"
-
-
-def _split(command: str) -> list[list[_Word]] | None:
-    """Return the simple commands of a shell command with their words; None if that is not clear."""
-    parts: list[list[_Word]] = [[]]
-    start: int | None = None
-    text, is_sure = "", True
-    characters = enumerate(command + "\n")
-    for position, character in characters:
-        if character.isspace() or character in _SEPARATORS:
-            if start is not None:
-                parts[-1].append(_Word(text, start, position, is_sure))
-            start, text, is_sure = None, "", True
-            if character in _SEPARATORS and position < len(command):
-                parts.append([])
-            continue
-        start = position if start is None else start
-        if character == "`" or command.startswith("$(", position):
-            return None
-        if character in "'\"":
-            quoted = _quoted(characters, character)
-            if quoted is None:
-                return None
-            text += quoted[0]
-            is_sure &= quoted[1]
-        elif character == "\\":
-            text += next(characters)[1]
-        else:
-            text += character
-            is_sure &= character not in _UNSURE
-    return None if start is not None else [part for part in parts if part]
-
-
-def _quoted(characters: Iterator[tuple[int, str]], quote: str) -> tuple[str, bool] | None:
-    """Read on to the closing quote; return what it encloses, and whether that is as it stands."""
-    text, is_sure = "", True
-    for _, character in characters:
-        if character == quote:
-            return text, is_sure
-        if quote == '"' and character == "`":
-            return None
-        if quote == '"' and character == "\\":
-            following = next(characters, (0, ""))[1]
-            text += following if following in '$`"\\' else f"\\{following}"
-        else:
-            is_sure &= quote == "'" or character != "$"
-            text += character
-    return None

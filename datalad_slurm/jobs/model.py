@@ -53,6 +53,8 @@ class TaskStatus:
     facts: AccountingRow | None = None
     #: it is over, but nobody knows how it ended
     is_unexplained: bool = False
+    #: runs after which Slurm has started it again, oldest first, where those were asked for
+    earlier_runs: tuple[AccountingRow, ...] = ()
 
     @property
     def has_ended(self) -> bool:

@@ -39,6 +39,10 @@ class Split:
         groups = (self.groups[action] for action in actions if action in self.groups)
         return tuple(sorted(task.task for group in groups for task in group.tasks))
 
+    def without(self, action: Action) -> Split:
+        """Return the same without one of the things that happen."""
+        return replace(self, groups={a: g for a, g in self.groups.items() if a is not action})
+
     @property
     def is_closed(self) -> bool:
         """Whether the whole job is closed."""

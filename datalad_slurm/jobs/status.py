@@ -10,7 +10,7 @@ shows no ending.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from datalad_slurm.jobs.endings import Ending
 from datalad_slurm.jobs.model import Answer, JobStatus, SlurmJob, TaskStatus
@@ -40,6 +40,8 @@ class Observation:
     has_accounting: bool = True
     #: what jobs of the cluster whose slurmctld has answered noted themselves
     endings: Mapping[TaskId, Ending] = field(default_factory=dict)
+    #: every run of jobs that Slurm has started again, where that was asked for
+    runs: Sequence[AccountingRow] = ()
     #: when it was taken, seconds since the epoch
     time: float = 0.0
 
@@ -75,6 +77,14 @@ def resolve(job: SlurmJob, seen: Observation) -> JobStatus:
     if not is_plain and not queue and _has_settled(over.values(), seen, _SETTLED):
         # seen on 22.05: of an array's task that is cancelled while it waits, nothing is kept
         statuses = tuple(map(_gone_if_unseen, statuses))
+    if seen.runs or any(note.earlier for note in noted.values()):
+        earlier = (
+            _before(job, queue.get(task) or accounting.get(task), seen)
+            or _noted_before(noted, task)
+            for task in tasks
+        )
+        pairs = zip(statuses, earlier, strict=True)
+        statuses = tuple(replace(status, earlier_runs=runs) for status, runs in pairs)
     failures = (seen.queue_failure, seen.accounting_failure)
     return JobStatus(statuses, is_complete, "; ".join(filter(None, failures)))
 
@@ -96,6 +106,31 @@ def _gone_if_unseen(status: TaskStatus) -> TaskStatus:
     if status.answer is not Answer.NOT_YET or status.word:
         return status
     return TaskStatus(status.task, JobState.CANCELLED, JobState.CANCELLED.value)
+
+
+def _before(
+    job: SlurmJob, latest: QueueRow | AccountingRow | None, seen: Observation
+) -> tuple[AccountingRow, ...]:
+    """Return the runs of a task before the latest one; a change of its size begins no other."""
+    if latest is None or latest.submitted is None or job.submitted is None:
+        return ()
+    return tuple(
+        run
+        for run in seen.runs
+        if run.task == latest.task
+        and run.submitted is not None
+        and job.submitted <= run.submitted < latest.submitted
+        and run.ended is not None
+        and run.state is not JobState.RESIZING
+    )
+
+
+def _noted_before(noted: Mapping[TaskId, Ending], task: TaskId) -> tuple[AccountingRow, ...]:
+    """Return the runs before the latest one, as the task itself has noted them."""
+    # how such a run ended is what Slurm did to it, not what its script made of that
+    return (
+        tuple(run.as_row(JobState.REQUEUED) for run in noted[task].earlier) if task in noted else ()
+    )
 
 
 def combine(statuses: Iterable[JobStatus]) -> JobStatus:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datalad_slurm.jobs.endings import Ending
@@ -25,14 +25,14 @@ class _Note:
 
 
 def read_endings(directory: Path) -> dict[TaskId, Ending]:
-    """Return what is noted of the latest run of each task.
+    """Return what is noted of the latest run of each task, and of those before it.
 
     Parameters
     ----------
     directory : Path
         The one that was given to the runners; need not be there any more.
     """
-    latest: dict[TaskId, _Note] = {}
+    notes: dict[TaskId, dict[int, _Note]] = {}
     try:
         paths = list(directory.iterdir())
     except OSError:
@@ -43,9 +43,14 @@ def read_endings(directory: Path) -> dict[TaskId, Ending]:
             continue
         task = TaskId(int(match["job"]), int(match["index"] or -1))
         note = _Note(int(match["restart"]), match["kind"], path)
-        latest[task] = max(note, latest.get(task, note))
-    found = ((task, _read(task, note)) for task, note in latest.items())
-    return {task: ending for task, ending in found if ending is not None}
+        runs = notes.setdefault(task, {})
+        runs[note.restart] = max(note, runs.get(note.restart, note))
+    found: dict[TaskId, Ending] = {}
+    for task, runs in notes.items():
+        *before, latest = (_read(task, runs[restart]) for restart in sorted(runs))
+        if latest is not None:
+            found[task] = replace(latest, earlier=tuple(filter(None, before)))
+    return found
 
 
 def _read(task: TaskId, note: _Note) -> Ending | None:

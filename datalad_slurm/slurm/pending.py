@@ -51,15 +51,24 @@ def wait_for_another(
     return True
 
 
-def cancel(job_ids: Iterable[int], cluster: str = "", timeout: float = DEFAULT_TIMEOUT) -> None:
-    """Cancel jobs, as far as they have not begun.
+def cancel(name: str, cluster: str = "", timeout: float = DEFAULT_TIMEOUT) -> None:
+    """Cancel a job, or tasks of it, as far as they have not begun.
+
+    Parameters
+    ----------
+    name : str
+        As for ``scancel``: ``12``, or ``12_[3,5-7]``.
+    cluster : str
+        Name of the cluster, empty for the default one.
+    timeout : float
+        Seconds to wait.
 
     Raises
     ------
     QueryFailedError
         When slurmctld does not answer, or refuses.
     """
-    argv = ["scancel", "--state=PENDING", *map(str, job_ids)]
+    argv = ["scancel", "--state=PENDING", name]
     query([*argv, f"--clusters={cluster}"] if cluster else argv, timeout)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from datalad_slurm.jobs.quantities import parse_duration, parse_size
 from datalad_slurm.jobs.reports import AccountingRow
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.tasks import TaskId
-from datalad_slurm.slurm.notation import parse_number, parse_task_name
+from datalad_slurm.slurm.notation import NamedTasks, parse_number, parse_task_name
 from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, in_chunks, on_cluster, query
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "parse_submission",
     "parse_submit_lines",
     "show",
+    "show_all",
     "show_runs",
     "show_submission",
 ]
@@ -91,6 +92,21 @@ def show(
         argv += [f"--jobs={ids}"] if with_steps else ["--allocations", f"--jobs={ids}"]
         argv += ["--duplicates"] if before else []
         rows += parse(query(argv, timeout), before or {})
+    return rows
+
+
+def show_all(
+    job_ids: Iterable[int],
+    cluster: str = "",
+    since: int | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> list[AccountingRow]:
+    """Return what the accounting knows of every run of jobs; all else is as for `show`."""
+    rows: list[AccountingRow] = []
+    for ids in in_chunks(job_ids):
+        argv = [*_argv(_FIELDS, cluster, since), "--allocations", "--duplicates", f"--jobs={ids}"]
+        said = query(argv, timeout)
+        rows += [_row(task, row) for named, row in _table(said) for task in named.tasks]
     return rows
 
 
@@ -217,12 +233,7 @@ def parse(text: str, before: Mapping[int, int] | None = None) -> list[Accounting
     before = before or {}
     rows: dict[TaskId, AccountingRow] = {}
     peaks: dict[TaskId, int] = {}
-    for line in text.split("\n"):
-        values = line.split(_SEPARATOR)
-        named = parse_task_name(values[0])
-        if named is None or len(values) != len(_FIELDS):
-            continue
-        row = dict(zip(_FIELDS, values, strict=True))
+    for named, row in _table(text):
         if named.step:
             peak = parse_size(row["MaxRSS"])
             if peak is not None:
@@ -235,6 +246,14 @@ def parse(text: str, before: Mapping[int, int] | None = None) -> list[Accounting
     for task in peaks.keys() & rows.keys():
         rows[task] = replace(rows[task], peak_memory=peaks[task])
     return list(rows.values())
+
+
+def _table(text: str) -> Iterator[tuple[NamedTasks, dict[str, str]]]:
+    for line in text.split("\n"):
+        values = line.split(_SEPARATOR)
+        named = parse_task_name(values[0])
+        if named is not None and len(values) == len(_FIELDS):
+            yield named, dict(zip(_FIELDS, values, strict=True))
 
 
 def _row(task: TaskId, row: dict[str, str]) -> AccountingRow:

@@ -8,6 +8,7 @@ from typing import Any
 
 from datalad_slurm.dataset.identity import identify, identify_raw, is_still
 from datalad_slurm.dataset.inputs import MOST_WALKED, DeclaredInput, expand
+from datalad_slurm.dataset.snapshots import Snapshots
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.claims import covers
 from datalad_slurm.jobs.dependencies import DEPENDS_ON, read_relations
@@ -53,6 +54,7 @@ class InputCheck:
         self._digests: dict[tuple[str, ...], str] = {}
         self._still: dict[tuple[str, str], bool | None] = {}
         self._ways: dict[tuple[str, str], str] = {}
+        self._elsewhere: dict[str, bool] = {}
         paths: dict[str, None] = {}
         for job in jobs:
             paths |= dict.fromkeys(path for path, noted in _noted(job) if not _is_group(noted))
@@ -95,7 +97,7 @@ class InputCheck:
 
     def _file(self, job: TrackedJob, path: str, noted: Identity) -> InputState:
         now = self._now[path]
-        if is_same(noted, now) or is_own(job, path):
+        if is_same(noted, now) or is_own(job, path) or self._is_by_finish(job, path, now):
             return InputState(path, noted)
         if "unreadable" in noted or "unreadable" in now:
             return InputState(path, noted, now)
@@ -114,8 +116,7 @@ class InputCheck:
     def _group(self, job: TrackedJob, each: DeclaredInput, noted: Identity) -> InputState:
         now: Identity
         if "more_than" in noted:
-            head = self._context.repo.ask("rev-parse", "-q", "--verify", "HEAD") or ""
-            now = tree_of(self._context, head, each.too_many_in or each.path)
+            now = tree_of(self._context, self._head(), each.too_many_in or each.path)
         elif each.too_many_in is not None:
             now = {"more_than": MOST_WALKED}
         else:
@@ -177,10 +178,46 @@ class InputCheck:
             self._ways[key] = self._look_how(before, (path, *files))
         return self._ways[key]
 
+    def _is_elsewhere(self, commit: str) -> bool:
+        """Return whether a commit is on another branch, as ``slurm-finish --branches`` makes it."""
+        if commit not in self._elsewhere:
+            repo = self._context.repo
+            is_here = bool(commit) and repo.has_commit(commit)
+            self._elsewhere[commit] = is_here and repo.ask("merge-base", commit, "HEAD") != commit
+        return self._elsewhere[commit]
+
+    def _is_by_finish(self, job: TrackedJob, path: str, now: Identity) -> bool:
+        """Return whether a job's input is not as it was because one before it was committed.
+
+        It is on another branch then, and not here; or is a subdataset in which that was done.
+        """
+        if "commit" in now:
+            return self._is_of_predecessor(job, path, now["commit"])
+        if not self._is_elsewhere(_commit_before(job, path)):
+            return False
+        with TreeReader(self._context.repo, self._head()) as tree:
+            entry = tree.lookup(path)
+            return is_same(tree.identity(*entry) if entry else MISSING, now)
+
+    def _is_of_predecessor(self, job: TrackedJob, path: str, commit: str) -> bool:
+        """Return whether a subdataset has the commit that it got with one of the jobs before."""
+        relations = read_relations(job.extra.get(DEPENDS_ON))
+        before = [each.commit for each in relations if each.outputs and each.commit]
+        hierarchy = self._context.hierarchy
+        above = hierarchy.holder(path)
+        with Snapshots(hierarchy) as snapshots:
+            trees = (snapshots.tree(each, above) for each in before)
+            entries = [tree.lookup(hierarchy.within(above, path)) for tree in trees if tree]
+        return any(entry and entry[1] == commit for entry in entries)
+
+    def _head(self) -> str:
+        return self._context.repo.ask("rev-parse", "-q", "--verify", "HEAD") or ""
+
     def _look_how(self, before: str, paths: Sequence[str]) -> str:
         """Tell whether a new version was committed, or only the working tree differs."""
-        repo = self._context.repo
-        head = repo.ask("rev-parse", "-q", "--verify", "HEAD") or ""
+        repo, head = self._context.repo, self._head()
+        if self._is_elsewhere(before):
+            return "modified"
         try:
             with TreeReader(repo, before) as old, TreeReader(repo, head) as new:
                 is_committed = any(old.lookup(path) != new.lookup(path) for path in paths)

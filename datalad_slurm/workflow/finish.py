@@ -116,6 +116,7 @@ def finish(
             )
             for job in jobs
         }
+        plan, failures = cancel_vain(context, jobs, plan)
         ended = parts_to_commit(jobs, plan)
 
         def deliver_some(some: Sequence[tuple[TrackedJob, JobStatus]]) -> Iterator[Outcome]:
@@ -123,19 +124,15 @@ def finish(
             staying = parts_staying(context.tracker.open_jobs(), at_hand, statuses) if some else []
             return deliver(context, some, logs_of(context, staying), message, shape)
 
+        yield from failures
         yield from deliver_in_order(context, ended, deliver_some)
         closed = [job for job in jobs if plan[job.id].is_closed]
-        closed, failures = cancel_vain(context, closed, statuses)
-        yield from failures
         leave(context, closed)
         context.tracker.forget(job.id for job in closed)
         context.tracker.release(tasks_to_close(plan))
         clean_up(context)
         tidy_endings(context)
-        failed = {failure.details["slurm_job_id"] for failure in failures}
         for job in jobs:
-            if job.job_id in failed:
-                continue
             if plan[job.id].refusal:
                 yield _stays_whole(job, plan[job.id])
                 continue

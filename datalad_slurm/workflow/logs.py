@@ -13,6 +13,9 @@ from datalad_slurm.workflow.context import Context, lgr
 
 __all__ = ["earlier_logs", "find_logs", "first_node", "logs_of"]
 
+#: where a job has run that was cancelled before; the accounting may have a start of it (22.05)
+_NOWHERE = "None assigned"
+
 
 def logs_of(
     context: Context, jobs: Iterable[tuple[TrackedJob, JobStatus | None]]
@@ -67,7 +70,7 @@ def find_logs(context: Context, job: TrackedJob, status: JobStatus) -> tuple[lis
                 paths = candidates(name, task.task, raw_id, node)
                 path = next((path for path in paths if Path(path).is_file()), None)
                 if path is None:
-                    if known and known.started:
+                    if known and known.started and known.nodes != _NOWHERE:
                         lgr.warning("the log %s of job %s is not there", paths[0], task.task)
                     continue
                 relative = inside(context.place_of(job), path)

@@ -15,7 +15,7 @@ from datalad_slurm.jobs.reports import AccountingRow, QueueRow
 from datalad_slurm.jobs.status import Observation, combine, resolve
 from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.slurm import sacct, squeue
-from datalad_slurm.workflow.context import Context
+from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.endings import noted_endings
 from datalad_slurm.workflow.namesakes import without_namesakes
 
@@ -52,7 +52,8 @@ def observe(
     }
     if for_record:
         for cluster, slurm_jobs in by_cluster.items():
-            seen[cluster] = _await_accounting(context, cluster, slurm_jobs, seen[cluster])
+            told = _await_accounting(context, cluster, slurm_jobs, seen[cluster])
+            seen[cluster] = _with_earlier_runs(context, cluster, slurm_jobs, told)
     held = {
         row.task
         for observation in seen.values()
@@ -74,15 +75,19 @@ def _by_job(
     """Return a function that gives the part of an observation that is about one job."""
     queue: defaultdict[int, list[QueueRow]] = defaultdict(list)
     accounting: defaultdict[int, list[AccountingRow]] = defaultdict(list)
+    runs: defaultdict[int, list[AccountingRow]] = defaultdict(list)
     for queue_row in seen.queue:
         queue[queue_row.task.job_id].append(queue_row)
     for accounting_row in seen.accounting:
         accounting[accounting_row.task.job_id].append(accounting_row)
+    for run in seen.runs:
+        runs[run.task.job_id].append(run)
     return lambda job_id: replace(
         seen,
         queue=queue.get(job_id, ()),
         accounting=accounting.get(job_id, ()),
         endings=noted.get(job_id, {}),
+        runs=runs.get(job_id, ()),
     )
 
 
@@ -136,6 +141,32 @@ def _await_accounting(
             time=later.time,
         )
     return seen
+
+
+def _with_earlier_runs(
+    context: Context, cluster: str, slurm_jobs: Sequence[SlurmJob], seen: Observation
+) -> Observation:
+    """Add the runs of jobs that Slurm has started again, which have a later submit time."""
+    submitted = {job.job_id: job.submitted for job in slurm_jobs if job.submitted and job.tasks}
+    rows: list[QueueRow | AccountingRow] = [*seen.queue, *seen.accounting]
+    again = {
+        row.task.job_id
+        for row in rows
+        if (moment := row.submitted) and moment > submitted.get(row.task.job_id, moment)
+    }
+    if not again or not seen.has_accounting:
+        return seen
+    since = min(submitted[job_id] for job_id in again)
+    try:
+        runs = sacct.show_all(again, cluster, since, context.settings.query_timeout)
+    except QueryFailedError as exc:
+        lgr.warning(
+            "Slurm has started jobs again (%s), and what became of their earlier runs is not "
+            "known: records of these jobs do not list them; %s",
+            ", ".join(map(str, sorted(again))), exc,
+        )  # fmt: skip
+        return seen
+    return replace(seen, runs=runs)
 
 
 def _may_be_told_soon(job: SlurmJob, task: TaskStatus) -> bool:

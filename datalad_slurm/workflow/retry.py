@@ -115,9 +115,10 @@ def retry(
     yield from left_out
     if not plans:
         yield Outcome(_ACTION, "notneeded", "there are no open jobs that have failed")
+    run_again = {plan.job.token for plan in plans}
     for plan in plans:
         try:
-            yield from _submit(context, plan)
+            yield from _submit(context, plan, run_again)
         except JobNotTrackedError as exc:
             if names is not None:
                 raise
@@ -252,7 +253,7 @@ def _logs(
     return {job_id: [*within, *elsewhere] for job_id, (within, elsewhere) in found.items()}
 
 
-def _submit(context: Context, plan: _Plan) -> Iterator[Outcome]:
+def _submit(context: Context, plan: _Plan, run_again: Collection[str]) -> Iterator[Outcome]:
     job, request = plan.job, plan.request
     placeholders = Placeholders(
         context.dataset,
@@ -284,4 +285,6 @@ def _submit(context: Context, plan: _Plan) -> Iterator[Outcome]:
                 message=f"{outcome.message}: attempt {claim.attempt} at {which} {job.label}",
                 details={**outcome.details, **details},
             )
-            yield from repoint_to_latest(context, job, claim.id, is_whole=plan.is_whole)
+            yield from repoint_to_latest(
+                context, job, claim.id, is_whole=plan.is_whole, run_again=run_again
+            )

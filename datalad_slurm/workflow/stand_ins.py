@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from datalad_slurm.jobs.dependencies import DEPENDS_ON, dependency_ids, read_relations
+from datalad_slurm.jobs.dependencies import DEPENDS_ON, Relation, dependency_ids, read_relations
 from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.sbatch_options import split_words
 from datalad_slurm.slurm import squeue
 from datalad_slurm.slurm.depend import typed_dependency
 from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.relations import latest_jobs
 from datalad_slurm.workflow.replay import Run
 
 __all__ = ["Submissions"]
@@ -45,7 +46,7 @@ class Submissions:
         others: list[int] = []
         for job_id in dict.fromkeys((*relations, *_ids_in_command(context, run))):
             relation = relations.get(job_id)
-            new = self._by_commit.get(relation.commit) if relation else self._by_id.get(job_id)
+            new = self._repeats(context, relation) if relation else self._by_id.get(job_id)
             if new is not None:
                 found[job_id] = new
             elif relation and relation.commit:
@@ -59,6 +60,13 @@ class Submissions:
                 run.found.commit.id[:10], job_id,
             )  # fmt: skip
         return found
+
+    def _repeats(self, context: Context, relation: Relation) -> Sequence[int] | None:
+        """Return what repeats a job: submitted by this call, or by an earlier one, and open."""
+        if relation.commit in self._by_commit or not relation.commit:
+            return self._by_commit.get(relation.commit)
+        repeats = [job for job in context.tracker.open_jobs() if relation.commit in job.chain]
+        return [each.job_id for each in latest_jobs(repeats[-1])] if repeats else None
 
 
 def _ids_in_command(context: Context, run: Run) -> Iterator[int]:

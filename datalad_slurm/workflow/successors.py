@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from datalad_slurm.jobs.dependencies import DEPENDS_ON
@@ -16,7 +16,12 @@ __all__ = ["repoint_successors", "repoint_to_latest"]
 
 
 def repoint_to_latest(
-    context: Context, before: TrackedJob, tracked_id: int, *, is_whole: bool
+    context: Context,
+    before: TrackedJob,
+    tracked_id: int,
+    *,
+    is_whole: bool,
+    run_again: Collection[str],
 ) -> Iterator[Outcome]:
     """Have the jobs that wait for a job wait for its latest attempt, submitted just now.
 
@@ -30,13 +35,16 @@ def repoint_to_latest(
         Its tracking id.
     is_whole : bool
         Whether the job has ended well when that attempt has.
+    run_again : collection of str
+        Tokens of jobs that are submitted again as well, and wait for it by themselves.
     """
     open_jobs = context.tracker.open_jobs()
     now = next((job for job in open_jobs if job.id == tracked_id), None)
     if now is None:
         return  # it was short, and has been finished
+    waiting = [job for job in open_jobs if job.token not in run_again]
     if not is_whole:
-        for job in open_jobs:
+        for job in waiting:
             if any(relation.token == before.token for relation in relations_of(job)):
                 said = (
                     f"job {job.label} waits for job {before.label}, of which tasks have failed, or "
@@ -48,11 +56,13 @@ def repoint_to_latest(
     cluster = before.slurm_jobs[0].cluster
     earlier = [each["slurm_job_id"] for each in before.attempts]
     for old in dict.fromkeys((*earlier, *(each.job_id for each in before.slurm_jobs))):
-        yield from repoint_successors(context, SlurmJob(old, cluster), latest_jobs(now)[0])
+        yield from repoint_successors(context, SlurmJob(old, cluster), latest_jobs(now)[0], waiting)
 
 
-def repoint_successors(context: Context, old: SlurmJob, new: SlurmJob) -> Iterator[Outcome]:
-    """Have the open jobs that wait for one job wait for another in its place.
+def repoint_successors(
+    context: Context, old: SlurmJob, new: SlurmJob, jobs: Iterable[TrackedJob]
+) -> Iterator[Outcome]:
+    """Have those of some open jobs that wait for one job wait for another in its place.
 
     To be called when a job is submitted again under the same claim: what waits
     for it can start only when the new attempt has ended well.
@@ -65,8 +75,10 @@ def repoint_successors(context: Context, old: SlurmJob, new: SlurmJob) -> Iterat
         The attempt that did not end well.
     new : SlurmJob
         The attempt that counts now.
+    jobs : iterable of TrackedJob
+        The jobs.
     """
-    for job in context.tracker.open_jobs():
+    for job in jobs:
         mine = [r for r in relations_of(job) if old.job_id in r.ids and r.cluster == old.cluster]
         if mine:
             yield _repointed(context, job, old, new)

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from datalad_slurm.jobs.errors import QueryFailedError
-from datalad_slurm.jobs.model import NEVER_SATISFIED, Answer, JobStatus, TaskStatus, TrackedJob
+from datalad_slurm.jobs.model import (
+    NEVER_SATISFIED,
+    Answer,
+    JobStatus,
+    SlurmJob,
+    TaskStatus,
+    TrackedJob,
+)
+from datalad_slurm.jobs.parts import Split
+from datalad_slurm.jobs.plan import Action
+from datalad_slurm.jobs.states import JobState
+from datalad_slurm.jobs.tasks import TaskId, format_index_list
 from datalad_slurm.slurm import pending, squeue
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.relations import relations_of
@@ -55,30 +66,59 @@ def vain_wait(context: Context, job: TrackedJob) -> str:
 
 
 def cancel_vain(
-    context: Context, closed: Iterable[TrackedJob], statuses: Mapping[int, JobStatus]
-) -> tuple[list[TrackedJob], list[Outcome]]:
-    """Cancel those of the jobs to be closed that wait in vain: forgotten, they could still start.
+    context: Context, jobs: Iterable[TrackedJob], plan: Mapping[int, Split]
+) -> tuple[dict[int, Split], list[Outcome]]:
+    """Cancel what waits in vain of what is to be closed: forgotten, it could still start.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    jobs : iterable of TrackedJob
+        Jobs that have a plan.
+    plan : mapping
+        What happens to their tasks, by tracking id.
 
     Returns
     -------
-    list of TrackedJob
-        What can be closed.
+    dict
+        The plan, in which nothing is closed of a job that could not be cancelled.
     list of Outcome
-        A failure for each job that could not be cancelled, and stays open.
+        A failure for each such job.
     """
-    timeout = context.settings.query_timeout
-    fit, failures = [], []
-    for job in closed:
+    left, failures = dict(plan), []
+    for job in jobs:
+        closed = plan[job.id].status.of(plan[job.id].tasks(Action.CLOSE))
+        vain = frozenset(task.task for task in closed.tasks if task.never_starts)
+        going = [task.task for task in plan[job.id].status.tasks if not task.has_ended]
         try:
-            if statuses[job.id].never_starts:
-                for each in job.slurm_jobs:
-                    pending.cancel([each.job_id], each.cluster, timeout)
-                    left = squeue.show([each.job_id], each.cluster, timeout)
-                    if not all(row.state.has_ended for row in left):
-                        raise QueryFailedError("it has begun, or has not gone yet")
+            for each in job.slurm_jobs if vain else ():
+                _cancel(each, vain, going, context.settings.query_timeout)
         except QueryFailedError as exc:
+            left[job.id] = plan[job.id].without(Action.CLOSE)
             said = f"Slurm job {job.label} could not be cancelled, and stays open: {exc}"
             failures.append(Outcome("finish", "error", said, details={"slurm_job_id": job.job_id}))
-        else:
-            fit.append(job)
-    return fit, failures
+    return left, failures
+
+
+def _cancel(
+    job: SlurmJob, vain: Collection[TaskId], going: Iterable[TaskId], timeout: float
+) -> None:
+    """Cancel tasks of a Slurm job that have not begun.
+
+    Raises
+    ------
+    QueryFailedError
+        When that cannot be done, or one has begun.
+    """
+    mine = [task for task in going if task.job_id == job.job_id]
+    tasks = [task for task in mine if task in vain]
+    if not tasks:
+        return
+    indices = [task.index for task in tasks]
+    is_whole = len(tasks) == len(mine)
+    name = str(job.job_id) if is_whole else f"{job.job_id}_[{format_index_list(indices)}]"
+    pending.cancel(name, job.cluster, timeout)
+    left = squeue.show([job.job_id], job.cluster, timeout)
+    if not all(row.state is JobState.CANCELLED for row in left if row.task in vain):
+        raise QueryFailedError("it has begun, or has not gone yet")

@@ -13,7 +13,10 @@ import pytest
 
 from datalad_slurm.slurm import scontrol
 from tests.conftest import TESTBED, Slurm
+from tests.slurm.array_tasks import OUTPUTS, SCRIPT
 from tests.slurm.disk import mounted
+from tests.slurm.sweeps import wait_for_accounting
+from tests.slurm.test_schedule import schedule
 
 _HERE = Path(__file__).parent
 
@@ -133,3 +136,25 @@ def bare(_testbed_without_accounting, monkeypatch):
     """Return the Slurm without accounting."""
     monkeypatch.setenv("SLURM_CONF", str(_testbed_without_accounting / "etc" / "slurm.conf"))
     return Slurm(_testbed_without_accounting)
+
+
+@pytest.fixture
+def chain(box):
+    """Return a dataset with three scripts, each of which reads what the one before it writes."""
+    box.script("sleep ${2:-0}; echo one > a; exit ${1:-0}", "a.sh")
+    box.script("sleep ${2:-0}; mkdir -p b; cat a > b/two && echo two >> b/two", "b.sh")
+    box.script("cat b/two > c && echo three >> c", "c.sh")
+    return box
+
+
+@pytest.fixture
+def array(box, slurm):
+    """Return a function that runs an array of six tasks, of which two fail, and its job."""
+    box.script(SCRIPT)
+
+    def run(*outputs, indices="1-6"):
+        job = schedule(box, ["sbatch", f"--array={indices}", "job.sh"], [*OUTPUTS, *outputs])
+        wait_for_accounting(slurm, [job])
+        return job
+
+    return run

@@ -66,6 +66,7 @@ def test_a_retry_that_is_stopped_anywhere_submits_its_job_once(
 def test_a_retry_killed_before_sbatch_leaves_the_failed_job_as_it_was(box, slurm, tmp_path):
     job = schedule(box, ["sbatch", "--wrap", "mkdir out; echo half > out/a; exit 1"])
     wait_for_accounting(slurm, [job])
+    finish(box)  # until the accounting knows all of it, so that both runs ask it equally often
     crasher = Crasher(tmp_path / "crash", box.path)
     assert crasher.run(submit_of(box, job), "before sbatch", KILL).code == -9
     assert not (box.path / "out").exists()

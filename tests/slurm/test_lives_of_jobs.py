@@ -10,8 +10,10 @@ from contextlib import contextmanager
 import pytest
 
 from tests.conftest import Slurm, wait_until
+from tests.slurm.sweeps import wait_for_accounting
 from tests.slurm.test_outage import run_testbed
 from tests.slurm.test_reschedule import record_of
+from tests.slurm.test_retry import retried
 from tests.slurm.test_schedule import finish, schedule
 
 #: BatchStartTimeout: until slurmctld believes a node that it has lost a job (seconds)
@@ -48,6 +50,13 @@ def own(own_testbed, monkeypatch):
 
 def daemon(own, *args):
     run_testbed(*args, "--dir", str(own.directory))
+
+
+def runs_in(box, revision="HEAD"):
+    """Return the attempts in a record, each as its number, its tasks if it has any, its state."""
+    attempts = record_of(box, revision)["slurm"]["attempts"]
+    words = [(str(each["attempt"]), each.get("tasks", ""), each["state"]) for each in attempts]
+    return [" ".join(filter(None, each)) for each in words]
 
 
 def assert_open(box, job, word):
@@ -103,6 +112,34 @@ def test_jobs_that_are_requeued_and_held_are_open_until_their_second_end(box, ow
     own.wait(*jobs)
     assert {res["status"] for res in finish(box)} == {"ok"}
     assert box.tracked() == []
+    for revision in ("HEAD", "HEAD~1"):
+        assert runs_in(box, revision) == ["1 REQUEUED", "1 COMPLETED"]
+
+
+def test_each_run_of_a_task_that_is_requeued_is_told_beside_the_attempts(box, own):
+    box.script(
+        "echo x > out-$SLURM_ARRAY_TASK_ID; [ -e good ] && exit\n"
+        '[ $SLURM_ARRAY_TASK_ID = 1 ] || { [ "$SLURM_RESTART_COUNT" ] || sleep 600; exit 3; }'
+    )
+    job = schedule(box, "sbatch --requeue --array=1-2 job.sh", ["out-%a"])
+    wait_until((box.path / "out-2").exists)
+    own.wait(f"{job}_1")
+    time.sleep(1)  # runs are told apart by when they were submitted, to the second
+    own.run("scontrol", "requeue", f"{job}_2")
+    wait_for_accounting(own, [job])
+    (box.path / "good").touch()
+    again = retried(box, job)
+    wait_for_accounting(own, [again])
+    finish(box, f"{job}_1")
+    assert "attempts" not in record_of(box)["slurm"]
+    finish(box)
+    assert runs_in(box) == ["1 2 REQUEUED", "1 2 FAILED", "2 2 COMPLETED"]
+    first, second, third = record_of(box)["slurm"]["attempts"]
+    assert first["slurm_job_id"] == second["slurm_job_id"] == job
+    assert first["submit"] < second["submit"] <= third["submit"]
+    assert first["start"] < second["start"] < third["start"]
+    assert "logs" not in first
+    assert second["logs"] == [f"slurm-{job}_2.out"]
 
 
 @contextmanager
@@ -124,6 +161,7 @@ def test_a_job_that_is_preempted_and_requeued_is_followed_to_its_last_run(box, o
     own.wait(job)
     assert {res["status"] for res in finish(box)} == {"ok"}
     assert "out" in box.files_in_last_commit()
+    assert runs_in(box) == ["1 PREEMPTED", "1 COMPLETED"]
 
 
 def test_a_job_that_is_preempted_for_good_has_ended(box, own):
@@ -171,6 +209,7 @@ def test_a_job_whose_node_dies_has_ended_only_when_it_is_not_requeued(box, own):
     own.wait(again)
     assert {res["status"] for res in finish(box)} == {"ok"}
     assert "requeue" in box.files_in_last_commit()
+    assert runs_in(box) == ["1 NODE_FAIL", "1 COMPLETED"]
 
 
 def test_a_job_that_gives_nodes_back_is_one_job(box, own):
@@ -182,6 +221,7 @@ def test_a_job_that_gives_nodes_back_is_one_job(box, own):
     own.wait(job)
     assert {res["status"] for res in finish(box)} == {"ok"}
     assert record_of(box)["slurm"]["state"] == "COMPLETED"
+    assert "attempts" not in record_of(box)["slurm"]
     assert "out" in box.files_in_last_commit()
 
 

@@ -94,6 +94,9 @@ def test_jobs_that_slurmctld_has_forgotten_are_known_from_their_notes(box, bare,
     assert (box.path / "py").read_text() == str(jobs["python"])
     assert (box.path / "term").read_text() == "TERM\n"
     assert record(box, jobs["requeued"])["elapsed"] < 30
+    runs = record(box, jobs["requeued"])["attempts"]
+    assert [(run["attempt"], run["state"]) for run in runs] == [(1, "REQUEUED"), (1, "COMPLETED")]
+    assert runs[0]["start"] < runs[1]["start"]
 
     finish(box, job=[jobs["failed"], jobs["array"], jobs["timeout"]], accept_failed_jobs=True)
     assert record(box, jobs["failed"])["exit_code"] == "3:0"

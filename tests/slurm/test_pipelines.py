@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from datalad.api import slurm_schedule
 
+from tests.slurm.pipelines import asked, dependency, release
 from tests.slurm.test_reschedule import record_of
 from tests.slurm.test_schedule import finish, schedule
-
-
-@pytest.fixture
-def chain(box):
-    """Return a dataset with three scripts, each of which reads what the one before it writes."""
-    box.script("sleep ${2:-0}; echo one > a; exit ${1:-0}", "a.sh")
-    box.script("sleep ${2:-0}; mkdir -p b; cat a > b/two && echo two >> b/two", "b.sh")
-    box.script("cat b/two > c && echo three >> c", "c.sh")
-    return box
-
-
-def asked(box, cmd, outputs, **kwargs):
-    """Schedule, and return the result, whatever it is."""
-    results = slurm_schedule(
-        cmd, dataset=box.path, outputs=outputs, result_renderer="disabled", on_failure="ignore",
-        **kwargs,
-    )  # fmt: skip
-    return results[-1]
-
-
-def release(slurm, *jobs):
-    slurm.run("scontrol", "release", *map(str, jobs))
-
-
-def dependency(slurm, job):
-    (line,) = [
-        line for line in slurm.run("scontrol", "show", "job", str(job)).splitlines()
-        if "Dependency=" in line
-    ]  # fmt: skip
-    return line.partition("Dependency=")[2]
 
 
 def test_a_chain_is_scheduled_in_one_go_and_finished_in_its_order(chain, slurm):
@@ -282,51 +251,3 @@ def test_a_job_that_goes_past_our_sbatch_is_held_back_or_named(chain, slurm):
     )  # fmt: skip
     assert "went past our sbatch" in results[-1]["message"]
     slurm.run("scancel", str(one), str(held))
-
-
-def test_a_job_that_never_starts_is_told_and_cancelled_when_it_is_closed(chain, slurm):
-    one = schedule(chain, "sbatch --hold a.sh 3", ["a"])
-    two = schedule(chain, "sbatch b.sh", ["b"], inputs=["a"])
-    three = schedule(chain, "sbatch c.sh", ["c"], inputs=["b"])
-    release(slurm, one)
-    slurm.wait(one)
-    time.sleep(2)
-    listed = {res["slurm_job_id"]: res for res in finish(chain, list_open_jobs=True)}
-    assert [listed[job]["never_starts"] for job in (one, two, three)] == [False, True, True]
-    assert listed[three]["reason"] == "DependencyNeverSatisfied"
-    results = {res["slurm_job_id"]: res["message"] for res in finish(chain)}
-    assert f"It will never start, as job {one}, for which it waits" in results[two]
-    assert f"It will never start, as job {two}, for which it waits" in results[three]
-    # accepting what the first has left does not accept what has not run
-    assert {res["status"] for res in finish(chain, two, accept_failed_jobs=True)} == {"impossible"}
-    assert {res["status"] for res in finish(chain, close_failed_jobs=True)} == {"ok"}
-    assert chain.tracked() == []
-    assert slurm.run("squeue", "-h", "-t", "PD", "-j", f"{two},{three}") == ""
-    slurm.wait(two, three, until=lambda word: word == "CANCELLED")
-
-
-def test_what_waits_for_a_job_can_be_made_to_wait_for_its_next_attempt(chain, slurm):
-    from datalad_slurm.dataset.git import Repo
-    from datalad_slurm.jobs.model import SlurmJob
-    from datalad_slurm.tracking.store import Tracker
-    from datalad_slurm.workflow.context import Context, Settings
-    from datalad_slurm.workflow.successors import repoint_successors
-
-    one = schedule(chain, "sbatch --hold a.sh 3", ["a"])
-    two = schedule(chain, "sbatch --array=1-2 b.sh", ["b"], inputs=["a"])
-    release(slurm, one)
-    slurm.wait(one)
-    again = slurm.sbatch("-D", str(chain.path), str(chain.path / "a.sh"), "0", "2")
-    tracker = Tracker(chain.path / ".git/datalad-slurm")
-    context = Context(Repo(chain.path), tracker, Settings(), "", None)
-    (outcome,) = repoint_successors(context, SlurmJob(one), SlurmJob(again))
-    assert (outcome.status, outcome.details) == ("ok", {"slurm_job_id": two})
-    assert dependency(slurm, two) == f"afterok:{again}_*(unfulfilled)".replace("_*", "")
-    slurm.wait(again, two)
-    assert slurm.state(two) == "COMPLETED"
-    # of one that has gone meanwhile it is said
-    three = schedule(chain, "sbatch --hold b.sh", ["c"], inputs=["b"])
-    slurm.run("scancel", str(three))
-    slurm.wait(three)
-    (outcome,) = repoint_successors(context, SlurmJob(two), SlurmJob(again))
-    assert (outcome.status, outcome.details) == ("error", {"slurm_job_id": three})

@@ -7,7 +7,7 @@ import json
 from datalad.api import clone
 
 from tests.conftest import Box, wait_until
-from tests.slurm.test_pipelines import chain, dependency, release  # noqa: F401 - a fixture
+from tests.slurm.pipelines import dependency, release
 from tests.slurm.test_reschedule import record_of
 from tests.slurm.test_reschedule_range import reschedule, submitted
 from tests.slurm.test_schedule import finish, schedule
@@ -64,7 +64,7 @@ def test_a_pipeline_of_arrays_from_scheduling_to_verification_in_a_fresh_clone(
     assert record_of(copy)["slurm"]["depends_on"][0]["commit"] == copy.git("rev-parse", "HEAD~1")
 
 
-def test_a_typed_dependency_is_recorded_and_mapped_to_the_new_job(chain, slurm):  # noqa: F811
+def test_a_typed_dependency_is_recorded_and_mapped_to_the_new_job(chain, slurm):
     before = chain.git("rev-parse", "HEAD")
     one = schedule(chain, "sbatch --hold a.sh", ["a"])
     two = schedule(chain, f"sbatch --dependency=afterany:{one} --wrap 'cat a > d'", ["d"])
@@ -103,7 +103,7 @@ def test_a_typed_dependency_is_recorded_and_mapped_to_the_new_job(chain, slurm):
     assert "depends_on" not in record_of(chain)["slurm"]
 
 
-def test_an_id_of_an_untracked_job_is_kept_while_slurm_knows_that_job(chain, slurm):  # noqa: F811
+def test_an_id_of_an_untracked_job_is_kept_while_slurm_knows_that_job(chain, slurm):
     other = slurm.sbatch("-o", "/dev/null", "--wrap", "true")
     slurm.wait(other)
     job = schedule(chain, f"sbatch --dependency=afterany:{other} --wrap 'echo x > d'", ["d"])
@@ -117,7 +117,7 @@ def test_an_id_of_an_untracked_job_is_kept_while_slurm_knows_that_job(chain, slu
     finish(chain)
 
 
-def test_a_dry_run_tells_what_the_job_would_wait_for(chain, slurm):  # noqa: F811
+def test_a_dry_run_tells_what_the_job_would_wait_for(chain, slurm):
     one = schedule(chain, "sbatch --hold a.sh", ["a"])
     args = ["slurm-schedule", "--dry-run", "basic", "-i", "a", "-o", "b", "sbatch", "b.sh"]
     assert f"depends on: job {one}, which makes a" in chain.cli(*args).stdout

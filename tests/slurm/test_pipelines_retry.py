@@ -5,8 +5,8 @@ from __future__ import annotations
 from datalad.api import clone
 
 from tests.conftest import Box
+from tests.slurm.pipelines import dependency, release
 from tests.slurm.sweeps import wait_for_accounting
-from tests.slurm.test_pipelines import chain, dependency, release  # noqa: F401 - a fixture
 from tests.slurm.test_reschedule import record_of
 from tests.slurm.test_reschedule_range import reschedule, submitted
 from tests.slurm.test_retry import retry
@@ -70,7 +70,7 @@ def test_a_pipeline_of_arrays_of_which_tasks_fail_and_are_run_again(box, slurm, 
     assert [res["verified"]["identical"] for res in verified] == [18, 2, 20, 20]
 
 
-def test_a_job_that_was_cancelled_with_the_one_before_it_is_run_again_with_it(chain, slurm):  # noqa: F811
+def test_a_job_that_was_cancelled_with_the_one_before_it_is_run_again_with_it(chain, slurm):
     one = schedule(chain, "sbatch --hold a.sh 3", ["a"])
     two = schedule(chain, "sbatch b.sh", ["b"], inputs=["a"])
     release(slurm, one)
@@ -90,7 +90,7 @@ def test_a_job_that_was_cancelled_with_the_one_before_it_is_run_again_with_it(ch
     assert relation["commit"] == chain.git("rev-parse", "HEAD~1")
 
 
-def test_a_job_is_run_again_after_the_one_before_it_was_committed(chain, slurm):  # noqa: F811
+def test_a_job_is_run_again_after_the_one_before_it_was_committed(chain, slurm):
     one = schedule(chain, "sbatch --hold a.sh", ["a"])
     chain.script("[ -e good ] || exit 3; mkdir -p b; cat a > b/two", "b.sh")
     two = schedule(chain, "sbatch b.sh", ["b"], inputs=["a"])
@@ -127,3 +127,30 @@ def test_what_waits_stays_when_only_some_failed_tasks_are_run_again(box, slurm):
     (told,) = [res for res in results if res["action"] == "repoint"]
     assert (told["status"], told["slurm_job_id"]) == ("ok", two)
     assert {res["status"] for res in finish(box, wait=True, timeout=40)} == {"ok"}
+
+
+def test_what_waits_for_a_job_can_be_made_to_wait_for_its_next_attempt(chain, slurm):
+    from datalad_slurm.dataset.git import Repo
+    from datalad_slurm.jobs.model import SlurmJob
+    from datalad_slurm.tracking.store import Tracker
+    from datalad_slurm.workflow.context import Context, Settings
+    from datalad_slurm.workflow.successors import repoint_successors
+
+    one = schedule(chain, "sbatch --hold a.sh 3", ["a"])
+    two = schedule(chain, "sbatch --array=1-2 b.sh", ["b"], inputs=["a"])
+    release(slurm, one)
+    slurm.wait(one)
+    again = slurm.sbatch("-D", str(chain.path), str(chain.path / "a.sh"), "0", "2")
+    tracker = Tracker(chain.path / ".git/datalad-slurm")
+    context = Context(Repo(chain.path), tracker, Settings(), "", None)
+    (outcome,) = repoint_successors(context, SlurmJob(one), SlurmJob(again), tracker.open_jobs())
+    assert (outcome.status, outcome.details) == ("ok", {"slurm_job_id": two})
+    assert dependency(slurm, two) == f"afterok:{again}_*(unfulfilled)".replace("_*", "")
+    slurm.wait(again, two)
+    assert slurm.state(two) == "COMPLETED"
+    # of one that has gone meanwhile it is said
+    three = schedule(chain, "sbatch --hold b.sh", ["c"], inputs=["b"])
+    slurm.run("scancel", str(three))
+    slurm.wait(three)
+    (outcome,) = repoint_successors(context, SlurmJob(two), SlurmJob(again), tracker.open_jobs())
+    assert (outcome.status, outcome.details) == ("error", {"slurm_job_id": three})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tests.slurm.array_tasks import partly
 from tests.slurm.sweeps import wait_for_accounting
-from tests.slurm.test_array_tasks import partly
 from tests.slurm.test_retry import retried
 from tests.slurm.test_schedule import finish, schedule
 

@@ -7,7 +7,9 @@ import subprocess
 import pytest
 
 from tests.conftest import Box
+from tests.slurm.pipelines import dependency, release
 from tests.slurm.sweeps import Killed, killed
+from tests.slurm.test_reschedule import record_of
 from tests.slurm.test_schedule import finish, schedule
 
 TITLE = "[DATALAD SLURM RUN] Slurm job {}: Completed"
@@ -200,3 +202,24 @@ def test_a_crash_between_the_levels_is_mended_by_the_next_finish(
     assert_linked(family)
     for each in family.values():
         subprocess.run(["git", "fsck", "--strict"], cwd=each.path, check=True)
+
+
+def test_an_input_that_an_open_job_makes_in_a_subdataset_is_waited_for(box, slurm, family):
+    one = schedule(box, ["sbatch", "--hold", "--wrap", "echo x > sub/deep/a"], ["sub/deep/a"])
+    two = schedule(box, ["sbatch", "--wrap", "cat sub/deep/a > b"], ["b"], inputs=["sub/deep"])
+    assert dependency(slurm, two) == f"afterok:{one}(unfulfilled)"
+    release(slurm, one)
+    slurm.wait(one, two)
+    results = finish(box)
+    assert {res["status"] for res in results} == {"ok"}
+    # that the subdataset has got the commit with this input is no change of it
+    assert not any("changed_inputs" in res for res in results)
+    assert_linked(family)
+    facts = record_of(box)["slurm"]
+    (relation,) = facts["depends_on"]
+    assert (relation["slurm_job_id"], relation["commit"]) == (one, box.git("rev-parse", "HEAD~1"))
+    key = family["sub/deep"].git("show", "HEAD:a").rpartition("/")[2]
+    before = family["sub/deep"].git("rev-parse", "HEAD~1")
+    assert facts["inputs"] == [
+        {"path": "sub/deep", "commit": before}, {"path": "sub/deep/a", "key": key},
+    ]  # fmt: skip

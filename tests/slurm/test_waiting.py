@@ -226,3 +226,11 @@ def test_a_sibling_that_is_not_there_is_refused_first(jobs, slurm):
     )
     assert "has no sibling 'nobody' to push to" in done.stdout
     assert jobs.tracked() == []
+
+
+def test_waiting_is_for_whole_jobs(jobs, slurm):
+    job = schedule(jobs, "sbatch --array=1-2 --wrap 'echo > o-$SLURM_ARRAY_TASK_ID'", ["o-%a"])
+    done = jobs.cli("slurm-finish", "--wait", f"{job}_1", code=1)
+    assert "--wait waits for whole jobs, not for tasks of them" in done.stderr
+    assert jobs.tracked() == [job]
+    assert {res["status"] for res in finish(jobs, job, wait=True, timeout=60)} == {"ok"}

@@ -52,7 +52,7 @@ def test_without_further_options_any_command_stays_as_it_is():
         ("./submit job.sh", "does not begin with sbatch"),
         ("sbatch $OPTIONS job.sh", "replaces some of its words"),
         ('sbatch "$OPTION" job.sh', "replaces some of its words"),
-        ("sbatch `cat options` job.sh", "replaces some of its words"),
+        ("sbatch `cat options` job.sh", "more than one plain call"),
         ("sbatch --new-option job.sh", "which of its words are options"),
         ("sbatch --mem=1G : --mem=2G job.sh", "which of its words are options"),
         ("sbatch --version", "which of its words are options"),
@@ -99,3 +99,13 @@ def test_options_are_split_as_by_a_shell():
 def test_the_tasks_of_an_array_are_named_in_short_with_their_limit():
     assert array_options([1, 2, 3, 7], 2) == ("--array=1-3,7%2",)
     assert array_options([5], None) == ("--array=5",)
+
+
+def test_a_command_over_several_lines_is_one_call():
+    cmd = "sbatch --mem=4G \\\n  --time=1 job\\\n.sh \\\n  --mem=1"
+    assert with_options(cmd, MORE) == cmd.replace("--time=1", f"--time=1 {' '.join(MORE)}")
+
+
+def test_a_blank_that_is_none_for_every_shell_is_no_blank():
+    with pytest.raises(InvalidRequestError, match="replaces some of its words"):
+        with_options("sbatch --mem=4G\xa0-n2 job.sh", MORE)

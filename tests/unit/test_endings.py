@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -170,11 +171,21 @@ def test_the_latest_run_of_each_task_is_read(tmp_path):
     write(tmp_path, "12_3.10.ended", end=180, exit_code="0:0", limit=190, received="X:1 TERM:170")
     write(tmp_path, "14.0.ended", end=160, exit_code="0:0")
     write(tmp_path, "14.1.began", start=200, received="USR1:1 WINTERM:2")
+    before = Ending(TaskId(12, 3), 15, "n1", "c1", 100, 170, "1:0")
+    first = Ending(TaskId(14), 15, "n1", "c1", 100, 160, "0:0")
+    latest = Ending(TaskId(12, 3), 15, "n1", "c1", 100, 180, "0:0", 190, was_terminated=True)
     assert read_endings(tmp_path) == {
         TaskId(12): Ending(TaskId(12), 15, "n1", "c1", 100, 160, "1:0"),
-        TaskId(12, 3): Ending(TaskId(12, 3), 15, "n1", "c1", 100, 180, "0:0", 190, True),
-        TaskId(14): Ending(TaskId(14), 15, "n1", "c1", 200),
+        TaskId(12, 3): replace(latest, earlier=(before,)),
+        TaskId(14): Ending(TaskId(14), 15, "n1", "c1", 200, earlier=(first,)),
     }
+
+
+def test_runs_that_were_cut_short_are_told_from_notes_where_there_is_no_accounting():
+    before = noted(exit_code="0:15", was_terminated=True, started=SUBMITTED + 1)
+    (task,) = resolve(JOB, see(noted(earlier=(before,)), **NONE)).tasks
+    assert [(run.word, run.started) for run in task.earlier_runs] == [("REQUEUED", SUBMITTED + 1)]
+    assert task.word == "COMPLETED"
 
 
 def test_what_is_no_note_is_passed_over(tmp_path):

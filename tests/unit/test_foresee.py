@@ -33,6 +33,8 @@ def look(command, **environment):
         ("sbatch plain.sh", (), "plain.sh"),
         ("sbatch --wrap 'echo $x > y; true'", (), "wrap"),
         ("sbatch -a 1-2", (1, 2), None),
+        ("sbatch \\\n  -a 1-\\\n2 \\\n  job.sh", (1, 2), "named"),
+        ("sbatch -a 1\xa0job.sh", None, None),
         ("sbatch gone.sh", None, None),
         ("sbatch -J x odd.sh", None, "x"),
         ("sbatch --array=1-$N job.sh", None, None),
