@@ -22,7 +22,7 @@ from datalad_slurm.jobs.tasks import TaskId, format_index_list
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
 from datalad_slurm.workflow.leftovers import Stale
-from datalad_slurm.workflow.logs import find_logs, logs_of
+from datalad_slurm.workflow.logs import logs_by_job, logs_of
 from datalad_slurm.workflow.observe import observe
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.predecessors import for_another_attempt
@@ -36,6 +36,12 @@ from datalad_slurm.workflow.request import Request
 from datalad_slurm.workflow.schedule import require_sbatch, submit_claim
 from datalad_slurm.workflow.submissions import described, in_flight, settle_claims
 from datalad_slurm.workflow.successors import repoint_to_latest
+from datalad_slurm.workflow.vain_waits import (
+    as_cancelled,
+    cancel_waiting,
+    refuse_still_in_vain,
+    with_vain_waits,
+)
 
 __all__ = ["RetryOptions", "retry"]
 
@@ -59,6 +65,9 @@ class _Plan:
     """How a job is submitted again."""
 
     job: TrackedJob
+    status: JobStatus
+    #: the tasks that are run again
+    again: frozenset[TaskId]
     retry: Retry
     request: Request
     stale: Stale
@@ -95,9 +104,8 @@ def retry(
     require_sbatch()
     settle_claims(context)
     with _alone(context):
-        settle_publications(context)
         jobs = described(context, open_jobs(context, names))
-    statuses = observe(context, jobs, for_record=True)
+    statuses = with_vain_waits(jobs, observe(context, jobs, for_record=True))
     chosen = select_tasks(jobs, names or ())
     plans: list[_Plan] = []
     left_out: list[Outcome] = []
@@ -143,6 +151,7 @@ def _alone(context: Context) -> Iterator[None]:
         ),
         no_orphans(context.repo, settings.finish_timeout),
     ):
+        settle_publications(context)  # what a finish has committed that was killed
         yield
 
 
@@ -172,7 +181,7 @@ def _run_again(
         raise InvalidRequestError(
             f"whether it has ended is not known{why}. Statuses: {asked.describe()}"
         )
-    if not asked.has_ended:
+    if not asked.has_ended and not asked.never_starts:
         raise InvalidRequestError(f"it has not ended. Statuses: {asked.describe()}")
     if chosen is not None and any(task.is_ok for task in asked.tasks):
         raise InvalidRequestError(f"some of it has completed. Statuses: {asked.describe()}")
@@ -195,6 +204,8 @@ def _plan(
     InvalidRequestError
         When it cannot be.
     """
+    if status.of(again).never_starts:
+        refuse_still_in_vain(context, job)
     cwd = context.repo.root / job.pwd
     if not cwd.is_dir():
         raise InvalidRequestError(f"its directory '{job.pwd}' is not there any more")
@@ -207,10 +218,13 @@ def _plan(
         )
     else:
         submitted = cmd
-    kept, replaced = replaced_by_retry(job, status, again, _logs(context, job, status, again))
+    logs_made = logs_by_job(context, job, status.of(again))
+    kept, replaced = replaced_by_retry(job, as_cancelled(status, again), again, logs_made)
     made = {path for entry in replaced for path in entry.get("logs", ())}
     return _Plan(
         job,
+        status,
+        again,
         Retry(
             token=f"datalad-slurm-{uuid.uuid4().hex}",
             cmd=cmd,
@@ -242,17 +256,6 @@ def _throttle(job: TrackedJob) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _logs(
-    context: Context, job: TrackedJob, status: JobStatus, tasks: Collection[TaskId]
-) -> dict[int, list[str]]:
-    part = status.of(tasks)
-    found = {
-        slurm_job.job_id: find_logs(context, replace(job, slurm_jobs=(slurm_job,)), part)
-        for slurm_job in job.slurm_jobs
-    }
-    return {job_id: [*within, *elsewhere] for job_id, (within, elsewhere) in found.items()}
-
-
 def _submit(context: Context, plan: _Plan, run_again: Collection[str]) -> Iterator[Outcome]:
     job, request = plan.job, plan.request
     placeholders = Placeholders(
@@ -267,6 +270,7 @@ def _submit(context: Context, plan: _Plan, run_again: Collection[str]) -> Iterat
     relations = for_another_attempt(context, job)
     with in_flight(job.token):
         with _alone(context):
+            cancel_waiting(context, job, plan.status, plan.again)
             claim = context.tracker.begin_retry(job, plan.retry)
         if relations or relations_of(job):
             claim = with_relations(claim, relations)
