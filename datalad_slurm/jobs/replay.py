@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from datalad_slurm.jobs.claims import ancestors, collide, is_below, is_glob
 from datalad_slurm.jobs.errors import OutputConflictError
+from datalad_slurm.jobs.record import RunRecord
 
-__all__ = ["Replay", "find_readers", "find_superseded"]
+__all__ = ["Replay", "find_readers", "find_superseded", "first_submission"]
 
 
 @dataclass(frozen=True)
@@ -118,3 +119,15 @@ def find_readers(jobs: Iterable[Replay]) -> list[tuple[str, str, str]]:
                 found.append((job.commit, writer.commit, path))
         writers.add(job)
     return found
+
+
+def first_submission(record: RunRecord) -> tuple[object, object]:
+    """Return id and submit time of the first attempt at what a commit holds.
+
+    Parts of an array may be committed after others of its tasks, or they, were run again.
+    """
+    attempts = record.slurm.get("attempts")
+    first = attempts[0] if isinstance(attempts, list) and attempts else None
+    if isinstance(first, dict):
+        return first.get("slurm_job_id"), first.get("submit")
+    return record.slurm_job_id, record.slurm.get("submit")

@@ -19,7 +19,7 @@ from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError, Re
 from datalad_slurm.jobs.foresee import with_array
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.record import RunRecord
-from datalad_slurm.jobs.replay import Replay, find_readers, find_superseded
+from datalad_slurm.jobs.replay import Replay, find_readers, find_superseded, first_submission
 from datalad_slurm.jobs.task_outputs import comparable, literally
 from datalad_slurm.jobs.tasks import expand_index_list, format_index_list, shortened
 from datalad_slurm.workflow.context import Context
@@ -161,8 +161,7 @@ def _joined(found: Iterable[Recorded]) -> list[list[Recorded]]:
     for each in found:
         key: object = each.commit.id
         if each.record is not None and "array_tasks" in each.record.slurm:
-            record = each.record
-            key = (record.slurm_job_id, record.slurm.get("submit"), record.cmd, record.pwd)
+            key = (*first_submission(each.record), each.record.pwd)
         groups.setdefault(key, []).append(each)
     return list(groups.values())
 
