@@ -35,7 +35,7 @@ from datalad_slurm.workflow.relations import (
 from datalad_slurm.workflow.request import Request
 from datalad_slurm.workflow.schedule import require_sbatch, submit_claim
 from datalad_slurm.workflow.submissions import described, in_flight, settle_claims
-from datalad_slurm.workflow.successors import repoint_to_latest
+from datalad_slurm.workflow.successors import REPOINT_ACTION, repoint_to_latest
 from datalad_slurm.workflow.vain_waits import (
     as_cancelled,
     cancel_waiting,
@@ -114,23 +114,28 @@ def retry(
         try:
             again = _run_again(job, statuses[job.id], chosen.get(job.id))
             plans.append(_plan(context, job, statuses[job.id], again, options, logs=logs))
-            continue
         except InvalidRequestError as exc:
-            reason = str(exc)
-        if names is not None:
-            raise InvalidRequestError(f"job {job.label} is not submitted again: {reason}")
-        left_out.append(_left_out(job, reason))
+            if names is not None:
+                said = f"job {job.label} is not submitted again: {exc}"
+                raise InvalidRequestError(said) from exc
+            left_out.append(_left_out(job, str(exc)))
     yield from left_out
     if not plans:
         yield Outcome(_ACTION, "notneeded", "there are no open jobs that have failed")
     run_again = {plan.job.token for plan in plans}
+    stuck: list[Outcome] = []  # told last: a failure ends the command
     for plan in plans:
         try:
-            yield from _submit(context, plan, run_again)
+            for outcome in _submit(context, plan, run_again):
+                if outcome.action == REPOINT_ACTION and outcome.status != "ok":
+                    stuck.append(outcome)
+                else:
+                    yield outcome
         except JobNotTrackedError as exc:
             if names is not None:
                 raise
             yield _left_out(plan.job, str(exc))
+    yield from stuck
 
 
 def _left_out(job: TrackedJob, reason: str) -> Outcome:

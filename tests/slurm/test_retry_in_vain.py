@@ -106,3 +106,21 @@ def test_tasks_run_again_one_by_one_can_be_waited_for_by_running_again(box, slur
     assert result["status"] == "ok"
     assert {res["status"] for res in finish(box, wait=True, timeout=40)} == {"ok"}
     assert (box.path / "b").read_text() == "1\n2\n"
+
+
+def test_what_cannot_be_told_to_wait_keeps_nothing_else_from_it(chain, slurm):
+    one = schedule(chain, "sbatch --hold a.sh 3", ["a"])
+    two = schedule(chain, "sbatch b.sh", ["b"], inputs=["a"])
+    three = schedule(chain, "sbatch --wrap 'cp a d'", ["d"], inputs=["a"])
+    other = schedule(chain, "sbatch --wrap 'exit 1'", ["e"])
+    release(slurm, one)
+    slurm.wait(one, other)
+    wait_for_accounting(slurm, [one, other])
+    slurm.run("scontrol", "hold", str(two))
+    slurm.run("scontrol", "update", f"jobid={two}", "dependency=")
+    done = chain.cli("slurm-reschedule", "--retry", str(one), "--retry", str(other), code=1)
+    assert f"job {two} waited for job {one}, and cannot be made to wait" in done.stdout
+    open_now = chain.tracked()
+    assert not {one, other} & {*open_now}
+    assert dependency(slurm, three).startswith(f"afterok:{open_now[0]}")
+    slurm.run("scancel", *map(str, open_now))
