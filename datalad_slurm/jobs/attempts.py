@@ -14,6 +14,8 @@ The notes of a tracked job (`TrackedJob.extra`) hold
 ``began``
     when the command of the latest attempt was run, by the clock of the dataset's file system
     (ns since the epoch);
+``beginnings``
+    the same of earlier attempts, by their numbers;
 ``retry``
     as long as that attempt has no Slurm job: what is to be put back if it comes to nothing.
 """

@@ -8,10 +8,17 @@ from dataclasses import dataclass, replace
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.notes import RELEASED
 from datalad_slurm.jobs.plan import Action, FailedJobs, decide
-from datalad_slurm.jobs.task_outputs import claims_of
+from datalad_slurm.jobs.task_outputs import claims_of, is_of_task
 from datalad_slurm.jobs.tasks import TaskId
 
-__all__ = ["Split", "narrowed", "parts_staying", "parts_to_commit", "split", "tasks_to_close"]
+__all__ = [
+    "Split",
+    "outputs_only_of",
+    "parts_staying",
+    "parts_to_commit",
+    "split",
+    "tasks_to_close",
+]
 
 
 @dataclass(frozen=True)
@@ -153,14 +160,14 @@ def _only(
     if len(tasks) == len(status.tasks) and not job.extra.get(RELEASED):
         return job, status
     mine, gone = frozenset(tasks), frozenset((*tasks, *closed))
-    part = narrowed(job, mine)
-    others = narrowed(job, frozenset(job.tasks) - gone)
+    part = _narrowed(job, mine)
+    others = _narrowed(job, frozenset(job.tasks) - gone)
     theirs = frozenset(others.outputs if others.tasks else ())
     outputs = tuple(claim for claim in part.outputs if claim not in theirs)
     return replace(part, outputs=outputs, leaving=tuple(sorted(gone))), status.of(mine)
 
 
-def narrowed(job: TrackedJob, tasks: Set[TaskId]) -> TrackedJob:
+def _narrowed(job: TrackedJob, tasks: Set[TaskId]) -> TrackedJob:
     """Return a job with some of its tasks, and what these claim."""
     slurm_jobs = tuple(
         replace(each, tasks=tuple(task for task in each.tasks or () if task in tasks))
@@ -168,3 +175,16 @@ def narrowed(job: TrackedJob, tasks: Set[TaskId]) -> TrackedJob:
     )
     outputs = claims_of(job.templates, slurm_jobs) if job.templates else job.outputs
     return replace(job, slurm_jobs=slurm_jobs, outputs=outputs)
+
+
+def outputs_only_of(job: TrackedJob, tasks: Set[TaskId]) -> tuple[str, ...]:
+    """Return those of a job's claims that none but these of its tasks write, or have written."""
+    others = frozenset(job.tasks) - tasks
+    is_taken_apart = bool(job.extra.get(RELEASED))
+    if not others and not is_taken_apart:
+        return job.outputs
+    # what all tasks share, those that were finished before have written as well
+    templates = [each for each in job.templates if is_of_task(each) or not is_taken_apart]
+    theirs = frozenset(_narrowed(job, others).outputs)
+    mine = claims_of(templates, _narrowed(job, tasks).slurm_jobs)
+    return tuple(claim for claim in mine if claim not in theirs)

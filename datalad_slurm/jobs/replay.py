@@ -10,7 +10,7 @@ from datalad_slurm.jobs.claims import ancestors, collide, is_below, is_glob
 from datalad_slurm.jobs.errors import OutputConflictError
 from datalad_slurm.jobs.record import RunRecord
 
-__all__ = ["Replay", "find_readers", "find_superseded", "logs_of_fixed_name"]
+__all__ = ["Replay", "find_readers", "find_superseded", "first_submission", "logs_of_fixed_name"]
 
 
 @dataclass(frozen=True)
@@ -133,3 +133,15 @@ def logs_of_fixed_name(record: RunRecord) -> tuple[str, ...]:
         and ids.isdisjoint(re.findall(r"\d+", path))
         and not path.endswith(".env.json")
     )
+
+
+def first_submission(record: RunRecord) -> tuple[object, object]:
+    """Return id and submit time of the first attempt at what a commit holds.
+
+    Parts of an array may be committed after others of its tasks, or they, were run again.
+    """
+    attempts = record.slurm.get("attempts")
+    first = attempts[0] if isinstance(attempts, list) and attempts else None
+    if isinstance(first, dict):
+        return first.get("slurm_job_id"), first.get("submit")
+    return record.slurm_job_id, record.slurm.get("submit")

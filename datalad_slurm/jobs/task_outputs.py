@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from datalad_slurm.jobs.claims import is_glob
+from datalad_slurm.jobs.claims import collide, is_glob
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.logs import NO_INDEX, PATTERN, padded
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
@@ -45,6 +45,8 @@ _MARKED = re.compile(rf"\[{_MARK}(\d*)([Aajx])\]")
 _KNOWN = "Aajx"
 #: What a number that is not known yet, and any name, may be.
 _ANY_NUMBER, _ANY_NAME = "[0-9]*", "*"
+#: A wildcard, a mark, or a character.
+_PIECE = re.compile(r"\[!?\]?[^]]*\]|.", re.DOTALL)
 
 
 def names_task(output: str) -> bool:
@@ -75,7 +77,8 @@ def marked(output: str) -> str:
     Raises
     ------
     InvalidRequestError
-        When it holds a pattern of sbatch(1) whose value nobody knows beforehand.
+        When it holds a pattern of sbatch(1) whose value nobody knows beforehand, or stands
+        for outputs of several tasks.
     """
 
     def mark(match: re.Match[str]) -> str:
@@ -90,7 +93,34 @@ def marked(output: str) -> str:
             )
         return f"[{_MARK}{width}{letter}]"
 
-    return PATTERN.sub(mark, output)
+    template = PATTERN.sub(mark, output)
+    if _mixes_tasks(template):
+        raise InvalidRequestError(
+            f"output '{output}' does not tell tasks from one another: with 1 for %a it may match "
+            "what task 11 writes; put something that is no digit between %a and the '*', as in "
+            "'%a_*' or '%a[!0-9]*'"
+        )
+    return template
+
+
+def _mixes_tasks(template: str) -> bool:
+    """Return whether a template stands, for one task, for outputs of others: ``sub-%a*``."""
+    marks = []
+    for name in template.split("/"):
+        pieces = _PIECE.findall(name)
+        places = (place for place, piece in enumerate(pieces) if is_of_task(piece))
+        marks += [(pieces[place + 1 :], pieces[:place][::-1]) for place in places]
+    return bool(marks) and all(_runs_on(after) or _runs_on(before) for after, before in marks)
+
+
+def _runs_on(pieces: Iterable[str]) -> bool:
+    """Return whether any number of digits may stand beside a number."""
+    for piece in pieces:
+        if not collide(piece, "[0-9]"):
+            return False
+        if piece == "*":
+            return True
+    return False
 
 
 def is_template(claim: str) -> bool:

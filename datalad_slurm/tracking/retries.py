@@ -53,6 +53,7 @@ def begin(connection: sqlite3.Connection, job: TrackedJob, retry: Retry) -> None
         )
     before = _read(connection, job.id)
     extra = {name: value for name, value in before["extra"].items() if name not in _OF_ONE_ATTEMPT}
+    began = before["extra"].get("began") or (before["claimed_at"] + 1) * 10**9
     pending = {
         "before": before,
         "slurm_jobs": [_noted(slurm_job) for slurm_job in found[0].slurm_jobs],
@@ -63,6 +64,7 @@ def begin(connection: sqlite3.Connection, job: TrackedJob, retry: Retry) -> None
     extra |= {
         "attempt": job.attempt + 1,
         "attempts": [*job.attempts, *map(dict, retry.replaced)],
+        "beginnings": {**extra.get("beginnings", {}), str(job.attempt): began},
         "submission": retry.token,
         "retry": pending,
     }

@@ -40,9 +40,11 @@ INSERT INTO jobs (
     commit_at_submission, claimed_at, claimed_by, extra, identities, templates
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _ADD_CLAIM = "INSERT INTO claims (job, path, start) VALUES (?, ?, ?)"
+#: Of tasks that are known, some may have been finished since somebody asked for them.
 _UPDATE_SLURM_JOB = """
 UPDATE slurm_jobs
-SET attempt = ?, submitted = ?, name = ?, work_dir = ?, logs = ?, tasks = ?, facts = ?
+SET attempt = ?, submitted = ?, name = ?, work_dir = ?, logs = ?,
+    tasks = CASE WHEN tasks IS NULL OR tasks = 'null' THEN ? ELSE tasks END, facts = ?
 WHERE job = ? AND job_id = ? AND cluster = ?"""
 _ADD_SLURM_JOB = """
 INSERT INTO slurm_jobs (

@@ -67,7 +67,7 @@ def explain(
     finish_it = f"datalad slurm-finish {here}{' '.join(names)}"
     if in_vain:
         message += (
-            f"{in_vain}; to submit this one again when that is done: "
+            f"{in_vain}; to run this one again when what it waits for is done: "
             f"{_retry_command(job, names, (), here)}; to cancel and drop it: {finish_it} "
             "--close-failed-jobs"
         )

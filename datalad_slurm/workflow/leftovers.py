@@ -22,12 +22,14 @@ class Stale:
 
     #: those of the job's claims that it will write again
     outputs: tuple[str, ...]
+    #: numbers of the attempts that may have written them
+    attempts: Collection[int]
     #: files in them that stay, whoever has written them: logs
     logs: Collection[str] = ()
 
 
 def cleared(context: Context, claim: TrackedJob, stale: Stale, notes: Path) -> Iterator[Outcome]:
-    """Move away what has changed in outputs since the last attempt was submitted.
+    """Move away what has changed in outputs since failed attempts were submitted.
 
     What git knows there is as it was before; else a job that adds to a file would
     add to what is half done. Log files stay. All is moved first, and removed
@@ -50,8 +52,7 @@ def cleared(context: Context, claim: TrackedJob, stale: Stale, notes: Path) -> I
         When something cannot be read or moved.
     """
     place = context.place_of(claim)
-    before = claim.extra["retry"]["before"]
-    since = before["extra"].get("began") or (before["claimed_at"] + 1) * 10**9
+    since = min(claim.extra["beginnings"][str(attempt)] for attempt in stale.attempts)
     kept = {*stale.logs, *claim.extra.get(DIRECTORIES, ())}
     found = find_leftovers(context.hierarchy, place, stale.outputs, since, kept)
     if found.files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from datalad_slurm.dataset.paths import foreign_repository, inside
@@ -11,7 +12,7 @@ from datalad_slurm.jobs.logs import candidates, names_by_task
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.workflow.context import Context, lgr
 
-__all__ = ["earlier_logs", "find_logs", "first_node", "logs_of"]
+__all__ = ["earlier_logs", "find_logs", "first_node", "logs_by_job", "logs_of"]
 
 #: where a job has run that was cancelled before; the accounting may have a start of it (22.05)
 _NOWHERE = "None assigned"
@@ -79,6 +80,15 @@ def find_logs(context: Context, job: TrackedJob, status: JobStatus) -> tuple[lis
                 else:
                     elsewhere[path] = None
     return list(within), list(elsewhere)
+
+
+def logs_by_job(context: Context, job: TrackedJob, status: JobStatus) -> dict[int, list[str]]:
+    """Return the logs of a job, as a record names them, by the ids of its Slurm jobs."""
+    found = {
+        slurm_job.job_id: find_logs(context, replace(job, slurm_jobs=(slurm_job,)), status)
+        for slurm_job in job.slurm_jobs
+    }
+    return {job_id: [*within, *elsewhere] for job_id, (within, elsewhere) in found.items()}
 
 
 def _is_ours(hierarchy: Hierarchy, path: str) -> bool:

@@ -23,6 +23,7 @@ from datalad_slurm.jobs.replay import (
     Replay,
     find_readers,
     find_superseded,
+    first_submission,
     logs_of_fixed_name,
 )
 from datalad_slurm.jobs.task_outputs import comparable, literally
@@ -169,8 +170,7 @@ def _joined(found: Iterable[Recorded]) -> list[list[Recorded]]:
     for each in found:
         key: object = each.commit.id
         if each.record is not None and "array_tasks" in each.record.slurm:
-            record = each.record
-            key = (record.slurm_job_id, record.slurm.get("submit"), record.cmd, record.pwd)
+            key = (*first_submission(each.record), each.record.pwd)
         groups.setdefault(key, []).append(each)
     return list(groups.values())
 

@@ -17,14 +17,14 @@ from datalad_slurm.jobs.errors import InvalidRequestError, JobNotTrackedError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.names import JobName, select_tasks
 from datalad_slurm.jobs.notes import RELEASED
-from datalad_slurm.jobs.parts import narrowed
+from datalad_slurm.jobs.parts import outputs_only_of
 from datalad_slurm.jobs.task_outputs import is_of_task
 from datalad_slurm.jobs.tasks import TaskId, format_index_list
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.workflow.as_recorded import changed_scripts
 from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
 from datalad_slurm.workflow.leftovers import Stale
-from datalad_slurm.workflow.logs import find_logs, logs_of
+from datalad_slurm.workflow.logs import logs_by_job, logs_of
 from datalad_slurm.workflow.observe import observe
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.predecessors import for_another_attempt
@@ -37,7 +37,13 @@ from datalad_slurm.workflow.relations import (
 from datalad_slurm.workflow.request import Request
 from datalad_slurm.workflow.schedule import require_sbatch, submit_claim
 from datalad_slurm.workflow.submissions import described, in_flight, settle_claims
-from datalad_slurm.workflow.successors import repoint_to_latest
+from datalad_slurm.workflow.successors import REPOINT_ACTION, repoint_to_latest
+from datalad_slurm.workflow.vain_waits import (
+    as_cancelled,
+    cancel_waiting,
+    refuse_still_in_vain,
+    with_vain_waits,
+)
 
 __all__ = ["RetryOptions", "retry"]
 
@@ -61,6 +67,9 @@ class _Plan:
     """How a job is submitted again."""
 
     job: TrackedJob
+    status: JobStatus
+    #: the tasks that are run again
+    again: frozenset[TaskId]
     retry: Retry
     request: Request
     stale: Stale
@@ -97,9 +106,8 @@ def retry(
     require_sbatch()
     settle_claims(context)
     with _alone(context):
-        settle_publications(context)
         jobs = described(context, open_jobs(context, names))
-    statuses = observe(context, jobs, for_record=True)
+    statuses = with_vain_waits(jobs, observe(context, jobs, for_record=True))
     chosen = select_tasks(jobs, names or ())
     plans: list[_Plan] = []
     left_out: list[Outcome] = []
@@ -108,23 +116,28 @@ def retry(
         try:
             again = _run_again(job, statuses[job.id], chosen.get(job.id))
             plans.append(_plan(context, job, statuses[job.id], again, options, logs=logs))
-            continue
         except InvalidRequestError as exc:
-            reason = str(exc)
-        if names is not None:
-            raise InvalidRequestError(f"job {job.label} is not submitted again: {reason}")
-        left_out.append(_left_out(job, reason))
+            if names is not None:
+                said = f"job {job.label} is not submitted again: {exc}"
+                raise InvalidRequestError(said) from exc
+            left_out.append(_left_out(job, str(exc)))
     yield from left_out
     if not plans:
         yield Outcome(_ACTION, "notneeded", "there are no open jobs that have failed")
     run_again = {plan.job.token for plan in plans}
+    stuck: list[Outcome] = []  # told last: a failure ends the command
     for plan in plans:
         try:
-            yield from _submit(context, plan, run_again)
+            for outcome in _submit(context, plan, run_again):
+                if outcome.action == REPOINT_ACTION and outcome.status != "ok":
+                    stuck.append(outcome)
+                else:
+                    yield outcome
         except JobNotTrackedError as exc:
             if names is not None:
                 raise
             yield _left_out(plan.job, str(exc))
+    yield from stuck
 
 
 def _left_out(job: TrackedJob, reason: str) -> Outcome:
@@ -145,6 +158,7 @@ def _alone(context: Context) -> Iterator[None]:
         ),
         no_orphans(context.repo, settings.finish_timeout),
     ):
+        settle_publications(context)  # what a finish has committed that was killed
         yield
 
 
@@ -174,7 +188,7 @@ def _run_again(
         raise InvalidRequestError(
             f"whether it has ended is not known{why}. Statuses: {asked.describe()}"
         )
-    if not asked.has_ended:
+    if not asked.has_ended and not asked.never_starts:
         raise InvalidRequestError(f"it has not ended. Statuses: {asked.describe()}")
     if chosen is not None and any(task.is_ok for task in asked.tasks):
         raise InvalidRequestError(f"some of it has completed. Statuses: {asked.describe()}")
@@ -197,6 +211,8 @@ def _plan(
     InvalidRequestError
         When it cannot be.
     """
+    if status.of(again).never_starts:
+        refuse_still_in_vain(context, job)
     cwd = context.repo.root / job.pwd
     if not cwd.is_dir():
         raise InvalidRequestError(f"its directory '{job.pwd}' is not there any more")
@@ -209,10 +225,13 @@ def _plan(
         )
     else:
         submitted = cmd
-    kept, replaced = replaced_by_retry(job, status, again, _logs(context, job, status, again))
+    logs_made = logs_by_job(context, job, status.of(again))
+    kept, replaced = replaced_by_retry(job, as_cancelled(status, again), again, logs_made)
     made = {path for entry in replaced for path in entry.get("logs", ())}
     return _Plan(
         job,
+        status,
+        again,
         Retry(
             token=f"datalad-slurm-{uuid.uuid4().hex}",
             cmd=cmd,
@@ -232,7 +251,7 @@ def _plan(
             jobs=options.jobs,
             stand_ins=attempts_that_count(context, job),
         ),
-        Stale(_outputs_of(job, again), logs | made),
+        Stale(outputs_only_of(job, again), {each["attempt"] for each in replaced}, logs | made),
         format_index_list(indices),
         all(task.is_ok for task in status.tasks if task.task not in again),
     )
@@ -242,26 +261,6 @@ def _throttle(job: TrackedJob) -> int | None:
     """Return how many tasks of a job's array may run at a time, where that is limited."""
     text = job.slurm_jobs[-1].facts.get("ArrayTaskThrottle", "")
     return int(text) if text.isdigit() else None
-
-
-def _logs(
-    context: Context, job: TrackedJob, status: JobStatus, tasks: Collection[TaskId]
-) -> dict[int, list[str]]:
-    part = status.of(tasks)
-    found = {
-        slurm_job.job_id: find_logs(context, replace(job, slurm_jobs=(slurm_job,)), part)
-        for slurm_job in job.slurm_jobs
-    }
-    return {job_id: [*within, *elsewhere] for job_id, (within, elsewhere) in found.items()}
-
-
-def _outputs_of(job: TrackedJob, tasks: frozenset[TaskId]) -> tuple[str, ...]:
-    """Return those of a job's claims that only these of its tasks write."""
-    others = frozenset(job.tasks) - tasks
-    if not others:
-        return job.outputs
-    theirs = frozenset(narrowed(job, others).outputs)
-    return tuple(claim for claim in narrowed(job, tasks).outputs if claim not in theirs)
 
 
 def _submit(context: Context, plan: _Plan, run_again: Collection[str]) -> Iterator[Outcome]:
@@ -279,6 +278,7 @@ def _submit(context: Context, plan: _Plan, run_again: Collection[str]) -> Iterat
     changed = changed_scripts(context, recorded_scripts({"script": job.identities.get(SCRIPTS)}))
     with in_flight(job.token):
         with _alone(context):
+            cancel_waiting(context, job, plan.status, plan.again)
             claim = context.tracker.begin_retry(job, plan.retry)
         if relations or relations_of(job):
             claim = with_relations(claim, relations)

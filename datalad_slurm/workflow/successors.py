@@ -12,7 +12,9 @@ from datalad_slurm.slurm import pending
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.relations import latest_jobs, relations_of, with_relations
 
-__all__ = ["repoint_successors", "repoint_to_latest"]
+__all__ = ["REPOINT_ACTION", "repoint_successors", "repoint_to_latest"]
+
+REPOINT_ACTION = "repoint"
 
 
 def repoint_to_latest(
@@ -51,7 +53,7 @@ def repoint_to_latest(
                     "not ended, that are not submitted again; it stays as it is until they are"
                 )
                 details = {"slurm_job_id": job.job_id}
-                yield Outcome("repoint", "impossible", said, type="dataset", details=details)
+                yield Outcome(REPOINT_ACTION, "impossible", said, type="dataset", details=details)
         return
     cluster = before.slurm_jobs[0].cluster
     earlier = [each["slurm_job_id"] for each in before.attempts]
@@ -99,7 +101,7 @@ def _repointed(context: Context, job: TrackedJob, old: SlurmJob, new: SlurmJob) 
                 f"job {each.job_id} waited for job {old.job_id}, and cannot be made to wait for "
                 f"job {new.job_id}, its next attempt ({why}); run it again as well"
             )
-            return Outcome("repoint", "error", said, type="dataset", details=details)
+            return Outcome(REPOINT_ACTION, "error", said, type="dataset", details=details)
     relations = [
         replace(
             relation,
@@ -110,4 +112,4 @@ def _repointed(context: Context, job: TrackedJob, old: SlurmJob, new: SlurmJob) 
     notes = with_relations(job, relations).extra[DEPENDS_ON]
     context.tracker.note_extra(job.id, {DEPENDS_ON: notes})
     said = f"job {job.label} waits for job {new.job_id} now, instead of job {old.job_id}"
-    return Outcome("repoint", "ok", said, type="dataset", details=details)
+    return Outcome(REPOINT_ACTION, "ok", said, type="dataset", details=details)

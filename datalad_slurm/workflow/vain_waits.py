@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from datalad_slurm.jobs.errors import QueryFailedError
+from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError
 from datalad_slurm.jobs.model import (
     NEVER_SATISFIED,
     Answer,
@@ -20,9 +20,18 @@ from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.tasks import TaskId, format_index_list
 from datalad_slurm.slurm import pending, squeue
 from datalad_slurm.workflow.context import Context, Outcome
-from datalad_slurm.workflow.relations import relations_of
+from datalad_slurm.workflow.observe import observe
+from datalad_slurm.workflow.predecessors import for_another_attempt
+from datalad_slurm.workflow.relations import latest_jobs, relations_of
 
-__all__ = ["cancel_vain", "vain_wait", "with_vain_waits"]
+__all__ = [
+    "as_cancelled",
+    "cancel_vain",
+    "cancel_waiting",
+    "refuse_still_in_vain",
+    "vain_wait",
+    "with_vain_waits",
+]
 
 
 def with_vain_waits(
@@ -57,6 +66,13 @@ def vain_wait(context: Context, job: TrackedJob) -> str:
     first = [open_jobs[r.token] for r in relations_of(job) if r.token in open_jobs]
     if not first:
         return f". It will never start ({NEVER_SATISFIED}): what it waits for did not end well"
+    for relation in relations_of(job):
+        other = open_jobs.get(relation.token)
+        if other and not {each.job_id for each in latest_jobs(other)}.issuperset(relation.ids):
+            return (
+                f". It will never start ({NEVER_SATISFIED}): it waits for an attempt at job "
+                f"{other.label} that did not end well, and that was run again since"
+            )
     ids = " ".join(str(each.job_id) for each in first)
     return (
         f". It will never start, as job {first[0].label}, for which it waits, did not end well "
@@ -88,17 +104,68 @@ def cancel_vain(
     """
     left, failures = dict(plan), []
     for job in jobs:
-        closed = plan[job.id].status.of(plan[job.id].tasks(Action.CLOSE))
-        vain = frozenset(task.task for task in closed.tasks if task.never_starts)
-        going = [task.task for task in plan[job.id].status.tasks if not task.has_ended]
         try:
-            for each in job.slurm_jobs if vain else ():
-                _cancel(each, vain, going, context.settings.query_timeout)
+            cancel_waiting(context, job, plan[job.id].status, plan[job.id].tasks(Action.CLOSE))
         except QueryFailedError as exc:
             left[job.id] = plan[job.id].without(Action.CLOSE)
             said = f"Slurm job {job.label} could not be cancelled, and stays open: {exc}"
             failures.append(Outcome("finish", "error", said, details={"slurm_job_id": job.job_id}))
     return left, failures
+
+
+def cancel_waiting(
+    context: Context, job: TrackedJob, status: JobStatus, tasks: Collection[TaskId]
+) -> None:
+    """Cancel those of a job's tasks that wait in vain.
+
+    Raises
+    ------
+    QueryFailedError
+        When that cannot be done, or one has begun.
+    """
+    vain = frozenset(task.task for task in status.of(tasks).tasks if task.never_starts)
+    going = [task.task for task in status.tasks if not task.has_ended]
+    for each in job.slurm_jobs if vain else ():
+        _cancel(each, vain, going, context.settings.query_timeout)
+
+
+def as_cancelled(status: JobStatus, tasks: Collection[TaskId]) -> JobStatus:
+    """Return a status when those of some tasks are cancelled that wait in vain."""
+    state = JobState.CANCELLED
+    told = (
+        replace(each, state=state, word=state.value, reason="")
+        if each.never_starts and each.task in tasks
+        else each
+        for each in status.tasks
+    )
+    return replace(status, tasks=tuple(told))
+
+
+def refuse_still_in_vain(context: Context, job: TrackedJob) -> None:
+    """Make sure that a job that waits in vain would not do so again.
+
+    Raises
+    ------
+    InvalidRequestError
+        When what it waits for has not ended well yet, or nothing is known of that.
+    """
+    open_jobs = {each.token: each for each in context.tracker.open_jobs()}
+    relations = relations_of(job)
+    before = [open_jobs[r.token] for r in relations if r.token in open_jobs]
+    statuses = with_vain_waits(before, observe(context, before))
+    for other in before:
+        tasks = statuses[other.id].tasks
+        if any(task.never_starts or (task.has_ended and not task.is_ok) for task in tasks):
+            raise InvalidRequestError(
+                f"it waits for job {other.label}, which did not end well; run that again, and this "
+                "one waits for it then"
+            )
+    over = [r for r in for_another_attempt(context, job) if r.token not in open_jobs]
+    if not relations or not all(relation.commit for relation in over):
+        raise InvalidRequestError(
+            "it waits for a job that did not end well, and that is not tracked here; drop it with "
+            "`datalad slurm-finish --close-failed-jobs`, and submit it anew"
+        )
 
 
 def _cancel(

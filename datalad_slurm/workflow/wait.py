@@ -118,6 +118,8 @@ class _Wait:
     running: int = 0
     pending: int = 0
     has_told_of_outage: bool = False
+    #: tracking ids of jobs of which was said that others must be committed first
+    held: set[int] = field(default_factory=set)
 
     def look(self) -> Iterator[Outcome]:
         """Finish what has ended since the last look."""
@@ -167,6 +169,15 @@ class _Wait:
             lgr.warning("Slurm does not answer; waiting until it does: %s", failure)
         self.has_told_of_outage = bool(failure)
 
+    def _tell_of_others(self, job: TrackedJob, other: TrackedJob) -> None:
+        if job.id not in self.held and other.id not in self.watched:
+            lgr.warning(
+                "job %s has ended; it waits until job %s is committed, whose output it has read: "
+                "datalad slurm-finish %s",
+                job.label, other.label, other.job_id,
+            )  # fmt: skip
+            self.held.add(job.id)
+
     def _settled(
         self,
         candidates: Sequence[TrackedJob],
@@ -186,7 +197,8 @@ class _Wait:
                 status, self.wishes.failed_jobs, close_unknown=self.wishes.close_unknown
             )
             if action is Action.COMMIT:
-                if held_up(job, may_come):
+                if before := held_up(job, may_come):
+                    self._tell_of_others(job, may_come[before[0].token])
                     continue  # those before it are still to be committed
                 may_come.pop(job.token)
             elif action in (Action.WAIT, Action.ASK_AGAIN):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from datalad_slurm.jobs.attempts import Retry
 from datalad_slurm.jobs.errors import OutputConflictError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.task_outputs import claims_expected, marked
@@ -79,6 +80,16 @@ def test_released_tasks_claim_nothing_and_are_open_no_more(tracker):
     tracker.refuse_conflicts(["all"])
 
 
+def test_a_slow_command_that_describes_a_job_late_does_not_bring_back_released_tasks(tracker):
+    tracked_id = submitted(tracker, "sub-%a")
+    tracker.release({tracked_id: tasks(1, 2)})
+    tracker.note_submission(tracked_id, [replace(array(1, 2, 3), name="later")])
+    (left,) = tracker.open_jobs()
+    assert left.tasks == tasks(3)
+    assert left.outputs == ("sub-3",)
+    assert left.slurm_jobs[0].name == "later"
+
+
 def test_a_job_of_which_one_submission_is_over_keeps_the_other(tracker):
     tracked_id = submitted(tracker, "sub-%a", "of-%A", jobs=[array(1), array(7, job_id=13)])
     tracker.release({tracked_id: tasks(1)})
@@ -89,9 +100,12 @@ def test_a_job_of_which_one_submission_is_over_keeps_the_other(tracker):
     assert Tracker(tracker.directory).open_jobs() == [left]
 
 
-def test_tasks_that_move_to_another_job_take_their_claims_with_them(tracker):
+def test_tasks_that_are_run_again_take_their_claims_with_them(tracker):
     tracked_id = submitted(tracker, "sub-%a", "log-%A_%a")
-    tracker.note_submission(tracked_id, [array(1, 2), array(3, job_id=20)])
+    (held,) = tracker.open_jobs()
+    replaced = {"attempt": 1, "slurm_job_id": 12, "tasks": "3"}
+    tracker.begin_retry(held, Retry("again", "sbatch", "sbatch", (array(1, 2),), (replaced,)))
+    tracker.note_submission(tracked_id, [array(3, job_id=20)])
     assert outputs(tracker) == [("sub-1", "sub-2", "log-12_1", "log-12_2", "sub-3", "log-20_3")]
 
 

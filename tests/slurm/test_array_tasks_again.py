@@ -56,6 +56,27 @@ def test_the_parts_of_an_array_are_run_again_as_one(box, slurm, array):
     assert job != again
 
 
+def test_parts_of_which_one_has_run_again_are_run_again_as_one(box, slurm, array):
+    before = box.git("rev-parse", "HEAD")
+    array("all")
+    partly(box)
+    box.script(SCRIPT.rpartition("\n")[0] + "\ntrue")
+    (again,) = [
+        res["slurm_job_id"]
+        for res in slurm_reschedule(
+            retry="all", retry_with="--mem=90M", dataset=box.path, assume_ready="outputs", **QUIET
+        )
+        if res["action"] == "slurm-reschedule"
+    ]
+    wait_for_accounting(slurm, [again])
+    finish(box)
+    results = slurm_reschedule(since=before, dataset=box.path, **QUIET)
+    (res,) = [r for r in results if r["action"] == "slurm-reschedule" and r["status"] == "ok"]
+    assert res["cmd"] == "sbatch --array=1-6 --mem=90M job.sh"
+    (skipped,) = [r for r in results if r["status"] == "notneeded"]
+    assert "its tasks are run with those of commit" in skipped["message"]
+
+
 def test_a_repeated_command_with_ids_in_its_outputs_is_run_again_once(box, slurm):
     before = box.git("rev-parse", "HEAD")
     for _ in range(2):

@@ -234,3 +234,12 @@ def test_waiting_is_for_whole_jobs(jobs, slurm):
     assert "--wait waits for whole jobs, not for tasks of them" in done.stderr
     assert jobs.tracked() == [job]
     assert {res["status"] for res in finish(jobs, job, wait=True, timeout=60)} == {"ok"}
+
+
+def test_a_job_that_waits_for_the_commit_of_another_one_names_it(chain, slurm):
+    one = schedule(chain, "sbatch a.sh", ["a"])
+    two = schedule(chain, "sbatch b.sh", ["b"], inputs=["a"])
+    done = chain.cli("slurm-finish", "--wait", "--timeout", "15", str(two), code=1)
+    said = f"job {two} has ended; it waits until job {one} is committed, whose output it has read"
+    assert done.stderr.count(said) == 1
+    assert {res["status"] for res in finish(chain, wait=True, timeout=30)} == {"ok"}

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
-from datalad_slurm.jobs.parts import parts_staying, parts_to_commit, split, tasks_to_close
+from datalad_slurm.jobs.notes import RELEASED
+from datalad_slurm.jobs.parts import (
+    outputs_only_of,
+    parts_staying,
+    parts_to_commit,
+    split,
+    tasks_to_close,
+)
 from datalad_slurm.jobs.plan import Action, FailedJobs
 from datalad_slurm.jobs.task_outputs import marked, with_claims
 from datalad_slurm.jobs.tasks import TaskId
@@ -135,3 +142,19 @@ def test_finished_part_by_part_each_output_is_committed_once(turns):
         if not left:
             break
     assert sorted(committed) == sorted(tracked(*range(len(turns))).outputs)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "released", "outputs"),
+    [
+        ([1, 2], 0, {"sub-1", "sub-2", "log-12_1", "log-12_2", "all", "of-12"}),
+        ([1], 0, {"sub-1", "log-12_1"}),
+        ([1], 3, {"sub-1", "log-12_1"}),
+        ([1, 2], 3, {"sub-1", "sub-2", "log-12_1", "log-12_2"}),
+    ],
+)
+def test_what_all_share_is_not_only_of_some_tasks_even_if_the_others_are_finished(
+    tasks, released, outputs
+):
+    job = tracked(1, 2, extra={RELEASED: released})
+    assert {*outputs_only_of(job, {TaskId(12, index) for index in tasks})} == outputs

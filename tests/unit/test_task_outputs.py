@@ -77,6 +77,37 @@ def test_what_nobody_knows_beforehand_is_refused(letter):
 
 
 @pytest.mark.parametrize(
+    "output",
+    [
+        "sub-%a*",
+        "*%a",
+        "*%a.txt",
+        "a/%a*/x",
+        "%a[0-9]*",
+        "*2%a",
+        "*[!x]%a",
+        "%a*/%a*",
+        "?*%a",
+        "%3a*",
+    ],
+)
+def test_what_would_stand_for_outputs_of_other_tasks_is_refused(output):
+    with pytest.raises(InvalidRequestError, match="does not tell tasks from one another"):
+        marked(output)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        *("sub-%a", "sub-%a/*", "*_%a.txt", "sub-%a_*", "%a[!0-9]*", "%a?", "%a/%a*", "*/%a.txt"),
+        *("**/run-%a", "%A%a", "%A_%a-*", "%x%a", "*", "*%A", "%a/*%a", "x*-%a-*"),
+    ],
+)
+def test_what_tells_tasks_from_one_another_can_hold_wildcards(output):
+    assert marked(output)
+
+
+@pytest.mark.parametrize(
     ("output", "task", "own_id", "any_pattern"),
     [
         ("a", False, False, False),
