@@ -28,6 +28,9 @@ class _Configuration(Protocol):
     def get(self, var: str, default: Any = None) -> Any:
         """Return the value of a configuration variable."""
 
+    def get_from_source(self, source: str, key: str, default: Any = None) -> Any:
+        """Return its value in the ``local`` configuration, or that of the ``branch``."""
+
 
 class _Dataset(Protocol):
     path: str
@@ -104,6 +107,9 @@ class Settings:
                 "configuration datalad.slurm.archive-environment must be none, filtered or full, "
                 f"not {keep!r}"
             )
+        own = config.get_from_source("local", "datalad.slurm.archive-environment")
+        if keep == Keep.FULL.value != own:
+            keep = Keep.FILTERED.value  # nobody's secrets are given away by somebody else's dataset
         options = config.get("datalad.slurm.finish-job-options")
         finish_job_options = cls.finish_job_options if options is None else str(options)
         if options is not None and finish_job_options.strip():

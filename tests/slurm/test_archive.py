@@ -139,6 +139,18 @@ def test_how_much_of_the_environment_is_kept_can_be_chosen(
     assert ("passwords and tokens" in caplog.text) == (setting == "full")
 
 
+def test_a_dataset_cannot_ask_for_the_whole_environment_of_others(box, slurm, monkeypatch):
+    monkeypatch.setenv("MY_OWN", "mine")
+    box.git("config", "-f", ".datalad/config", "datalad.slurm.archive-environment", "full")
+    box.cli("save", "-m", "full")
+    job = schedule(box, ["sbatch", "--wrap", "echo > out"])
+    slurm.wait(job)
+    finish(box)
+    found = record(box).slurm["environment"]
+    assert found["kept"] == "filtered"
+    assert b"MY_OWN" not in content_of(box, found["archived"])
+
+
 def test_another_value_is_refused_before_anything_is_submitted(box):
     box.git("config", "datalad.slurm.archive-environment", "everything")
     done = box.cli("slurm-schedule", "-o", "out", "sbatch", "--wrap", "true", code=1)

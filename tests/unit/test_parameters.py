@@ -38,6 +38,9 @@ class Asked(dict):
         self[name] = default
         return default
 
+    def get_from_source(self, source, name, default=None):
+        return self.get(name, default)
+
 
 def names_in_code():
     """Return the settings under ``datalad.slurm`` that the package reads or speaks of."""
