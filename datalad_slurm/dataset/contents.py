@@ -6,15 +6,19 @@ import os
 from pathlib import Path
 from types import TracebackType
 
+from datalad_slurm.dataset.files import LINK_MODE
 from datalad_slurm.dataset.git import Repo
-from datalad_slurm.dataset.indexed import key_in
+from datalad_slurm.dataset.indexed import key_in, key_of
 from datalad_slurm.jobs.errors import DatasetError
+from datalad_slurm.jobs.inputs import key_size
 
 __all__ = ["Contents"]
 
 #: Longer blobs are no links into the annex (bytes).
 _LONGEST_LINK = 32_768
 _OBJECTS = b"annex/objects/"
+#: no file can have this name
+_NOT_HERE = ".git/annex/objects/./."
 
 
 class Contents:
@@ -66,6 +70,25 @@ class Contents:
         except OSError:
             return None
 
+    def size(self, mode: str, blob: str) -> int | None:
+        """Return the size of a file in bytes, or None when neither git nor its key tells.
+
+        Parameters
+        ----------
+        mode : str
+            Git's mode.
+        blob : str
+            Id of the blob.
+        """
+        content = self._blob(blob)
+        if content is None:
+            return None
+        if mode == LINK_MODE:
+            target = os.fsdecode(content)
+            return key_size(key_of(target)) if "annex/objects/" in target else len(content)
+        key = key_in(content)
+        return key_size(key) if key else len(content)
+
     def _blob(self, name: str) -> bytes | None:
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
@@ -86,15 +109,11 @@ class Contents:
         return content if header[1] == b"blob" else None
 
     def _object(self, blob: bytes) -> Path | None:
-        """Return where the annex has the content of what git holds, or None for no annexed file."""
+        """Return where the annex keeps the content of what git holds; None if git holds it all."""
         key = key_in(blob)
         if key:
             found = self._repo.run("annex", "contentlocation", key, ok_codes=(0, 1))
-            return (
-                self._repo.root / os.fsdecode(found.rstrip(b"\n"))
-                if found
-                else Path("/dev/null/gone")
-            )
+            return self._repo.root / (os.fsdecode(found.rstrip(b"\n")) or _NOT_HERE)
         parts = os.fsdecode(blob).rpartition("annex/objects/")[2].split("/")
         if len(parts) != 4 or parts[2] != parts[3] or ".." in parts or "\n" in parts[3]:
             return None

@@ -31,12 +31,13 @@ __all__ = [
 
 REPORT_ACTION = "slurm-report"
 TOTALS_ACTION = "slurm-report [totals]"
-_TITLES = r"^\[DATALAD SLURM RUN\]"
+#: The lines with which messages of jobs' commits begin.
+JOB_TITLES = r"^\[DATALAD SLURM RUN\]"
 #: No file of facts is longer: an array of a million tasks has 500 MB (bytes).
 _LONGEST_FACTS = 2**30
 
 
-@dataclass
+@dataclass(frozen=True)
 class Finding:
     """A job of the history, or why a commit tells of none."""
 
@@ -44,6 +45,11 @@ class Finding:
     record: RunRecord | None = None
     summary: Summary | None = None
     error: str = ""
+
+    def outcome(self) -> Outcome:
+        """Return the result of a commit from which no job could be read."""
+        said = self.error or f"commit {self.commit.id[:10]} holds no record of a Slurm job"
+        return Outcome(REPORT_ACTION, "error", said)
 
 
 def select(text: str | None) -> Selection:
@@ -79,20 +85,24 @@ def read_jobs(context: Context, selection: Selection, contents: Contents) -> Ite
     repo = context.repo
     tip = resolve(repo, selection.revision)
     without = resolve(repo, selection.since) if selection.since else ""
-    pattern = _TITLES if selection.is_range else ""
-    commits = read_commits(
+    pattern = JOB_TITLES if selection.is_range else ""
+    for commit in read_commits(
         repo, tip, without=without, single=not selection.is_range, pattern=pattern
-    )
-    for commit in commits:
-        try:
-            record = record_of(context, commit)
-        except RecordError as exc:
-            yield Finding(commit, error=f"commit {commit.id[:10]}: {exc}")
-            continue
-        if record is not None:
-            yield Finding(commit, record, _summary(contents, commit, record))
-        elif not selection.is_range:
-            yield Finding(commit, error=f"commit {commit.id[:10]} holds no record of a Slurm job")
+    ):
+        finding = find_job(context, commit, contents)
+        if finding.summary or finding.error or not selection.is_range:
+            yield finding
+
+
+def find_job(context: Context, commit: Commit, contents: Contents) -> Finding:
+    """Return the job of a commit, or why there is none."""
+    try:
+        record = record_of(context, commit)
+    except RecordError as exc:
+        return Finding(commit, error=f"commit {commit.id[:10]}: {exc}")
+    if record is None:
+        return Finding(commit)
+    return Finding(commit, record, _summary(contents, commit, record))
 
 
 def _summary(contents: Contents, commit: Commit, record: RunRecord) -> Summary:
@@ -159,7 +169,7 @@ def report(
     with Contents(context.repo) as contents:
         for finding in read_jobs(context, selection, contents):
             if finding.summary is None:
-                yield Outcome(REPORT_ACTION, "error", finding.error)
+                yield finding.outcome()
             else:
                 jobs.append(finding.summary)
     if with_open:
