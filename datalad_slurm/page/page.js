@@ -151,7 +151,7 @@ function clock(t, length) {
 }
 
 function drawTable() {
-  $("jobs").tHead.replaceChildren(el("tr", {}, ...COLUMNS.map((name) => el("th", { scope: "col", class: NUMBERS.has(name) ? "number" : name }, name))));
+  $("jobs").tHead.replaceChildren(el("tr", {}, ...COLUMNS.map((name) => el("th", { scope: "col", class: NUMBERS.has(name) ? "number" : name === "when" ? "when" : "" }, name))));
   const page = shown.slice(first, first + PAGE);
   const times = page.flatMap((j) => j.runs.flatMap((r) => [r[2], r[4]])).filter((t) => t != null);
   const from = Math.min(...times), till = Math.max(...times, from + 1);
@@ -168,7 +168,7 @@ function drawTable() {
 }
 function row(job, from, till) {
   const cell = (content, name) => el("td", name ? { class: name } : {}, content);
-  const outputs = el("td", { class: "text" });
+  const outputs = el("td", { class: "path", title: job.out.slice(0, 20).join("\n") });
   job.out.slice(0, 2).forEach((path) => outputs.append(link(path, () => openFile(path)), " "));
   if (job.out.length > 2) outputs.append(`and ${job.out.length - 2} more`);
   const memory = job.used == null && job.asked == null ? "–" : `${bytes(job.used)} of ${bytes(job.asked)}`;

@@ -2,7 +2,7 @@ async function start() {
   await load();
   index();
   document.title = $("title").textContent = `Slurm jobs of ${head.name}`;
-  $("about").textContent = `${head.selection}, as of ${moment(head.made)}${head.cut ? "; to keep this page small it has neither log nor record of the oldest jobs" : ""}`;
+  $("about").textContent = `${head.selection}, as of ${moment(head.made)}${jobs.some((job) => job.commit && !job.record) ? "; to keep this page small it has not the records of all jobs" : ""}`;
   const states = [...new Set(jobs.flatMap((job) => [job.state, reason(job)]))].sort();
   $("state").append(...states.map((state) => el("option", { value: state }, state)));
   const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
