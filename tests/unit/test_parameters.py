@@ -50,8 +50,8 @@ def documented_settings():
     return dict(_ROW.findall((ROOT / "docs" / "design.md").read_text()))
 
 
-def test_the_three_commands_are_compared():
-    assert set(COMMANDS) == {"slurm_schedule", "slurm_finish", "slurm_reschedule"}
+def test_all_commands_are_compared():
+    assert set(COMMANDS) == {"slurm_schedule", "slurm_finish", "slurm_reschedule", "slurm_report"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
