@@ -26,6 +26,7 @@ __all__ = [
     "EnsureWholeSeconds",
     "dataset_with_repository",
     "one_job",
+    "one_view",
     "only_retry",
 ]
 
@@ -91,6 +92,20 @@ def only_retry(**kwargs: Any) -> None:
         said = said.replace("--revision", "REVISION")
         raise ConstraintError(
             EnsureRetries(), kwargs, f"--retry is about open jobs, and does not go with {said}"
+        )
+
+
+def one_view(**kwargs: Any) -> None:
+    """Refuse two forms of a report at once, and a choice of jobs where none is made."""
+    given = [name for name, value in kwargs.items() if value not in (None, False)]
+    views = [name for name in given if name in ("text", "html", "history")]
+    if len(views) > 1:
+        said = " and ".join(f"--{name}" for name in views)
+        raise ConstraintError(EnsureTexts(), kwargs, f"{said} are two reports; ask for one")
+    choice = [f"--{name}" for name in given if name not in views]
+    if choice and views and views != ["text"]:
+        raise ConstraintError(
+            EnsureTexts(), kwargs, f"{', '.join(choice)} is of use for the table only"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
@@ -10,10 +11,14 @@ from typing import IO
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.jobs.errors import DatasetError, InvalidRequestError
 
-__all__ = ["Commit", "read_commits", "resolve"]
+__all__ = ["Change", "Commit", "read_changes", "read_commits", "resolve"]
 
 #: Bytes read at a time; no more than this and one commit is held.
 _CHUNK = 2**16
+#: git-diff-tree(1), "RAW OUTPUT FORMAT"; what ends a message may stand before it
+_RAW = re.compile(rb"\n?:\d+ (\d+) [0-9a-f]+ ([0-9a-f]+) [A-Z]\d*")
+#: begins what is said of a commit, which nothing else does that can stand there
+_BEGIN = b"\x01"
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,21 @@ class Commit:
     #: ISO 8601, in the author's time zone
     date: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a commit has at a path where its parent has something else."""
+
+    path: str
+    #: git's mode; zeros where there is nothing any more
+    mode: str
+    blob: str
+
+    @property
+    def is_removal(self) -> bool:
+        """Whether the commit has nothing there."""
+        return not int(self.mode)
 
 
 def resolve(repo: Repo, revision: str) -> str:
@@ -97,6 +117,52 @@ def read_commits(
             yield Commit(commit, tuple(parents.split()), author, date, message)
     if process.returncode:
         raise DatasetError(f"git log failed for {tip}; is the repository damaged?")
+
+
+def read_changes(
+    repo: Repo, tip: str, *, without: str = "", single: bool = False, pattern: str = ""
+) -> Iterator[tuple[Commit, list[Change]]]:
+    """Yield commits with what they change against their parents, children before their parents.
+
+    Of merges nothing is told. The parameters are those of `read_commits`, and so is the cost.
+
+    Raises
+    ------
+    DatasetError
+        When git fails.
+    """
+    options = ["--no-walk"] if single else ["--topo-order"]
+    if pattern:
+        options += ["-E", f"--grep={pattern}"]
+    process = repo.start(
+        "log", "-z", "--raw", "--no-abbrev", "--no-renames", "--no-show-signature", "--no-color",
+        "--root", "--ignore-submodules=none", "--encoding=UTF-8",
+        "--format=%x01%H%n%P%n%an%n%aI%n%B", *options, tip,
+        *([f"^{without}"] if without else []),
+    )  # fmt: skip
+    with process:
+        if process.stdout is None:
+            raise DatasetError("git log has no pipe")
+        yield from _with_changes(_ended_by_null(process.stdout))
+    if process.returncode:
+        raise DatasetError(f"git log failed for {tip}; is the repository damaged?")
+
+
+def _with_changes(fields: Iterator[bytes]) -> Iterator[tuple[Commit, list[Change]]]:
+    commit: Commit | None = None
+    changes: list[Change] = []
+    for field in fields:
+        raw = _RAW.fullmatch(field)
+        if raw:
+            path = os.fsdecode(next(fields))
+            changes.append(Change(path, raw[1].decode(), raw[2].decode()))
+        elif field.startswith(_BEGIN):
+            if commit is not None:
+                yield commit, changes
+            name, parents, author, date, message = os.fsdecode(field[1:]).split("\n", 4)
+            commit, changes = Commit(name, tuple(parents.split()), author, date, message), []
+    if commit is not None:
+        yield commit, changes
 
 
 def _ended_by_null(stream: IO[bytes]) -> Iterator[bytes]:

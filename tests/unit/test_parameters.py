@@ -56,7 +56,7 @@ def documented_settings():
 
 
 def test_the_commands_are_compared():
-    of_datasets = {"slurm_schedule", "slurm_finish", "slurm_reschedule"}
+    of_datasets = {"slurm_schedule", "slurm_finish", "slurm_reschedule", "slurm_report"}
     assert set(OF_DATASETS) == of_datasets
     assert set(COMMANDS) == of_datasets | {"slurm_archive"}
 
