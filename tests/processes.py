@@ -45,8 +45,8 @@ def _after(barrier, function, *args):
     function(*args)
 
 
-def datalad(args: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run datalad's own command line in a process that need not import it first."""
+def datalad(args: Sequence[str | Path], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run datalad's command line in a process that need not import it first."""
     umask = os.umask(0)
     os.umask(umask)
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
@@ -71,7 +71,7 @@ def _datalad(args, cwd, env, umask, streams):
     os.chdir(cwd)
     # read with another HOME
     cfg.reload(force=True)
-    main(["datalad", *args])
+    main(["datalad", *map(os.fspath, args)])
 
 
 def killed_at_each_statement(function: Callable[..., object], *args: object) -> Iterator[int]:
