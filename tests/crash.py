@@ -8,6 +8,7 @@ that is chosen it is killed or interrupted, or something else happens.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -28,6 +29,10 @@ from datalad.support.exceptions import IncompleteResultsError
 #: sbatch, which the process does not start itself, from going on.
 KILL = "kill -KILL $pid; stop=yes"
 INTERRUPT = "kill -INT $pid; stop=yes"
+
+#: From step to step: what a kill leaves undone, an interrupt leaves undone as well.
+STRIDES = {KILL: 1, INTERRUPT: 3}
+_TRY_ALL = os.environ.get("DATALAD_SLURM_ALL_FAULTS") == "1"
 
 _SBATCH = """\
 #!/bin/bash
@@ -71,6 +76,11 @@ class Ended:
     def calls(self) -> list[str]:
         """The programs that were started, with their arguments."""
         return [step.removeprefix("before ") for step in self.steps if step.startswith("before ")]
+
+
+def thinned(stride: int) -> int:
+    """Return a stride over faults of which there are many, or 1 where all are to be tried."""
+    return 1 if _TRY_ALL else stride
 
 
 class Crasher:
@@ -126,7 +136,11 @@ class Crasher:
         return reached
 
     def sweep(
-        self, prepare: Callable[[], Callable[[], object]], check: Callable[[str], None], action: str
+        self,
+        prepare: Callable[[], Callable[[], object]],
+        check: Callable[[str], None],
+        action: str,
+        stride: int = 1,
     ) -> int:
         """Let `action` happen at the first, second, ... step of a function; return their number.
 
@@ -139,15 +153,16 @@ class Crasher:
             after a run to which nothing has happened.
         action : str
             What happens.
+        stride : int
+            From one step to the next, unless all faults are to be tried.
         """
-        at = 1
-        while True:
+        for count, at in enumerate(itertools.count(1, thinned(stride))):
             ended = self.run(prepare(), at, action)
             if len(ended.steps) < at:
                 check("not stopped")
-                return at - 1
+                return count
             check(f"{action.partition(';')[0]} at step {at}, {ended.steps[at - 1]}")
-            at += 1
+        raise AssertionError("the steps never end")
 
     def run(self, function: Callable[[], object], at: int | str = 0, action: str = KILL) -> Ended:
         """Run a function in a child process to which `action` happens at a step.

@@ -9,7 +9,7 @@ import pytest
 from datalad.api import slurm_schedule
 
 from tests.conftest import DATALAD, wait_until
-from tests.crash import INTERRUPT, KILL, Crasher
+from tests.crash import INTERRUPT, KILL, STRIDES, Crasher
 from tests.slurm.sweeps import SubmissionScenario, claims
 
 
@@ -34,9 +34,9 @@ def test_a_schedule_that_is_stopped_anywhere_submits_its_job_once(
 ):
     scenario = scenario("sbatch --wrap 'echo new > out'")
     crasher = Crasher(tmp_path / "crash", scenario.copies)
-    points = crasher.sweep(scenario.prepare, scenario.run_again, action)
+    points = crasher.sweep(scenario.prepare, scenario.run_again, action, STRIDES[action])
     scenario.finish_all()
-    assert points >= 30
+    assert points >= 30 // STRIDES[action]
     count_faults("crash points", points)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from datalad.api import slurm_reschedule
 
-from tests.crash import INTERRUPT, KILL, Crasher
+from tests.crash import INTERRUPT, KILL, STRIDES, Crasher
 from tests.slurm.sweeps import SubmissionScenario, wait_for_accounting
 from tests.slurm.test_schedule import finish, schedule
 
@@ -26,7 +26,7 @@ def test_a_reschedule_that_is_stopped_anywhere_submits_its_job_once(
         tmp_path / "copies",
     )
     crasher = Crasher(tmp_path / "crash", scenario.copies)
-    points = crasher.sweep(scenario.prepare, scenario.run_again, action)
+    points = crasher.sweep(scenario.prepare, scenario.run_again, action, STRIDES[action])
     scenario.finish_all()
-    assert points >= 30
+    assert points >= 30 // STRIDES[action]
     count_faults("crash points", points)

@@ -84,7 +84,8 @@ def test_the_example_session_of_the_handbook(box, slurm):
     for way_on in ("--accept-failed-jobs", "--close-failed-jobs", "run it again"):
         assert way_on in lines[9]
     assert lines[11:] == [
-        "action summary:", "  add (ok: 7)", "  finish (impossible: 2)", "  save (ok: 2)",
+        # seven, two scripts, and the environment
+        "action summary:", "  add (ok: 10)", "  finish (impossible: 2)", "  save (ok: 2)",
     ]  # fmt: skip
 
     done = box.cli("slurm-finish", "--close-failed-jobs")
