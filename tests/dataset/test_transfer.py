@@ -119,7 +119,7 @@ def test_a_full_disk_leaves_the_target_as_it_was_and_names_both(tmp_path, elsewh
 def test_a_part_that_a_killed_copy_has_left_does_not_matter(tmp_path, elsewhere, parts):
     source, target = tmp_path / "source", elsewhere / "target"
     source.write_text("whole\n")
-    left = transfer._part(target, parts)
+    left = transfer.place_of_part(target, parts)
     left.write_text("ha")
     copy_file(source, target, parts)
     assert target.read_text() == "whole\n"

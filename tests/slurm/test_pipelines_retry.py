@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datalad.api import clone
 
-from tests.conftest import Box
+from tests.conftest import Box, wait_until
 from tests.slurm.pipelines import dependency, release
 from tests.slurm.sweeps import wait_for_accounting
 from tests.slurm.test_reschedule import record_of
@@ -146,7 +146,7 @@ def test_what_waits_for_a_job_can_be_made_to_wait_for_its_next_attempt(chain, sl
     assert (outcome.status, outcome.details) == ("ok", {"slurm_job_id": two})
     assert dependency(slurm, two) == f"afterok:{again}_*(unfulfilled)".replace("_*", "")
     slurm.wait(again, two)
-    assert slurm.state(two) == "COMPLETED"
+    wait_until(lambda: slurm.state(two) == "COMPLETED")
     # of one that has gone meanwhile it is said
     three = schedule(chain, "sbatch --hold b.sh", ["c"], inputs=["b"])
     slurm.run("scancel", str(three))

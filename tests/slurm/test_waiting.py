@@ -174,6 +174,8 @@ def test_a_job_is_finished_and_pushed_by_another(jobs, slurm, tmp_path):
     assert f"JobName=finish-{job}" in facts
     wait_until(lambda: not jobs.tracked(), 90)
     slurm.wait(helper)
+    # the accounting hears of it a little later
+    wait_until(lambda: slurm.state(helper) not in ("PENDING", "RUNNING"))
     assert slurm.state(helper) == "COMPLETED", Path(results[-1]["finish_log"]).read_text()
     commit = jobs.git("rev-parse", "HEAD")
     assert record_of(jobs)["slurm_job_id"] == job
@@ -194,7 +196,7 @@ def test_a_failed_job_is_told_of_in_the_log_of_the_one_that_was_to_finish_it(job
     facts = slurm.run("scontrol", "show", "job", str(helper["finish_job_id"]))
     assert "Comment=two words" in facts
     slurm.wait(helper["finish_job_id"])
-    assert slurm.state(helper["finish_job_id"]) == "FAILED"
+    wait_until(lambda: slurm.state(helper["finish_job_id"]) == "FAILED")
     text = Path(helper["finish_log"]).read_text()
     assert f"{helper['slurm_job_id']}: FAILED" in text
     assert jobs.tracked() == [helper["slurm_job_id"]]
