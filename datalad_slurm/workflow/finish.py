@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from datalad_slurm.dataset.commits import check_identity
-from datalad_slurm.dataset.orphans import no_orphans
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.names import JobName, select_tasks
 from datalad_slurm.jobs.parts import (
@@ -16,17 +15,16 @@ from datalad_slurm.jobs.parts import (
     tasks_to_close,
 )
 from datalad_slurm.jobs.plan import Action, FailedJobs, Shape
-from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.workflow.alt_notes import clean_up
 from datalad_slurm.workflow.bring_back import leave
-from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
+from datalad_slurm.workflow.context import Context, Outcome, open_jobs
 from datalad_slurm.workflow.deliver import deliver
 from datalad_slurm.workflow.endings import tidy_endings
 from datalad_slurm.workflow.explain import explain
 from datalad_slurm.workflow.logs import logs_of
 from datalad_slurm.workflow.observe import observe
 from datalad_slurm.workflow.order import deliver_in_order
-from datalad_slurm.workflow.recovery import settle_publications
+from datalad_slurm.workflow.recovery import no_other_finisher
 from datalad_slurm.workflow.submissions import (
     described,
     drop_temporary_directories,
@@ -83,17 +81,7 @@ def finish(
         When another process is at it, or the database cannot be used.
     """
     check_identity(context.repo)
-    settings = context.settings
-    with (
-        only_finisher(
-            context.tracker.database,
-            settings.finish_timeout,
-            lgr.warning,
-            take_over=settings.take_over,
-        ),
-        no_orphans(context.repo, settings.finish_timeout),
-    ):
-        settle_publications(context)
+    with no_other_finisher(context):
         settle_claims(context)
         clean_up(context)
         tidy_endings(context)

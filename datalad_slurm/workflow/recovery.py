@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from datalad_slurm.dataset.commits import drop_private_refs
 from datalad_slurm.dataset.diff import differences
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.index import catch_up_index, drop_own_lock
+from datalad_slurm.dataset.orphans import no_orphans
 from datalad_slurm.dataset.publish import contains, messages_since, read_head
 from datalad_slurm.dataset.stage import Change, drop_staging_index
 from datalad_slurm.dataset.tree import TreeReader
@@ -16,18 +18,41 @@ from datalad_slurm.dataset.worktree import put_back
 from datalad_slurm.jobs.notes import COMMITTED_IN
 from datalad_slurm.jobs.record import recorded_job_id
 from datalad_slurm.tracking import publications
+from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.tracking.publications import Publication
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.publishing import JOB_BRANCH
 
-__all__ = ["settle_publications"]
+__all__ = ["no_other_finisher"]
 
 
-def settle_publications(context: Context) -> None:
-    """Forget the jobs that an interrupted finish has committed; the others stay open.
+@contextmanager
+def no_other_finisher(context: Context) -> Iterator[None]:
+    """Enter a time in which no other process finishes jobs, nor anything of one that died runs on.
 
-    Only for the one process that finishes jobs.
+    Jobs that such a one has committed are tracked no more.
+
+    Raises
+    ------
+    DatabaseError
+        When another process is at it for longer than this one is to wait.
     """
+    settings = context.settings
+    with (
+        only_finisher(
+            context.tracker.database,
+            settings.finish_timeout,
+            lgr.warning,
+            take_over=settings.take_over,
+        ),
+        no_orphans(context.repo, settings.finish_timeout),
+    ):
+        _settle_publications(context)
+        yield
+
+
+def _settle_publications(context: Context) -> None:
+    """Forget the jobs that an interrupted finish has committed; the others stay open."""
     repo = context.repo
     _clear(repo)
     pending = publications.pending(context.tracker.database)

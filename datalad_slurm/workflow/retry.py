@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datalad_slurm.dataset.orphans import no_orphans
 from datalad_slurm.jobs.archive import AS_RECORDED, SCRIPTS, recorded_scripts
 from datalad_slurm.jobs.attempts import Retry, replaced_by_retry
 from datalad_slurm.jobs.braces import literal
@@ -20,15 +18,14 @@ from datalad_slurm.jobs.notes import RELEASED
 from datalad_slurm.jobs.parts import outputs_only_of
 from datalad_slurm.jobs.task_outputs import is_of_task
 from datalad_slurm.jobs.tasks import TaskId, format_index_list
-from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.workflow.as_recorded import changed_scripts
-from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
+from datalad_slurm.workflow.context import Context, Outcome, open_jobs
 from datalad_slurm.workflow.leftovers import Stale
 from datalad_slurm.workflow.logs import logs_by_job, logs_of
 from datalad_slurm.workflow.observe import observe
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.predecessors import for_another_attempt
-from datalad_slurm.workflow.recovery import settle_publications
+from datalad_slurm.workflow.recovery import no_other_finisher
 from datalad_slurm.workflow.relations import (
     attempts_that_count,
     relations_of,
@@ -105,7 +102,7 @@ def retry(
     """
     require_sbatch()
     settle_claims(context)
-    with _alone(context):
+    with no_other_finisher(context):  # it would have files of failed jobs in its hands
         jobs = described(context, open_jobs(context, names))
     statuses = with_vain_waits(jobs, observe(context, jobs, for_record=True))
     chosen = select_tasks(jobs, names or ())
@@ -143,23 +140,6 @@ def retry(
 def _left_out(job: TrackedJob, reason: str) -> Outcome:
     said = f"job {job.label} is left out: {reason}"
     return Outcome(_ACTION, "notneeded", said, details={"slurm_job_id": job.job_id})
-
-
-@contextmanager
-def _alone(context: Context) -> Iterator[None]:
-    """Enter a time in which no job is finished: a finish has files of failed jobs in its hands."""
-    settings = context.settings
-    with (
-        only_finisher(
-            context.tracker.database,
-            settings.finish_timeout,
-            lgr.warning,
-            take_over=settings.take_over,
-        ),
-        no_orphans(context.repo, settings.finish_timeout),
-    ):
-        settle_publications(context)  # what a finish has committed that was killed
-        yield
 
 
 def _run_again(
@@ -277,7 +257,7 @@ def _submit(context: Context, plan: _Plan, run_again: Collection[str]) -> Iterat
     relations = for_another_attempt(context, job)
     changed = changed_scripts(context, recorded_scripts({"script": job.identities.get(SCRIPTS)}))
     with in_flight(job.token):
-        with _alone(context):
+        with no_other_finisher(context):
             cancel_waiting(context, job, plan.status, plan.again)
             claim = context.tracker.begin_retry(job, plan.retry)
         if relations or relations_of(job):
