@@ -68,12 +68,7 @@ def _directives(call: Call, read_script: Callable[[Call], str | None]) -> Call |
     script = read_script(call) if call.script else None
     if script is None:
         return None
-    head: list[str] = []
-    for line in script.splitlines():
-        if line.strip() and not line.startswith("#"):
-            break  # sbatch reads no further
-        head.append(line)
-    return read_call(directives("\n".join(head)))
+    return read_call(directives(script))
 
 
 def _given(call: Call, names: tuple[str, str]) -> str | None:

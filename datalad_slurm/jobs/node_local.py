@@ -12,7 +12,7 @@ from datalad_slurm.jobs.claims import is_glob
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.globs import parse_glob
 from datalad_slurm.jobs.quantities import parse_duration
-from datalad_slurm.jobs.sbatch_options import Call, directives, read_call
+from datalad_slurm.jobs.sbatch_options import Call, directives, read_call, script_head
 
 __all__ = [
     "DEFAULT_GRACE",
@@ -153,10 +153,8 @@ def asked_of_sbatch(call: Call, script: str, environment: Mapping[str, str]) -> 
     script; a line of the script that is not known for certain is left out.
     """
     values: dict[str, str] = {}
-    for line in script.split("\n"):
-        if line.strip() and not line.startswith("#"):
-            break  # sbatch reads no further
-        found = read_call(directives(line)) if line.startswith("#SBATCH") else None
+    for line in script_head(script):
+        found = read_call(directives(line))
         values |= found.values if found else {}
     asked = {_LONG.get(name, name): value for name, value in values.items()}
     asked |= {

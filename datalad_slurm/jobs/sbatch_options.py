@@ -12,6 +12,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from datalad_slurm.jobs.sbatch_words import named_options
 
@@ -26,6 +27,7 @@ __all__ = [
     "log_names",
     "read_call",
     "sbatch_calls",
+    "script_head",
     "script_paths",
     "split_words",
     "wrapped_script",
@@ -38,7 +40,7 @@ LARGEST_SCRIPT = 4 * 2**20
 _ONLY_TELL = frozenset(["--help", "--usage", "--version", "-h", "-V"])
 #: Patterns that make a name different for each job; such a log is never there before.
 _UNIQUE = re.compile(r"%\d*[AjJ]")
-_DIRECTIVE = re.compile(r"^#SBATCH\s+(.*)$", re.MULTILINE)
+_DIRECTIVE = re.compile(r"#SBATCH\s+(.*)")
 
 
 def split_words(text: str) -> list[str]:
@@ -50,8 +52,18 @@ def split_words(text: str) -> list[str]:
 
 
 def directives(script: str) -> list[str]:
-    """Return the words of all ``#SBATCH`` lines of a job script."""
-    return [word for line in _DIRECTIVE.findall(script) for word in split_words(line)]
+    """Return the words of the ``#SBATCH`` lines of a job script that sbatch reads."""
+    found = map(_DIRECTIVE.match, script_head(script))
+    return [word for match in found if match for word in split_words(match[1])]
+
+
+def script_head(script: str) -> list[str]:
+    """Return the lines of a job script before its first command.
+
+    Slurm reads no options behind that (``_opt_batch_script()`` of its opt.c).
+    """
+    lines = script.split("\n")
+    return list(takewhile(lambda line: line.lstrip()[:1] in ("", "#"), lines))
 
 
 def sbatch_calls(words: Sequence[str]) -> Iterator[tuple[list[str], str]]:

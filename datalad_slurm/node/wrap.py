@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
+from datalad_slurm.jobs.callbacks import python_call
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.node_local import (
     NodeLocal,
@@ -34,10 +35,6 @@ __all__ = ["NodePlan", "main", "place"]
 
 #: Exit status that tells our sbatch to submit nothing.
 _REFUSED = 3
-
-#: What starts this file from a shell, without the package being installed.
-_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); "
-_START += "from datalad_slurm.node.wrap import main; main()"
 
 
 @dataclass(frozen=True)
@@ -61,9 +58,6 @@ def place(notes: Path, endings: Path, plan: NodePlan | None = None) -> None:
     plan : NodePlan, optional
         For jobs that must not be submitted otherwise.
     """
-    package = Path(__file__).resolve().parents[2]
-    # isolated: what the user's command sets for its own Python must not matter here
-    argv = [sys.executable, "-I", "-S", "-c", _START, str(package)]
     told = ""
     if plan:
         told = str(notes / "plan.json")
@@ -71,7 +65,7 @@ def place(notes: Path, endings: Path, plan: NodePlan | None = None) -> None:
     rest = f"{shlex.quote(str(endings))} {shlex.quote(told)}"
     # whatever goes wrong there, such a job must not be submitted as it is
     failing = f" || exit {_REFUSED}" if plan else ""
-    text = f'place=$1; shift\n{shlex.join(argv)} "$place" {rest} "$@"{failing}\n'
+    text = f'place=$1; shift\n{python_call(__name__)} "$place" {rest} "$@"{failing}\n'
     (notes / "wrap").write_bytes(os.fsencode(text))
 
 

@@ -16,14 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from datalad_slurm.jobs.callbacks import python_call
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.sbatch_options import Call, read_call, script_paths
 
 __all__ = ["Substitute", "main", "place", "substituted"]
 
-#: What starts this file from a shell, without the package being installed.
-_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); "
-_START += "from datalad_slurm.slurm.as_recorded import main; main()"
 _LIST = "recorded.json"
 
 
@@ -55,10 +53,8 @@ def place(notes: Path, root: Path, scripts: Sequence[Substitute]) -> None:
         (notes / f"recorded.{number}").write_bytes(script.content)
         listed.append([script.path, script.is_wrapped])
     (notes / _LIST).write_text(json.dumps(listed))
-    package = Path(__file__).resolve().parents[2]
-    # isolated: what the user's command sets for its own Python must not matter here
-    argv = [sys.executable, "-I", "-S", "-c", _START, str(package), str(notes), str(root)]
-    (notes / "recorded").write_bytes(os.fsencode(f'exec {shlex.join(argv)} "$@"\n'))
+    called = python_call(__name__, str(notes), str(root))
+    (notes / "recorded").write_bytes(os.fsencode(f'exec {called} "$@"\n'))
 
 
 def main() -> None:

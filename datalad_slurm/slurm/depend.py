@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from datalad_slurm.jobs.callbacks import python_call
 from datalad_slurm.jobs.dependencies import joined, replaced
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.sbatch_options import (
@@ -25,14 +26,11 @@ from datalad_slurm.jobs.sbatch_options import (
     directives,
     read_call,
     sbatch_calls,
+    script_head,
     script_paths,
 )
 
 __all__ = ["Wanted", "depend", "main", "place", "typed_dependency"]
-
-#: What starts this file from a shell, without the package being installed.
-_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); "
-_START += "from datalad_slurm.slurm.depend import main; main()"
 
 
 @dataclass(frozen=True)
@@ -51,10 +49,8 @@ class Wanted:
 
 def place(notes: Path, wanted: Wanted) -> None:
     """Tell our sbatch, by a file beside its notes, what to wait for."""
-    package = Path(__file__).resolve().parents[2]
-    # isolated: what the user's command sets for its own Python must not matter here
-    argv = [sys.executable, "-I", "-S", "-c", _START, str(package), json.dumps(asdict(wanted))]
-    (notes / "depend").write_bytes(os.fsencode(f'exec {shlex.join(argv)} "$@"\n'))
+    called = python_call(__name__, json.dumps(asdict(wanted)))
+    (notes / "depend").write_bytes(os.fsencode(f'exec {called} "$@"\n'))
 
 
 def main() -> None:
@@ -136,15 +132,9 @@ def _typed(call: Call | None, options: Sequence[str], script: str) -> str | None
 
 
 def _dependency_in(script: str) -> str | None:
-    """Return what a job script says it waits for, or None.
-
-    sbatch reads no ``#SBATCH`` lines behind the first line that is none, and no
-    comment; of several that say it the last one counts.
-    """
+    """Return what a job script says it waits for, or None; the last line that says it counts."""
     found = None
-    for line in script.split("\n"):
-        if line.strip() and not line.startswith("#"):
-            break
+    for line in script_head(script):
         options = directives(line)
         call = read_call(options)
         if call is None:

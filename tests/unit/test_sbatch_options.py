@@ -42,6 +42,11 @@ def test_directives_are_read_from_a_script():
     assert list(log_names(directives(script))) == ["log", "e f"]
 
 
+def test_directives_behind_the_first_command_are_not_read():
+    script = "#!/bin/sh\n#SBATCH\n\n  # no command\n#SBATCH -N 1\n  echo\n#SBATCH -o log\n"
+    assert directives(script) == ["-N", "1"]
+
+
 @pytest.mark.parametrize(
     ("command", "script", "wraps"),
     [
