@@ -9,7 +9,7 @@ from types import TracebackType
 from datalad_slurm.dataset.files import LINK_MODE
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.indexed import key_in, key_of
-from datalad_slurm.jobs.errors import DatasetError
+from datalad_slurm.dataset.objects import ObjectReader
 from datalad_slurm.jobs.inputs import key_size
 
 __all__ = ["Contents"]
@@ -34,7 +34,7 @@ class Contents:
 
     def __init__(self, repo: Repo) -> None:
         self._repo = repo
-        self._process = repo.start("cat-file", "--batch")
+        self._objects = ObjectReader(repo)
 
     def __enter__(self) -> Contents:
         return self
@@ -45,7 +45,7 @@ class Contents:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._process.communicate()
+        self._objects.__exit__(kind, error, trace)
 
     def read(self, name: str, most: int) -> bytes | None:
         """Return the end of a file, or None when it, or its content, is not here.
@@ -90,23 +90,10 @@ class Contents:
         return key_size(key) if key else len(content)
 
     def _blob(self, name: str) -> bytes | None:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise DatasetError("git cat-file has no pipes")
         if "\n" in name:
             return None  # older versions of git read one name a line
-        try:
-            stdin.write(os.fsencode(name) + b"\n")
-            stdin.flush()
-            header = stdout.readline().split()
-        except BrokenPipeError as exc:
-            raise DatasetError("git cat-file ended early") from exc
-        # of what is not there, the name is repeated, and may hold spaces
-        if len(header) < 3 or header[-1] == b"missing" or not header[2].isdigit():
-            return None
-        content = stdout.read(int(header[2]))
-        stdout.read(1)
-        return content if header[1] == b"blob" else None
+        found = self._objects.read(name)
+        return found.content if found and found.kind == "blob" else None
 
     def _object(self, blob: bytes) -> Path | None:
         """Return where the annex keeps the content of what git holds; None if git holds it all."""

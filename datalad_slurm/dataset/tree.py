@@ -12,6 +12,7 @@ from types import TracebackType
 from datalad_slurm.dataset.files import LINK_MODE, Form
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.indexed import key_in, key_of
+from datalad_slurm.dataset.objects import ObjectReader
 from datalad_slurm.jobs.claims import is_below
 from datalad_slurm.jobs.errors import DatasetError
 from datalad_slurm.jobs.globs import Glob, parse_glob
@@ -50,7 +51,7 @@ class TreeReader:
     def __init__(self, repo: Repo, commit: str) -> None:
         self._commit = commit
         self._trees: dict[str, dict[str, tuple[str, str]]] = {}
-        self._process = repo.start("cat-file", "--batch")
+        self._objects = ObjectReader(repo)
 
     def __enter__(self) -> TreeReader:
         return self
@@ -61,7 +62,7 @@ class TreeReader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._process.communicate()
+        self._objects.__exit__(kind, error, trace)
 
     def at(self, commit: str) -> TreeReader:
         """Return a reader of another commit that shares this one's process and ends with it."""
@@ -71,7 +72,7 @@ class TreeReader:
 
     def is_here(self) -> bool:
         """Return whether the repository has the commit; no content at all is always here."""
-        return not self._commit or self._ask(f"{self._commit}^{{tree}}", b"tree") is not None
+        return not self._commit or self._objects.read(f"{self._commit}^{{tree}}") is not None
 
     def lookup(self, path: str) -> tuple[str, str] | None:
         """Return mode and object id at a path, or None when there is nothing."""
@@ -92,14 +93,14 @@ class TreeReader:
         entry = self.lookup(path)
         if entry is None or not _is_file_mode(entry[0]):
             return None
-        _, content = self._read(entry[1], b"blob")
+        _, content = self._read(entry[1], "blob")
         if entry[0] == LINK_MODE:
             return Form.LOCKED if b"annex/objects/" in content else None
         return Form.UNLOCKED if content.startswith(b"/annex/objects/") else None
 
     def identity(self, mode: str, oid: str) -> Identity:
         """Return what stands for the content of a file or link; see `jobs.inputs`."""
-        _, content = self._read(oid, b"blob")
+        _, content = self._read(oid, "blob")
         if mode == LINK_MODE:
             target = os.fsdecode(content)
             return {"key": key_of(target)} if "annex/objects/" in target else {"link": target}
@@ -159,33 +160,15 @@ class TreeReader:
 
     def _entries(self, oid: str) -> dict[str, tuple[str, str]]:
         if oid not in self._trees:
-            self._trees[oid] = _parse_tree(*self._read(oid, b"tree"))
+            self._trees[oid] = _parse_tree(*self._read(oid, "tree"))
         return self._trees[oid]
 
-    def _read(self, oid: str, kind: bytes) -> tuple[str, bytes]:
-        found = self._ask(oid, kind)
-        if found is None:
-            raise DatasetError(f"git has no {kind.decode()} {oid}; is the repository damaged?")
-        return found
-
-    def _ask(self, oid: str, kind: bytes) -> tuple[str, bytes] | None:
-        """Return id and content of an object, or None when git does not have it."""
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise DatasetError("git cat-file has no pipes")
-        try:
-            stdin.write(oid.encode() + b"\n")
-            stdin.flush()
-            header = stdout.readline().split()
-        except BrokenPipeError as exc:
-            raise DatasetError("git cat-file ended early") from exc
-        if header[1:] == [b"missing"]:
-            return None
-        if len(header) != 3 or header[1] != kind:
-            raise DatasetError(f"git has no {kind.decode()} {oid}; is the repository damaged?")
-        content = stdout.read(int(header[2]))
-        stdout.read(1)
-        return header[0].decode(), content
+    def _read(self, name: str, kind: str) -> tuple[str, bytes]:
+        """Return id and content of an object that must be there."""
+        found = self._objects.read(name)
+        if found is None or found.kind != kind:
+            raise DatasetError(f"git has no {kind} {name}; is the repository damaged?")
+        return found.oid, found.content
 
 
 def _parse_tree(oid: str, content: bytes) -> dict[str, tuple[str, str]]:
