@@ -18,8 +18,6 @@ from datalad_slurm.jobs.tasks import format_index_list
 
 __all__ = ["Reason", "helpful_options", "reasons"]
 
-#: What slurmctld says of a job whose dependency cannot come true any more.
-
 
 @dataclass(frozen=True)
 class Reason:

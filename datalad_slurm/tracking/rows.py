@@ -145,11 +145,10 @@ def release_tasks(connection: sqlite3.Connection, tracked_id: int, tasks: Iterab
     released = set(tasks)
     is_left, count = False, 0
     for row_id, job_id, folded in connection.execute(_TASKS, (tracked_id,)).fetchall():
-        known = from_json(folded)
-        if known is None:
+        had = _tasks_from_row(job_id, folded)
+        if had is None:
             is_left = True
             continue
-        had = expand_tasks(job_id, known)
         left = [task for task in had if task not in released]
         connection.execute(_KEEP_TASKS, (to_json(fold_tasks(left)), row_id))
         count += len(had) - len(left)
@@ -195,7 +194,6 @@ def load(connection: sqlite3.Connection, which: str = ALL, *values: int) -> list
 
 def _slurm_job(row: list[Any]) -> SlurmJob:
     job_id, cluster, attempt, submitted, name, work_dir, logs, tasks, facts = row
-    folded = None if tasks is None else from_json(tasks)
     return SlurmJob(
         job_id=job_id,
         cluster=cluster,
@@ -204,9 +202,15 @@ def _slurm_job(row: list[Any]) -> SlurmJob:
         name=from_json(name),
         work_dir=path_from_row(work_dir),
         logs=tuple(LogName(pattern, index) for pattern, index in from_json(logs)),
-        tasks=None if folded is None else expand_tasks(job_id, folded),
+        tasks=_tasks_from_row(job_id, tasks),
         facts=from_json(facts),
     )
+
+
+def _tasks_from_row(job_id: int, folded: str | None) -> tuple[TaskId, ...] | None:
+    """Return the tasks that are open; None where a job is not known to be an array or none."""
+    known = None if folded is None else from_json(folded)
+    return None if known is None else expand_tasks(job_id, known)
 
 
 def _tracked_job(

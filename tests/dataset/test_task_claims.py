@@ -100,6 +100,16 @@ def test_a_job_of_which_one_submission_is_over_keeps_the_other(tracker):
     assert Tracker(tracker.directory).open_jobs() == [left]
 
 
+@pytest.mark.parametrize("noted", ["null", None])
+def test_a_job_of_which_one_submission_has_unknown_tasks_stays_open(tracker, tmp_path, noted):
+    tracked_id = submitted(tracker, "sub-%a", jobs=[array(1, 2), SlurmJob(13)])
+    with sqlite3.connect(tmp_path / FILE_NAME) as raw:
+        raw.execute("UPDATE slurm_jobs SET tasks = ? WHERE job_id = 13", (noted,))
+    tracker.release({tracked_id: tasks(1, 2)})
+    (open_job,) = tracker.open_jobs()
+    assert [each.tasks for each in open_job.slurm_jobs] == [(), None]
+
+
 def test_tasks_that_are_run_again_take_their_claims_with_them(tracker):
     tracked_id = submitted(tracker, "sub-%a", "log-%A_%a")
     (held,) = tracker.open_jobs()
