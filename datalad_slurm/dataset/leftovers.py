@@ -14,6 +14,7 @@ from typing import Any
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
 from datalad_slurm.dataset.paths import matches, walk
 from datalad_slurm.dataset.subdatasets import Hierarchy
+from datalad_slurm.dataset.transfer import move
 from datalad_slurm.jobs.claims import covers, top_of
 from datalad_slurm.jobs.errors import DatasetError
 
@@ -107,6 +108,8 @@ def move_aside(place: Repo, found: Leftovers, aside: Path, notes: Path) -> None:
     Raises
     ------
     OSError
+        When nothing can be noted or made there.
+    TransferError
         When something cannot be moved.
     """
     content = {"root": str(place.root), "aside": str(aside), "files": found.files}
@@ -115,7 +118,7 @@ def move_aside(place: Repo, found: Leftovers, aside: Path, notes: Path) -> None:
     part.replace(notes / _NOTE)
     aside.mkdir(parents=True)
     for number, path in enumerate(found.files):
-        shutil.move(place.root / path, aside / str(number))
+        move(place.root / path, aside / str(number), aside)
     for directory in found.directories:
         with suppress(OSError):  # not empty
             (place.root / directory).rmdir()
@@ -128,7 +131,7 @@ def put_back(notes: Path) -> None:
         source, target = Path(noted["aside"]) / str(number), Path(noted["root"]) / path
         if os.path.lexists(source):
             target.parent.mkdir(parents=True, exist_ok=True)
-            source.replace(target)
+            move(source, target, source.parent)
     drop_aside(notes)
 
 

@@ -7,6 +7,7 @@ git-annex's store.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -20,6 +21,7 @@ __all__ = [
     "copy_file",
     "copy_link",
     "has_same_stamp",
+    "move",
     "place_of_part",
     "same_content",
     "stamp",
@@ -105,6 +107,38 @@ def copy_link(text: str, target: Path, parts: Path) -> None:
         raise TransferError(f"the link {target} cannot be made: {exc.strerror}") from exc
     finally:
         part.unlink(missing_ok=True)
+
+
+def move(source: Path, target: Path, parts: Path) -> None:
+    """Move a file or link, also to another file system; it is never without a whole name.
+
+    Parameters
+    ----------
+    source : Path
+        A plain file or a link.
+    target : Path
+        Replaced, if it is a file or a link; its directory exists.
+    parts : Path
+        As for `copy_file`.
+
+    Raises
+    ------
+    TransferError
+        When it cannot be moved; `source` is still there.
+    """
+    try:
+        source.replace(target)
+        return
+    except OSError as exc:
+        if exc.errno != errno.EXDEV:
+            said = f"{source} cannot be moved to {target}: {exc.strerror}"
+            raise TransferError(said) from exc
+    if source.is_symlink():
+        copy_link(str(source.readlink()), target, parts)
+    else:
+        copy_file(source, target, parts, verify=True)
+        target.chmod(stat.S_IMODE(source.stat().st_mode))
+    source.unlink()
 
 
 def place_of_part(target: Path, parts: Path) -> Path:

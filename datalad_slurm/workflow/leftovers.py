@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datalad_slurm.dataset.leftovers import find_leftovers, move_aside, restore
-from datalad_slurm.jobs.errors import DatasetError
+from datalad_slurm.jobs.errors import DatasetError, TransferError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.workflow.alt_notes import MARKER
 from datalad_slurm.workflow.context import Context, Outcome
@@ -69,10 +69,10 @@ def cleared(context: Context, claim: TrackedJob, stale: Stale, notes: Path) -> I
         aside = Path(claim.alt_dir) / MARKER / f"{claim.submission}.leftovers"
     try:
         move_aside(place, found, aside, notes)
-    except OSError as exc:
+    except (OSError, TransferError) as exc:
         raise DatasetError(
-            f"what the failed attempt left cannot be moved away: {exc.strerror} ({exc.filename}); "
-            "mend that, or keep it with --assume-ready outputs"
+            f"what the failed attempt left cannot be moved away ({exc}); mend that, or keep it "
+            "with --assume-ready outputs"
         ) from exc
     if not claim.alt_dir:
         restore(context.hierarchy, stale.outputs)

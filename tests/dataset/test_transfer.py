@@ -13,7 +13,7 @@ import pytest
 
 from datalad_slurm.dataset import transfer
 from datalad_slurm.dataset.mirror import Mirror
-from datalad_slurm.dataset.transfer import copy_file, copy_link, has_same_stamp, stamp
+from datalad_slurm.dataset.transfer import copy_file, copy_link, has_same_stamp, move, stamp
 from datalad_slurm.jobs.errors import InvalidRequestError, TransferError
 
 
@@ -130,6 +130,30 @@ def test_a_special_file_is_not_copied(tmp_path, parts):
     with pytest.raises(TransferError, match="no plain file"):
         copy_file(Path("/dev/null"), tmp_path / "target", parts)
     assert not (tmp_path / "target").exists()
+
+
+def test_files_and_links_are_moved_as_they_are(tmp_path, elsewhere, parts):
+    (tmp_path / "file").write_text("content")
+    (tmp_path / "file").chmod(0o440)
+    os.utime(tmp_path / "file", ns=(1, 1_600_000_000_123_456_789))
+    (tmp_path / "link").symlink_to("nowhere")
+    before = stamp(tmp_path / "file")
+    for name in ("file", "link"):
+        move(tmp_path / name, elsewhere / name, parts)
+        move(elsewhere / name, tmp_path / f"{name}.back", parts)
+    assert (tmp_path / "file.back").read_text() == "content"
+    assert (tmp_path / "file.back").stat().st_mode & 0o777 == 0o440
+    assert has_same_stamp(stamp(tmp_path / "file.back"), before)
+    assert (tmp_path / "link.back").readlink() == Path("nowhere")
+    assert not any(os.path.lexists(d / n) for d in (tmp_path, elsewhere) for n in ("file", "link"))
+    assert list(parts.iterdir()) == []
+
+
+def test_what_cannot_be_moved_stays_and_is_named(tmp_path, parts):
+    (tmp_path / "file").write_text("content")
+    with pytest.raises(TransferError, match=r"file cannot be moved to .*gone/file"):
+        move(tmp_path / "file", tmp_path / "gone" / "file", parts)
+    assert (tmp_path / "file").read_text() == "content"
 
 
 def test_a_link_takes_the_place_of_a_file(tmp_path, parts):
