@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -174,6 +175,16 @@ class Context:
     def hierarchy(self) -> Hierarchy:
         """The dataset with its subdatasets."""
         return Hierarchy(self.repo)
+
+    @cached_property
+    def dataset_option(self) -> str:
+        """What a command that is told to the user needs to find the dataset from here."""
+        from datalad.distribution.dataset import get_dataset_root
+
+        here = get_dataset_root(str(Path.cwd()))
+        if here is not None and Path(here).resolve() == self.repo.root:
+            return ""
+        return f"-d {shlex.quote(str(self.dataset.path))} "
 
     def place_of(self, job: TrackedJob) -> Repo:
         """Return where a job runs: in the dataset, or in a directory that stands for its root."""

@@ -7,7 +7,6 @@ import pwd
 import shlex
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from datalad_slurm.jobs.commands import with_options
@@ -63,7 +62,7 @@ def explain(
     message = f"Slurm job(s) for job {job.label} are not complete. {states}"
     message += "".join(map(_unexplained, status.tasks))
     names = [shlex.quote(str(name)) for name in names_of(job, status.tasks)]
-    here = _dataset_option(context)
+    here = context.dataset_option
     finish_it = f"datalad slurm-finish {here}{' '.join(names)}"
     if in_vain:
         message += (
@@ -127,16 +126,6 @@ def _retry_command(
     words = [f"--retry {name}" for name in names]
     words += [f"--retry-with={shlex.quote(' '.join(options))}"] if options else []
     return f"datalad slurm-reschedule {here}{' '.join(words)}"
-
-
-def _dataset_option(context: Context) -> str:
-    """Return what names the dataset in a command, if that is not found from here."""
-    from datalad.distribution.dataset import get_dataset_root
-
-    here = get_dataset_root(str(Path.cwd()))
-    if here is not None and os.path.realpath(here) == str(context.repo.root):
-        return ""
-    return f"-d {shlex.quote(str(context.dataset.path))} "
 
 
 def _user_name(uid: int) -> str:

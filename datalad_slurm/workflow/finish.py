@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from datalad_slurm.dataset.commits import check_identity
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
@@ -30,7 +30,7 @@ from datalad_slurm.workflow.submissions import (
     drop_temporary_directories,
     settle_claims,
 )
-from datalad_slurm.workflow.vain_waits import cancel_vain, vain_wait, with_vain_waits
+from datalad_slurm.workflow.vain_waits import cancel_vain, vain_waits, with_vain_waits
 
 __all__ = ["finish"]
 
@@ -123,17 +123,24 @@ def finish(
         clean_up(context)
         tidy_endings(context)
         _tidy_stores(context)
-        for job in jobs:
-            if plan[job.id].refusal:
-                yield _stays_whole(job, plan[job.id])
-                continue
-            for action, status in plan[job.id].groups.items():
-                if action is not Action.COMMIT:
-                    in_vain = vain_wait(context, job) if status.never_starts else ""
-                    yield explain(
-                        context, job, status, action, log_lines=log_lines, in_vain=in_vain
-                    )
+        yield from _left_open(context, jobs, plan, log_lines)
         drop_temporary_directories(context)
+
+
+def _left_open(
+    context: Context, jobs: Sequence[TrackedJob], plan: Mapping[int, Split], log_lines: int
+) -> Iterator[Outcome]:
+    """Say what has become of all that was not committed."""
+    stuck = [job for job in jobs if any(each.never_starts for each in plan[job.id].groups.values())]
+    in_vain = vain_waits(context, stuck)
+    for job in jobs:
+        if plan[job.id].refusal:
+            yield _stays_whole(job, plan[job.id])
+            continue
+        for action, status in plan[job.id].groups.items():
+            if action is not Action.COMMIT:
+                why = in_vain[job.id] if status.never_starts else ""
+                yield explain(context, job, status, action, log_lines=log_lines, in_vain=why)
 
 
 def _stays_whole(job: TrackedJob, found: Split) -> Outcome:

@@ -53,7 +53,7 @@ def deliver_in_order(
         done = {job.token for job, _ in ready}
         waiting = [each for each in waiting if each[0].token not in done]
     for job, status, others in held:
-        yield _kept_open(job, status, held_up(job, others)[0], others)
+        yield _kept_open(context, job, status, held_up(job, others)[0], others)
 
 
 def held_up(job: TrackedJob, open_jobs: Mapping[str, TrackedJob]) -> list[Relation]:
@@ -62,7 +62,11 @@ def held_up(job: TrackedJob, open_jobs: Mapping[str, TrackedJob]) -> list[Relati
 
 
 def _kept_open(
-    job: TrackedJob, status: JobStatus, relation: Relation, open_jobs: Mapping[str, TrackedJob]
+    context: Context,
+    job: TrackedJob,
+    status: JobStatus,
+    relation: Relation,
+    open_jobs: Mapping[str, TrackedJob],
 ) -> Outcome:
     other = open_jobs[relation.token]
     return Outcome(
@@ -70,6 +74,7 @@ def _kept_open(
         "impossible",
         f"Slurm job {job.label} has ended and stays open: '{relation.inputs[0]}', which it has "
         f"read, is an output of job {other.label}, which is not committed, so its record could "
-        f"not say what that was; finish both: datalad slurm-finish {other.job_id} {job.job_id}",
+        f"not say what that was; finish both: datalad slurm-finish {context.dataset_option}"
+        f"{other.job_id} {job.job_id}",
         details={"slurm_job_id": job.job_id, "slurm_state": status.word},
     )

@@ -73,20 +73,25 @@ def with_predecessors(context: Context, claim: TrackedJob, *, is_wanted: bool) -
     if not found:
         return claim
     for job, inputs in found:
-        _refuse_unfit(claim, job, inputs, is_wanted=is_wanted)
+        _refuse_unfit(context, claim, job, inputs, is_wanted=is_wanted)
     _states(context, found)
     return with_relations(claim, [relation_to(job, inputs) for job, inputs in found])
 
 
 def _refuse_unfit(
-    claim: TrackedJob, job: TrackedJob, inputs: Sequence[str], *, is_wanted: bool
+    context: Context,
+    claim: TrackedJob,
+    job: TrackedJob,
+    inputs: Sequence[str],
+    *,
+    is_wanted: bool,
 ) -> None:
     what = f"input '{inputs[0]}' is an output of"
     if not job.is_submitted:
         raise InvalidRequestError(
             f"{what} a job that {job.claimed_by} is submitting; try again when that is done"
         )
-    finish_it = f"finish that job first (datalad slurm-finish {job.job_id})"
+    finish_it = f"finish that job first ({_finish_command(context, job)})"
     if not is_wanted:
         raise InvalidRequestError(
             f"{what} job {job.label}, which is open; {finish_it}, or let this job wait for it: "
@@ -107,6 +112,10 @@ def _refuse_unfit(
         )
 
 
+def _finish_command(context: Context, job: TrackedJob) -> str:
+    return f"datalad slurm-finish {context.dataset_option}{job.job_id}"
+
+
 def _states(
     context: Context, found: Sequence[tuple[TrackedJob, Sequence[str]]]
 ) -> dict[str, JobStatus]:
@@ -119,7 +128,7 @@ def _states(
             went = "will never start" if status.never_starts else "has not ended well"
             raise InvalidRequestError(
                 f"{what}, which {went} ({status.describe()}); "
-                f"`datalad slurm-finish {job.job_id}` names the ways on"
+                f"`{_finish_command(context, job)}` names the ways on"
             )
         latest = {each.job_id for each in latest_jobs(job)}
         if any(not task.has_ended and task.task.job_id not in latest for task in status.tasks):
@@ -170,7 +179,7 @@ def wait_for_predecessors(
         open_jobs = {job.token: (job, inputs) for job, inputs in find_predecessors(context, claim)}
         still = [open_jobs[each.token] for each in relations if each.token in open_jobs]
         for job, inputs in still:
-            _refuse_unfit(claim, job, inputs, is_wanted=True)
+            _refuse_unfit(context, claim, job, inputs, is_wanted=True)
         states = _states(context, still)
         relations = tuple(
             relation_to(*open_jobs[each.token]) if each.token in open_jobs
@@ -229,10 +238,14 @@ def for_another_attempt(context: Context, job: TrackedJob) -> tuple[Relation, ..
     InvalidRequestError
         When a job that made an input was closed.
     """
+    relations = relations_of(job)
+    if not relations:
+        return ()
     still_open = {each.token for each in context.tracker.open_jobs()}
-    relations = [each for each in relations_of(job) if each.inputs or each.token not in still_open]
     return tuple(
-        each if each.token in still_open else _committed(context, job, each) for each in relations
+        each if each.token in still_open else _committed(context, job, each)
+        for each in relations
+        if each.inputs or each.token not in still_open
     )
 
 

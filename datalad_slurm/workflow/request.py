@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,9 @@ __all__ = ["DIRECTORIES", "Request", "at_head", "claim_of"]
 
 #: Key of the outputs, in a job's notes, that were directories before its first attempt.
 DIRECTORIES = "directories"
+#: Of thousands of tasks, the directory with their outputs is listed; of fewer, each is looked up:
+#: the directory may hold the outputs of thousands of other jobs.
+_WORTH_LISTING = 32
 
 
 @dataclass(frozen=True)
@@ -173,10 +177,14 @@ def at_head(context: Context, claim: TrackedJob) -> TrackedJob:
 
 def _directories_there(root: Path, outputs: Iterable[str]) -> list[str]:
     """Return the directories that there are already for outputs, none for the root."""
-    tops = set(map(top_of, outputs)) - {""}
+    by_parent: defaultdict[str, set[str]] = defaultdict(set)
+    for top in set(map(top_of, outputs)) - {""}:
+        by_parent[top.rpartition("/")[0]].add(top)
     found: list[str] = []
-    # each directory is listed once, as thousands of tasks may have their outputs in it
-    for parent in {top.rpartition("/")[0] for top in tops}:
+    for parent, tops in by_parent.items():
+        if len(tops) < _WORTH_LISTING:
+            found += (top for top in tops if (root / top).is_dir())
+            continue
         above = f"{parent}/" if parent else ""
         with suppress(OSError), os.scandir(root / parent) as entries:
             found += (

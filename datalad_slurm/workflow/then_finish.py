@@ -84,9 +84,10 @@ def _submit_finish_job(
             context.settings.query_timeout,
         )
     except SubmissionError as exc:
+        finish_it = f"datalad slurm-finish {context.dataset_option}{shlex.quote(str(name))}"
         said = (
             f"job {name} is submitted and tracked, but not the job that was to finish it: {exc}; "
-            f"finish it yourself: datalad slurm-finish {shlex.quote(str(name))}"
+            f"finish it yourself: {finish_it}"
         )
         yield Outcome(_ACTION, "error", said, details=details)
         return

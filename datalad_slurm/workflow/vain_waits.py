@@ -29,7 +29,7 @@ __all__ = [
     "cancel_vain",
     "cancel_waiting",
     "refuse_still_in_vain",
-    "vain_wait",
+    "vain_waits",
     "with_vain_waits",
 ]
 
@@ -60,9 +60,13 @@ def _waits_for_others(task: TaskStatus) -> bool:
     return task.answer is Answer.KNOWN and task.state.waits and task.reason == "Dependency"
 
 
-def vain_wait(context: Context, job: TrackedJob) -> str:
-    """Return for which open jobs one waits in vain, in words."""
-    open_jobs = {each.token: each for each in context.tracker.open_jobs()}
+def vain_waits(context: Context, jobs: Collection[TrackedJob]) -> dict[int, str]:
+    """Return for which open jobs each of some waits in vain, in words, by tracking id."""
+    open_jobs = {each.token: each for each in context.tracker.open_jobs()} if jobs else {}
+    return {job.id: _vain_wait(context, job, open_jobs) for job in jobs}
+
+
+def _vain_wait(context: Context, job: TrackedJob, open_jobs: Mapping[str, TrackedJob]) -> str:
     first = [open_jobs[r.token] for r in relations_of(job) if r.token in open_jobs]
     if not first:
         return f". It will never start ({NEVER_SATISFIED}): what it waits for did not end well"
@@ -73,11 +77,12 @@ def vain_wait(context: Context, job: TrackedJob) -> str:
                 f". It will never start ({NEVER_SATISFIED}): it waits for an attempt at job "
                 f"{other.label} that did not end well, and that was run again since"
             )
+    here = context.dataset_option
     ids = " ".join(str(each.job_id) for each in first)
     return (
         f". It will never start, as job {first[0].label}, for which it waits, did not end well "
-        f"({NEVER_SATISFIED}); `datalad slurm-reschedule --retry all` runs that again, and this "
-        f"one waits for it then; what to do with that: datalad slurm-finish {ids}"
+        f"({NEVER_SATISFIED}); `datalad slurm-reschedule {here}--retry all` runs that again, and "
+        f"this one waits for it then; what to do with that: datalad slurm-finish {here}{ids}"
     )
 
 
