@@ -7,7 +7,6 @@ in its place. What this module does not know for certain to be the same, it leav
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -20,9 +19,10 @@ from dataclasses import dataclass, field
 from datalad_slurm.dataset.annex_settings import read_annex_settings
 from datalad_slurm.dataset.blobs import write_blobs
 from datalad_slurm.dataset.files import LINK_MODE, lstat_of, plain_stat
-from datalad_slurm.dataset.git import Repo, nul_joined
+from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.indexed import LONGEST_POINTER, calculate_keys
 from datalad_slurm.dataset.ingest import CHANGED, ingest
+from datalad_slurm.dataset.largefiles import BACKENDS, UNSPECIFIED, decide, read_attributes
 from datalad_slurm.dataset.presence import note_presence
 
 __all__ = ["FEWEST", "Added", "add_at_once"]
@@ -33,17 +33,6 @@ lgr = logging.getLogger("datalad.slurm")
 FEWEST = 100
 #: Larger files that go into git are left: they would have to be read into memory (bytes).
 _LARGEST_BLOB = 4 * 2**20
-#: What git-annex says of a file that goes into git (Command.Add, startSmall).
-_INTO_GIT = "non-large file; adding content to git repository"
-#: Backends whose keys depend on nothing but content and name, as git-annex names them.
-_BACKENDS = frozenset(
-    name + extension
-    for name in ("MD5", "SHA1", "SHA224", "SHA256", "SHA384", "SHA512")
-    for extension in ("", "E")
-)
-_UNSPECIFIED = "unspecified"
-#: Of these it is plain whether they match (git-annex-matching-expression).
-_PLAIN_EXPRESSIONS = {_UNSPECIFIED: True, "anything": True, "nothing": False}
 _KEY = re.compile(r"([A-Z0-9]+)-s(\d+)--[0-9a-f]+(?:\.[\w.]*)?", re.ASCII)
 _OBJECTS = ".git/annex/objects/"
 
@@ -82,8 +71,8 @@ def add_at_once(repo: Repo, found: Mapping[str, os.stat_result], env: dict[str, 
         lgr.debug("`git annex add` adds all files: %s", settings.obstacle)
         return Added()
     # what has another name as well may be changed under that
-    attributes = _attributes(repo, [p for p, each in found.items() if each.st_nlink == 1])
-    decided = _decide(repo, attributes, env, attributes_decide=settings.attributes_decide)
+    attributes = read_attributes(repo, [p for p, each in found.items() if each.st_nlink == 1])
+    decided = decide(repo, attributes, env, attributes_decide=settings.attributes_decide)
     small = [path for path, is_large in decided.items() if not is_large]
     large = [path for path, is_large in decided.items() if is_large]
     large = [path for path in large if _is_content(repo, path, found[path])]
@@ -120,92 +109,18 @@ def _may_lead_elsewhere(content: bytes) -> bool:
     return len(content) <= LONGEST_POINTER and b"annex/objects/" in content
 
 
-def _attributes(repo: Repo, paths: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Return backend and annex.largefiles of paths, each as git writes it.
-
-    Paths with a backend that is unknown here are left out.
-    """
-    names = ("annex.backend", "annex.largefiles")
-    told = repo.run("check-attr", "-z", "--stdin", *names, input=nul_joined(paths))
-    fields = list(map(os.fsdecode, told.split(b"\0")))
-    # of each path: path, name, value for the one and for the other
-    rows = zip(fields[::6], fields[2::6], fields[5::6], strict=False)
-    return {
-        path: (backend, largefiles)
-        for path, backend, largefiles in rows
-        if backend in _BACKENDS or backend == _UNSPECIFIED
-    }
-
-
-def _decide(
-    repo: Repo,
-    attributes: Mapping[str, tuple[str, str]],
-    env: dict[str, str],
-    *,
-    attributes_decide: bool,
-) -> dict[str, bool]:
-    """Return, for each path, whether git-annex would annex it; where that is certain."""
-    decided: dict[str, bool] = {}
-    asked: list[str] = []
-    for path, (_, expression) in attributes.items():
-        is_dotfile = path.startswith(".") or "/." in path
-        if attributes_decide and not is_dotfile and expression in _PLAIN_EXPRESSIONS:
-            decided[path] = _PLAIN_EXPRESSIONS[expression]
-        else:
-            asked.append(path)
-    if asked:
-        answers = _ask_annex(repo, asked, env)
-        large = [path for path, is_large in answers.items() if is_large]
-        # of a git-annex that does not say what goes into git, nobody knows what it would annex
-        options = ("-c", "annex.largefiles=nothing", "-c", "annex.addsmallfiles=true")
-        probe = _ask_annex(repo, large[:1], env, *options)
-        if probe == dict.fromkeys(large[:1], False):
-            decided |= answers
-    return decided
-
-
-def _ask_annex(
-    repo: Repo, paths: Sequence[str], env: dict[str, str], *options: str
-) -> dict[str, bool]:
-    """Return, for each path that git-annex tells it of, whether it would annex it.
-
-    What it says in another way than known here is no answer.
-    """
-    if not paths:
-        return {}
-    command = ("add", "--dry-run", "--batch", "-z", "--json", "--no-check-gitignore")
-    # 1: some it would not add, each line says so
-    said = repo.run(*options, "annex", *command, input=nul_joined(paths), env=env, ok_codes=(0, 1))
-    lines = said.split(b"\n")
-    if len(lines) != len(paths) + 1:
-        return {}
-    answers: dict[str, bool] = {}
-    for path, line in zip(paths, lines, strict=False):
-        try:
-            answer = json.loads(line) if line.strip() else {}
-        except ValueError:
-            return {}
-        # with annex.jobs the order may be another (git-annex-add(1))
-        if answer.get("input", [path]) != [path] and path.isprintable():
-            return {}
-        note = answer.get("note")
-        if answer.get("success") and note in (None, _INTO_GIT):
-            answers[path] = note is None
-    return answers
-
-
 def _keys(
     repo: Repo, found: Mapping[str, os.stat_result], backends: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the keys of files; those that git-annex has to add itself are left out."""
     by_backend: dict[str, list[str]] = {}
     for path, backend in backends.items():
-        by_backend.setdefault("" if backend == _UNSPECIFIED else backend, []).append(path)
+        by_backend.setdefault("" if backend == UNSPECIFIED else backend, []).append(path)
     keys: dict[str, str] = {}
     for backend, paths in by_backend.items():
         for path, key in zip(paths, calculate_keys(repo, backend, paths), strict=True):
             match = _KEY.fullmatch(key)
-            if match and match[1] in _BACKENDS and int(match[2]) == found[path].st_size:
+            if match and match[1] in BACKENDS and int(match[2]) == found[path].st_size:
                 keys[path] = key
     waited_for = _with_pointers(repo, keys)
     return {path: key for path, key in keys.items() if key not in waited_for}

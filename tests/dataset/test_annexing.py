@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from datalad_slurm.dataset import annexing
+from datalad_slurm.dataset import annexing, largefiles
 from datalad_slurm.dataset import stage as staging
 from datalad_slurm.dataset.annexing import add_at_once
 from datalad_slurm.dataset.commits import NewCommit, drop_private_refs
 from datalad_slurm.dataset.files import Form
 from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.largefiles import decide, read_attributes
 from datalad_slurm.dataset.stage import stage
 from datalad_slurm.dataset.unsettled import note_adding, settle_adding
 from tests.dataset.test_commits import publish
@@ -64,6 +65,12 @@ SETUPS = {
     "attributes": ({}, "*.txt annex.largefiles=nothing\n*.nii* annex.largefiles=anything\n", {}, 1),
     "sizes": ({}, "* annex.largefiles=largerthan=20\n", {}, True),
     "text2git": ({}, TEXT2GIT, {}, True),
+    "expressions": (
+        {},
+        f"{TEXT2GIT}*.txt annex.largefiles=largerthan=20\n*.dat annex.largefiles=(include=x*)\n",
+        {},
+        True,
+    ),
     "largefiles": ({"annex.largefiles": "include=*.dat"}, "* annex.largefiles=nothing\n", {}, 1),
     "largefiles for all": (
         {},
@@ -205,6 +212,29 @@ def write(box, **files: str) -> list[str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
     return list(files)
+
+
+def test_one_git_annex_decides_where_there_are_too_many_expressions(box, repo, monkeypatch):
+    (box.path / ".gitattributes").write_text(
+        "*.dat annex.largefiles=largerthan=1\n*.txt annex.largefiles=(largerthan=1)\n"
+    )
+    paths = write(box, **{"a.dat": "1", "b.dat": "22", "c.txt": "3", "d.txt": "44"})
+    attributes = read_attributes(repo, paths)
+    asked = []
+    run = Repo.run
+
+    def counting(self, *args, **kwargs):
+        asked.append(args)
+        return run(self, *args, **kwargs)
+
+    monkeypatch.setattr(Repo, "run", counting)
+    found = {}
+    for most in (1, 2):
+        monkeypatch.setattr(largefiles, "_MOST_EXPRESSIONS", most)
+        asked.clear()
+        found[most] = decide(repo, attributes, {}, attributes_decide=True), len(asked)
+    expected = {"a.dat": False, "b.dat": True, "c.txt": False, "d.txt": True}
+    assert found == {1: (expected, 2), 2: (expected, 3)}  # one more makes sure of what it says
 
 
 def test_few_files_are_left_to_git_annex(box, repo, monkeypatch, added):
