@@ -60,7 +60,6 @@ def prepare(cache: Path, names: list[str], say: Callable[[str], None]) -> list[T
 
     The peer gets every library in the very version that this checkout got.
     """
-    cache.mkdir(parents=True, exist_ok=True)
     own = _install_checkout(cache, say)
     tools = {HERE: own}
     if PEER in names:
@@ -70,6 +69,7 @@ def prepare(cache: Path, names: list[str], say: Callable[[str], None]) -> list[T
 
 def prepare_plot(cache: Path, say: Callable[[str], None]) -> Path:
     """Install what draws pictures, and return its Python."""
+    cache.mkdir(parents=True, exist_ok=True)
     root = cache / "plot"
     stamp = f"{sys.version}\n{_PLOT}\n"
     if not _is_current(root, stamp, "python"):
@@ -81,6 +81,7 @@ def prepare_plot(cache: Path, say: Callable[[str], None]) -> Path:
 
 
 def _install_checkout(cache: Path, say: Callable[[str], None]) -> Tool:
+    cache.mkdir(parents=True, exist_ok=True)
     root = cache / HERE
     extra = "" if shutil.which("git-annex") else "[annex]"
     stamp = f"{sys.version}\n{extra}\n{_fingerprint()}\n"
