@@ -119,7 +119,7 @@ class Archive(ValidatedInterface):
     ) -> Iterator[dict[str, Any]]:
         from datalad.distribution.dataset import Dataset
 
-        from datalad_slurm.workflow.context import Settings
+        from datalad_slurm.workflow.settings import Settings
         from datalad_slurm.workflow.site_archive import ACTION, ArchiveRequest, archive
 
         place = Dataset(str(to.absolute()))

@@ -132,7 +132,8 @@ def test_what_waits_for_a_job_can_be_made_to_wait_for_its_next_attempt(chain, sl
     from datalad_slurm.dataset.git import Repo
     from datalad_slurm.jobs.model import SlurmJob
     from datalad_slurm.tracking.store import Tracker
-    from datalad_slurm.workflow.context import Context, Settings
+    from datalad_slurm.workflow.context import Context
+    from datalad_slurm.workflow.settings import Settings
     from datalad_slurm.workflow.successors import repoint_successors
 
     one = schedule(chain, "sbatch --hold a.sh 3", ["a"])

@@ -13,7 +13,7 @@ from datalad import api
 from datalad.cli.parser import setup_parser_for_interface
 
 from datalad_slurm import command_suite
-from datalad_slurm.workflow.context import Settings
+from datalad_slurm.workflow.settings import Settings
 from tests.conftest import ROOT
 
 COMMANDS = {name: (module, cls) for module, cls, _, name in command_suite[1]}
