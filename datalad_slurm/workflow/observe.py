@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -47,7 +47,7 @@ def observe(
         for slurm_job in job.slurm_jobs:
             by_cluster[slurm_job.cluster].append(slurm_job)
     seen = {
-        cluster: _look(context, cluster, slurm_jobs, with_steps=for_record)
+        cluster: _look(context, cluster, slurm_jobs, for_record=for_record)
         for cluster, slurm_jobs in by_cluster.items()
     }
     if for_record:
@@ -92,8 +92,9 @@ def _by_job(
 
 
 def _look(
-    context: Context, cluster: str, slurm_jobs: Sequence[SlurmJob], *, with_steps: bool
+    context: Context, cluster: str, slurm_jobs: Sequence[SlurmJob], *, for_record: bool
 ) -> Observation:
+    """Ask slurmctld and, of jobs that it does not show to be going, or for a record, sacct."""
     ids = [job.job_id for job in slurm_jobs]
     timeout = context.settings.query_timeout
     submitted = [job.submitted for job in slurm_jobs]
@@ -104,14 +105,22 @@ def _look(
         seen = replace(seen, queue=squeue.show(ids, cluster, timeout))
     except QueryFailedError as exc:
         seen = replace(seen, queue_failure=str(exc))
+    if not for_record:
+        going = {row.task for row in seen.queue if not row.state.has_ended}
+        ids = [job.job_id for job in slurm_jobs if not _is_going(job, going)]
     try:
-        rows = sacct.show(ids, cluster, since, with_steps=with_steps, timeout=timeout)
+        rows = sacct.show(ids, cluster, since, with_steps=for_record, timeout=timeout)
         seen = replace(seen, accounting=rows)
     except AccountingDisabledError:
         seen = replace(seen, has_accounting=False)
     except QueryFailedError as exc:
         seen = replace(seen, accounting_failure=str(exc))
     return without_namesakes(slurm_jobs, cluster, seen, timeout)
+
+
+def _is_going(job: SlurmJob, going: Collection[TaskId]) -> bool:
+    """Return whether all tasks of a job are among those that wait or run."""
+    return bool(job.tasks) and all(task in going for task in job.tasks or ())
 
 
 def _await_accounting(
@@ -131,7 +140,7 @@ def _await_accounting(
             break
         time.sleep(pause)
         pause *= 2
-        later = _look(context, cluster, lagging, with_steps=True)
+        later = _look(context, cluster, lagging, for_record=True)
         again = {job.job_id for job in lagging}
         seen = Observation(
             [*(row for row in seen.queue if row.task.job_id not in again), *later.queue],

@@ -160,6 +160,28 @@ def test_largefiles_decide_what_is_annexed(box, slurm):
     assert keys["b.dat"].startswith("MD5E-s2--")
 
 
+def test_the_accounting_is_asked_only_of_jobs_that_slurmctld_does_not_show_going(
+    box, slurm, stand_in, tmp_path
+):
+    ended = schedule(box, "sbatch --wrap 'echo x > out'")
+    held = schedule(box, "sbatch --hold --wrap true", ["other"])
+    slurm.wait(ended)
+    asked = tmp_path / "asked"
+    stand_in("sacct", f'printf "%s\\n" "$@" >>{asked}; exec $real "$@"')
+    states = {
+        entry["slurm_job_id"]: entry["slurm_job_status"]
+        for entry in finish(box, list_open_jobs=True)
+    }
+    assert states == {ended: "COMPLETED", held: "PENDING"}
+    assert f"--jobs={ended}" in asked.read_text().split()
+    assert str(held) not in asked.read_text()
+    asked.write_text("")
+    (entry,) = finish(box, job=held, list_open_jobs=True)
+    assert entry["slurm_job_status"] == "PENDING"
+    assert asked.read_text() == ""
+    slurm.run("scancel", str(held))
+
+
 def test_array_tasks_are_one_job_and_every_state_is_told(box, slurm):
     box.script(
         "#SBATCH --array=1-4:2,9\nid=$SLURM_ARRAY_TASK_ID\n"
