@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datalad_slurm.dataset.contents import Contents
-from datalad_slurm.dataset.history import Change, read_changes, resolve
+from datalad_slurm.dataset.history import Change
 from datalad_slurm.dataset.tree import SUBDATASET_MODE
 from datalad_slurm.jobs.claims import is_below
 from datalad_slurm.jobs.errors import InvalidRequestError
@@ -18,8 +18,8 @@ from datalad_slurm.jobs.reporting import totals
 from datalad_slurm.jobs.summary import Summary, facts_files
 from datalad_slurm.page import PageWriter
 from datalad_slurm.workflow.context import Context, Outcome
-from datalad_slurm.workflow.history import Selection
-from datalad_slurm.workflow.report import JOB_TITLES, Finding, find_job, open_summary
+from datalad_slurm.workflow.history import Selection, changes_of
+from datalad_slurm.workflow.report import Finding, find_job, open_summary
 
 __all__ = ["HTML_ACTION", "write_page"]
 
@@ -43,9 +43,7 @@ def write_page(
         When a revision names no commit, or the file cannot be written.
     """
     repo = context.repo
-    tip = resolve(repo, selection.revision)
-    without = resolve(repo, selection.since) if selection.since else ""
-    pattern = JOB_TITLES if selection.is_range else ""
+    commits = changes_of(context, selection)
     path = Path(target).absolute()
     part = path.with_name(f"{path.name}.part")
     head = {"name": repo.root.name, "selection": _words(selection), "made": int(time.time())}
@@ -59,9 +57,7 @@ def write_page(
                         count += 1
                         reads = [*tracked.inputs, *tracked.extra_inputs]
                         writer.add(_job(open_summary(tracked)) | {"reads": reads})
-            for commit, changes in read_changes(
-                repo, tip, without=without, single=not selection.is_range, pattern=pattern
-            ):
+            for commit, changes in commits:
                 finding = find_job(context, commit, contents)
                 if finding.record is not None:
                     count += 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datalad_slurm.dataset.contents import Contents
-from datalad_slurm.dataset.history import Commit, read_commits, resolve
+from datalad_slurm.dataset.history import Commit
 from datalad_slurm.dataset.paths import inside
 from datalad_slurm.jobs.errors import InvalidRequestError, RecordError
 from datalad_slurm.jobs.model import TrackedJob
@@ -16,7 +16,7 @@ from datalad_slurm.jobs.record import RunRecord, parse_ending
 from datalad_slurm.jobs.reporting import Choice, chosen, totals
 from datalad_slurm.jobs.summary import OPEN, Run, Summary, facts_files, summarise, wants_facts
 from datalad_slurm.workflow.context import Context, Outcome
-from datalad_slurm.workflow.history import Selection, record_of
+from datalad_slurm.workflow.history import Selection, commits_of, record_of
 
 __all__ = [
     "REPORT_ACTION",
@@ -31,8 +31,6 @@ __all__ = [
 
 REPORT_ACTION = "slurm-report"
 TOTALS_ACTION = "slurm-report [totals]"
-#: The lines with which messages of jobs' commits begin.
-JOB_TITLES = r"^\[DATALAD SLURM RUN\]"
 #: No file of facts is longer: an array of a million tasks has 500 MB (bytes).
 _LONGEST_FACTS = 2**30
 
@@ -82,13 +80,7 @@ def read_jobs(context: Context, selection: Selection, contents: Contents) -> Ite
     InvalidRequestError
         When a revision names no commit.
     """
-    repo = context.repo
-    tip = resolve(repo, selection.revision)
-    without = resolve(repo, selection.since) if selection.since else ""
-    pattern = JOB_TITLES if selection.is_range else ""
-    for commit in read_commits(
-        repo, tip, without=without, single=not selection.is_range, pattern=pattern
-    ):
+    for commit in commits_of(context, selection):
         finding = find_job(context, commit, contents)
         if finding.summary or finding.error or not selection.is_range:
             yield finding
