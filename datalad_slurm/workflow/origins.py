@@ -8,9 +8,9 @@ from typing import Any
 from datalad_slurm.dataset.history import Commit
 from datalad_slurm.dataset.tree import SUBDATASET_MODE
 from datalad_slurm.jobs.errors import InvalidRequestError, RecordError
+from datalad_slurm.jobs.job_summary import summarise
 from datalad_slurm.jobs.origins import Origin, Read, Search
 from datalad_slurm.jobs.record import RunRecord, parse_ending
-from datalad_slurm.jobs.summary import summarise
 from datalad_slurm.workflow.context import Context, Outcome, lgr
 from datalad_slurm.workflow.history import Selection, changes_of, record_of
 

@@ -12,10 +12,10 @@ from datalad_slurm.dataset.history import Change
 from datalad_slurm.dataset.tree import SUBDATASET_MODE
 from datalad_slurm.jobs.claims import is_below
 from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.jobs.job_summary import Summary, facts_files
+from datalad_slurm.jobs.job_totals import totals
 from datalad_slurm.jobs.origins import reads_of
 from datalad_slurm.jobs.record import RunRecord, parse_words
-from datalad_slurm.jobs.reporting import totals
-from datalad_slurm.jobs.summary import Summary, facts_files
 from datalad_slurm.page import PageWriter
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.history import Selection, changes_of

@@ -11,10 +11,11 @@ from datalad_slurm.dataset.contents import Contents
 from datalad_slurm.dataset.history import Commit
 from datalad_slurm.dataset.paths import inside
 from datalad_slurm.jobs.errors import InvalidRequestError, RecordError
+from datalad_slurm.jobs.job_choice import Choice, chosen
+from datalad_slurm.jobs.job_summary import OPEN, Run, Summary, facts_files, summarise, wants_facts
+from datalad_slurm.jobs.job_totals import totals
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.record import RunRecord, parse_ending
-from datalad_slurm.jobs.reporting import Choice, chosen, totals
-from datalad_slurm.jobs.summary import OPEN, Run, Summary, facts_files, summarise, wants_facts
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.history import Selection, commits_of, record_of
 
