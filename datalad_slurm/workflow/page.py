@@ -18,8 +18,8 @@ from datalad_slurm.jobs.origins import reads_of
 from datalad_slurm.jobs.record import RunRecord, parse_words
 from datalad_slurm.page import PageWriter
 from datalad_slurm.workflow.context import Context, Outcome
-from datalad_slurm.workflow.history import Selection, changes_of
-from datalad_slurm.workflow.report import Finding, find_job, open_summary
+from datalad_slurm.workflow.history import Selection
+from datalad_slurm.workflow.report import Finding, open_summary, read_jobs_with_changes
 
 __all__ = ["HTML_ACTION", "write_page"]
 
@@ -43,7 +43,6 @@ def write_page(
         When a revision names no commit, or the file cannot be written.
     """
     repo = context.repo
-    commits = changes_of(context, selection)
     path = Path(target).absolute()
     part = path.with_name(f"{path.name}.part")
     head = {"name": repo.root.name, "selection": _words(selection), "made": int(time.time())}
@@ -57,13 +56,12 @@ def write_page(
                         count += 1
                         reads = [*tracked.inputs, *tracked.extra_inputs]
                         writer.add(_job(open_summary(tracked)) | {"reads": reads})
-            for commit, changes in commits:
-                finding = find_job(context, commit, contents)
-                if finding.record is not None:
+            for finding, changes in read_jobs_with_changes(context, selection, contents):
+                if finding.record is None:
+                    yield finding.outcome()
+                else:
                     count += 1
                     _add(writer, contents, finding, changes)
-                elif finding.error or not selection.is_range:
-                    yield finding.outcome()
             writer.close()
         part.replace(path)
     except OSError as exc:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datalad_slurm.dataset.contents import Contents
-from datalad_slurm.dataset.history import Commit
+from datalad_slurm.dataset.history import Change, Commit
 from datalad_slurm.dataset.paths import inside
 from datalad_slurm.jobs.errors import InvalidRequestError, RecordError
 from datalad_slurm.jobs.job_choice import Choice, chosen
@@ -17,7 +17,7 @@ from datalad_slurm.jobs.job_totals import totals
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.record import RunRecord, parse_ending
 from datalad_slurm.workflow.context import Context, Outcome
-from datalad_slurm.workflow.history import Selection, commits_of, record_of
+from datalad_slurm.workflow.history import Selection, changes_of, commits_of, record_of
 
 __all__ = [
     "REPORT_ACTION",
@@ -25,6 +25,7 @@ __all__ = [
     "Finding",
     "open_summary",
     "read_jobs",
+    "read_jobs_with_changes",
     "relative",
     "report",
     "select",
@@ -45,10 +46,10 @@ class Finding:
     summary: Summary | None = None
     error: str = ""
 
-    def outcome(self) -> Outcome:
+    def outcome(self, action: str = REPORT_ACTION) -> Outcome:
         """Return the result of a commit from which no job could be read."""
         said = self.error or f"commit {self.commit.id[:10]} holds no record of a Slurm job"
-        return Outcome(REPORT_ACTION, "error", said)
+        return Outcome(action, "error", said)
 
 
 def select(text: str | None) -> Selection:
@@ -82,13 +83,28 @@ def read_jobs(context: Context, selection: Selection, contents: Contents) -> Ite
         When a revision names no commit.
     """
     for commit in commits_of(context, selection):
-        finding = find_job(context, commit, contents)
+        finding = _find_job(context, commit, contents)
         if finding.summary or finding.error or not selection.is_range:
             yield finding
 
 
-def find_job(context: Context, commit: Commit, contents: Contents) -> Finding:
-    """Return the job of a commit, or why there is none."""
+def read_jobs_with_changes(
+    context: Context, selection: Selection, contents: Contents
+) -> Iterator[tuple[Finding, list[Change]]]:
+    """Yield what `read_jobs` does, the newest first, with what each commit has changed.
+
+    Raises
+    ------
+    InvalidRequestError
+        When a revision names no commit.
+    """
+    for commit, changes in changes_of(context, selection):
+        finding = _find_job(context, commit, contents)
+        if finding.summary or finding.error or not selection.is_range:
+            yield finding, changes
+
+
+def _find_job(context: Context, commit: Commit, contents: Contents) -> Finding:
     try:
         record = record_of(context, commit)
     except RecordError as exc:
