@@ -9,6 +9,8 @@ Profile: https://w3id.org/ro/wfrun/process/0.5, which builds on RO-Crate 1.1.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from mimetypes import MimeTypes
 from typing import IO, Any
 
 from rocrate.model.contextentity import ContextEntity
@@ -27,6 +29,10 @@ _PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 _TERMS = "https://w3id.org/ro/terms/workflow-run"
 _UNITS = "https://qudt.org/vocab/unit/"
 _TYPES = {Kind.FILE: "File", Kind.DIRECTORY: "Dataset", Kind.SUBDATASET: "Dataset"}
+#: RO-Crate demands one
+_LICENSE = "No licence is stated here; that of the dataset holds."
+#: the library's own, wherever it runs
+_MEDIA_TYPES = MimeTypes()
 _NOTHING: tuple[Any, ...] = ("", None, [])
 
 
@@ -58,21 +64,26 @@ class _Crate:
         self._crate.metadata.extra_contexts.append(f"{_TERMS}/context")
         self._known: dict[str, Any] = {}
         self._actions: list[Any] = []
-        root = self._crate.root_dataset
-        root["name"] = source.name
-        root["description"] = source.description
-        root["datePublished"] = source.date
-        root["identifier"] = source.dsid
-        root["version"] = source.commit
-        if source.addresses:
-            root["url"] = list(source.addresses)
-        root["conformsTo"] = self._about(
-            _PROFILE, "CreativeWork", name="Process Run Crate", version="0.5"
-        )
+        self._authors: dict[str, Any] = {}
 
     def content(self) -> dict[str, Any]:
         """Return the metadata as JSON has it."""
-        self._crate.root_dataset["mentions"] = self._actions
+        source = self._source
+        profile = self._about(_PROFILE, "CreativeWork", name="Process Run Crate", version="0.5")
+        told = {
+            "name": printable(source.name),
+            "description": source.description,
+            "datePublished": source.date,
+            "license": _LICENSE,
+            "identifier": source.dsid,
+            "version": source.commit,
+            "url": list(source.addresses),
+            "author": list(self._authors.values()),
+            "conformsTo": profile,
+            "mentions": self._actions,
+        }
+        for name, value in _said(told).items():
+            self._crate.root_dataset[name] = value
         content: dict[str, Any] = self._crate.metadata.generate()
         return content
 
@@ -100,9 +111,8 @@ class _Crate:
     def _about(self, iri: str, kind: str | list[str], **properties: Any) -> Any:
         """Return what the crate says of something; it is said once."""
         if iri not in self._known:
-            told = {name: value for name, value in properties.items() if value not in _NOTHING}
             entity = DataEntity if "File" in kind or "Dataset" in kind else ContextEntity
-            made = entity(self._crate, iri, {"@type": kind, **told})
+            made = entity(self._crate, iri, {"@type": kind, **_said(properties)})
             self._known[iri] = self._crate.add(made)
         return self._known[iri]
 
@@ -116,6 +126,7 @@ class _Crate:
             "name": printable(entity.path),
             "identifier": printable(entity.identifier),
             "contentSize": "" if entity.size is None else str(entity.size),
+            "encodingFormat": _MEDIA_TYPES.guess_type(entity.path)[0],
             "contentUrl": list(found.urls),
             "archivedAt": [self._repository(uuid) for uuid in found.repositories],
         }
@@ -141,7 +152,8 @@ class _Crate:
         return self._about(f"{image.iri}#image", "ContainerImage", **self._content(image) | more)
 
     def _person(self, person: Person) -> Any:
-        return self._about(person.iri, "Person", name=person.name, email=person.email)
+        author = self._about(person.iri, "Person", name=person.name, email=person.email)
+        return self._authors.setdefault(person.iri, author)
 
     def _cluster(self, cluster: str) -> Any:
         if not cluster:
@@ -159,6 +171,12 @@ class _Crate:
             propertyID=SACCT + resource.field,
             unitCode=_UNITS + resource.unit if resource.unit else "",
         )
+
+
+def _said(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the properties that have a value; a list of one is that one, as RO-Crate has it."""
+    said = {name: value for name, value in properties.items() if value not in _NOTHING}
+    return {n: v[0] if isinstance(v, list) and len(v) == 1 else v for n, v in said.items()}
 
 
 def _read_by(activity: Activity) -> list[Entity]:
