@@ -110,8 +110,9 @@ def _file_and_writer(form: str, target: Path, typed: str) -> tuple[Path, _Writer
             return target / METADATA_FILE, write_crate
         from datalad_slurm.export.prov_document import SUFFIXES, write_prov
     except ImportError as exc:
+        package = (exc.name or "").partition(".")[0]
         raise InvalidRequestError(
-            f"--format {form} needs the Python package '{exc.name}', which is not installed; "
+            f"--format {form} needs the Python package '{package}', which is not installed; "
             "`pip install 'datalad-slurm[export]'`"
         ) from exc
     if target.suffix not in SUFFIXES:
