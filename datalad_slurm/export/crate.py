@@ -28,7 +28,12 @@ METADATA_FILE = "ro-crate-metadata.json"
 _PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 _TERMS = "https://w3id.org/ro/terms/workflow-run"
 _UNITS = "https://qudt.org/vocab/unit/"
-_TYPES = {Kind.FILE: "File", Kind.DIRECTORY: "Dataset", Kind.SUBDATASET: "Dataset"}
+_TYPES = {
+    Kind.FILE: "File",
+    Kind.DIRECTORY: "Dataset",
+    Kind.SUBDATASET: "Dataset",
+    Kind.OTHER: "CreativeWork",
+}
 #: RO-Crate demands one
 _LICENSE = "No licence is stated here; that of the dataset holds."
 #: the library's own, wherever it runs
@@ -37,17 +42,7 @@ _NOTHING: tuple[Any, ...] = ("", None, [])
 
 
 def write_crate(file: IO[bytes], source: Source, activities: list[Activity]) -> None:
-    """Write the metadata file of a crate.
-
-    Parameters
-    ----------
-    file : binary file
-        To be written to.
-    source : Source
-        Where the jobs are from.
-    activities : list of Activity
-        The jobs.
-    """
+    """Write the metadata file of a crate that tells of jobs."""
     crate = _Crate(source)
     for activity in activities:
         crate.add(activity)

@@ -33,24 +33,13 @@ _TYPES = {
     Kind.FILE: ("schema:MediaObject",),
     Kind.DIRECTORY: ("schema:Dataset",),
     Kind.SUBDATASET: ("schema:Dataset",),
+    Kind.OTHER: ("schema:CreativeWork",),
     Kind.SCRIPT: ("schema:SoftwareSourceCode", "prov:Plan"),
 }
 
 
 def write_prov(file: IO[bytes], source: Source, activities: list[Activity], suffix: str) -> None:
-    """Write a document.
-
-    Parameters
-    ----------
-    file : binary file
-        To be written to.
-    source : Source
-        Where the jobs are from.
-    activities : list of Activity
-        The jobs.
-    suffix : str
-        One of `SUFFIXES`.
-    """
+    """Write a document that tells of jobs, in the form that one of `SUFFIXES` stands for."""
     document = prov_document(source, activities)
     told = document.serialize(format=SUFFIXES[suffix])
     file.write(f"{told}\n".encode())

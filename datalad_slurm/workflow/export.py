@@ -14,9 +14,10 @@ from datalad_slurm.dataset.whereabouts import find_whereabouts, public_addresses
 from datalad_slurm.jobs.claims import ancestors, is_below
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.job_summary import facts_files
-from datalad_slurm.jobs.provenance import Activity, CommittedJob, Kind, Written, trace
+from datalad_slurm.jobs.provenance import Activity, Kind
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.source import Source
+from datalad_slurm.jobs.trace import CommittedJob, Written, trace
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.history import Selection
 from datalad_slurm.workflow.report import Finding, read_jobs_with_changes

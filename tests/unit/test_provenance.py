@@ -16,9 +16,10 @@ from datalad_slurm.export.crate import write_crate
 from datalad_slurm.export.prov_document import prov_document
 from datalad_slurm.jobs.inputs import key_checksum
 from datalad_slurm.jobs.job_summary import summarise
-from datalad_slurm.jobs.provenance import CommittedJob, Kind, Written, base_iri, trace
+from datalad_slurm.jobs.provenance import Kind, base_iri
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.source import Source, Whereabouts
+from datalad_slurm.jobs.trace import CommittedJob, Written, trace
 
 DSID = "32a423d6-52ab-47e3-a9cd-54f418a48571"
 BASE = f"arcp://uuid,{DSID}/"
@@ -114,6 +115,28 @@ def test_an_input_of_which_nothing_was_noted_comes_from_the_job_that_the_record_
     assert second.informed_by == (first.iri,)
     # that a job has waited for another does not tell that it has read of it
     assert (third.used[0].iri, third.informed_by) == (f"{BASE}b", ())
+
+
+@pytest.mark.parametrize(
+    ("noted", "iri", "kind"),
+    [
+        ({"path": "a", "size": 3, "mtime_ns": 4}, "a?size=3&mtime_ns=4", Kind.FILE),
+        ({"path": "in/*", "files": 200, "digest": "d" * 64}, f"in/%2A?digest={'d' * 64}",
+         Kind.DIRECTORY),
+        ({"path": ".", "directory": True}, "", Kind.DIRECTORY),
+        ({"path": "sub", "commit": "c" * 40}, f"sub?commit={'c' * 40}", Kind.SUBDATASET),
+    ],
+)  # fmt: skip
+def test_inputs_are_told_as_they_were_noted(noted, iri, kind):
+    (found,) = trace(DSID, [job(1, slurm={"inputs": [noted]})])
+    assert [(each.iri, each.kind) for each in found.used] == [(BASE + iri, kind)]
+
+
+def test_of_inputs_that_were_only_declared_nothing_more_is_said():
+    (found,) = trace(DSID, [job(1, pwd="x", inputs=("in/*", "../../out"), slurm={"inputs": []})])
+    assert [each.iri for each in found.used] == [f"{BASE}x/in/%2A", f"{BASE}#outside-..%2Fout"]
+    assert {each.kind for each in found.used} == {Kind.OTHER}
+    assert {crate([found])[each.iri]["@type"] for each in found.used} == {"CreativeWork"}
 
 
 def test_a_missing_input_was_not_read():
