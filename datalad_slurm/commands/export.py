@@ -47,7 +47,7 @@ class Export(ValidatedInterface):
             "output": EnsureStr(min_len=1),
             "force": EnsureBool(),
         },
-        validate_defaults=("dataset", "format", "output"),
+        validate_defaults=("dataset",),
     )
 
     _params_: ClassVar[dict[str, Parameter]] = {
@@ -87,12 +87,12 @@ class Export(ValidatedInterface):
     _examples_: ClassVar[list[dict[str, str]]] = [
         {
             "text": "Describe all jobs of the dataset as an RO-Crate",
-            "code_py": "slurm_export(format='ro-crate', output='crate')",
+            "code_py": "slurm_export('ro-crate', 'crate')",
             "code_cmd": "datalad slurm-export --format ro-crate -o crate",
         },
         {
             "text": "Write the provenance of what was done since a tag as PROV-JSON",
-            "code_py": "slurm_export('v1..', format='prov', output='jobs.json')",
+            "code_py": "slurm_export('prov', 'jobs.json', revision='v1..')",
             "code_cmd": "datalad slurm-export v1.. --format prov -o jobs.json",
         },
     ]
@@ -101,11 +101,11 @@ class Export(ValidatedInterface):
     @datasetmethod(name="slurm_export")
     @eval_results
     def __call__(  # noqa: D102 - documented by the class
-        revision: str | None = None,
+        format: str,
+        output: str,
         *,
+        revision: str | None = None,
         dataset: Any = None,
-        format: str | None = None,
-        output: str | None = None,
         force: bool = False,
     ) -> Iterator[dict[str, Any]]:
         from datalad_slurm.workflow.context import Context, Outcome
@@ -113,7 +113,7 @@ class Export(ValidatedInterface):
         from datalad_slurm.workflow.report import select
 
         def flow(context: Context) -> Iterator[Outcome]:
-            return export(context, select(revision), format or "", output or "", force=force)
+            return export(context, select(revision), format, output, force=force)
 
         yield from run_flow("slurm-export", dataset.ds, flow)
 

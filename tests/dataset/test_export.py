@@ -30,9 +30,9 @@ class Jobs(Made):
     def crate(self):
         return self.box.path.parent / "crate"
 
-    def export(self, *args, format="ro-crate", output=None, **kwargs):
+    def export(self, revision=None, format="ro-crate", output=None, **kwargs):
         return slurm_export(
-            *args, dataset=self.box.path, format=format, output=str(output or self.crate),
+            format, str(output or self.crate), revision=revision, dataset=self.box.path,
             result_renderer="disabled", on_failure="ignore", **kwargs,
         )  # fmt: skip
 
@@ -115,17 +115,17 @@ def test_what_cannot_be_exported_is_refused_in_one_sentence(history):
     there = history.box.path.parent / "there.json"
     there.write_text("mine")
     refused = [
-        (("nothing",), {}, "no commit 'nothing'"),
-        ((f"{start}^!",), {}, "no commit of"),
-        (("HEAD..HEAD",), {}, "no commit of HEAD..HEAD holds the record of a Slurm job"),
-        (("a...b",), {}, "three dots"),
-        ((), {"output": there}, "an RO-Crate is a directory"),
-        ((), {"format": "prov", "output": there}, "--force replaces it"),
-        ((), {"format": "prov", "output": "x.ttl"}, "ends in .json or .provn"),
-        ((), {"format": "prov", "output": history.crate / "no" / "x.json"}, "cannot write"),
+        ({"revision": "nothing"}, "no commit 'nothing'"),
+        ({"revision": f"{start}^!"}, "no commit of"),
+        ({"revision": "HEAD..HEAD"}, "no commit of HEAD..HEAD holds the record of a Slurm job"),
+        ({"revision": "a...b"}, "three dots"),
+        ({"output": there}, "an RO-Crate is a directory"),
+        ({"format": "prov", "output": there}, "--force replaces it"),
+        ({"format": "prov", "output": "x.ttl"}, "ends in .json or .provn"),
+        ({"format": "prov", "output": history.crate / "no" / "x.json"}, "cannot write"),
     ]
-    for args, kwargs, said in refused:
-        result = history.export(*args, **kwargs)[-1]
+    for kwargs, said in refused:
+        result = history.export(**kwargs)[-1]
         assert (result["status"], said in result["message"]) == ("impossible", True), result
     assert there.read_text() == "mine"
     assert not history.crate.exists()

@@ -11,9 +11,7 @@ from tests.slurm.test_schedule import finish, schedule
 
 
 def export(box, form, output):
-    (result,) = slurm_export(
-        dataset=box.path, format=form, output=str(output), result_renderer="disabled"
-    )
+    (result,) = slurm_export(form, str(output), dataset=box.path, result_renderer="disabled")
     return result
 
 
