@@ -33,7 +33,7 @@ def find_whereabouts(repo: Repo, keys: Iterable[str]) -> dict[str, Whereabouts]:
     found = {}
     for line in filter(None, told.splitlines()):
         entry = json.loads(line)
-        holders = [*entry["whereis"], *entry["untrusted"]]
+        holders = [*entry.get("whereis", ()), *entry.get("untrusted", ())]
         urls = (_without_user(url) for each in holders for url in each["urls"])
         uuids = (each["uuid"] for each in holders)
         found[entry["key"]] = Whereabouts(

@@ -90,6 +90,7 @@ class _Crate:
             "CreateAction",
             name=activity.title,
             description=printable(activity.job.cmd),
+            identifier=activity.identifier,
             instrument=[self._script(each) for each in activity.scripts],
             agent=self._person(activity.person),
             object=[self._entity(each) for each in _read_by(activity)],

@@ -41,8 +41,7 @@ _TYPES = {
 def write_prov(file: IO[bytes], source: Source, activities: list[Activity], suffix: str) -> None:
     """Write a document that tells of jobs, in the form that one of `SUFFIXES` stands for."""
     document = prov_document(source, activities)
-    told = document.serialize(format=SUFFIXES[suffix])
-    file.write(f"{told}\n".encode())
+    document.serialize(file, format=SUFFIXES[suffix])
 
 
 def prov_document(source: Source, activities: list[Activity]) -> ProvDocument:
@@ -99,7 +98,7 @@ class _Document:
             "slurm:State": printable(job.state),
             "slurm:ExitCode": printable(job.exit_code),
             "slurm:SubmitLine": printable(job.cmd),
-            "schema:version": job.commit,
+            "schema:identifier": activity.identifier,
         } | {f"slurm:{each.field}": each.value for each in resources_of(activity)}
         return [(name, value) for name, value in told.items() if value != ""]
 

@@ -60,12 +60,11 @@ class Entity:
     @property
     def identifier(self) -> str:
         """What git or git-annex knows the content by: a key, or an SWHID; may be empty."""
-        blob, commit = self.identity.get("blob", ""), self.identity.get("commit", "")
-        if self.key or not (blob or commit):
+        if self.key:
             return self.key
-        # https://www.swhid.org: of git's SHA-1; there is none for repositories with SHA-256
-        kind, oid = ("cnt", blob) if blob else ("rev", commit)
-        return f"swh:1:{kind}:{oid}" if len(oid) == 40 else oid
+        if "blob" in self.identity:
+            return _swhid("cnt", self.identity["blob"])
+        return _swhid("rev", self.identity.get("commit", ""))
 
     @property
     def checksum(self) -> tuple[str, str] | None:
@@ -109,6 +108,11 @@ class Activity:
     environment: Entity | None = None
 
     @property
+    def identifier(self) -> str:
+        """What its commit is known by."""
+        return _swhid("rev", self.job.commit)
+
+    @property
     def title(self) -> str:
         """The job in a few words."""
         name = f" ({printable(self.job.name)})" if self.job.name else ""
@@ -119,6 +123,14 @@ class Activity:
         """All that it has to do with."""
         environment = [self.environment] if self.environment else []
         return [*self.scripts, *self.used, *environment, *self.made]
+
+
+def _swhid(kind: str, oid: str) -> str:
+    """Return the SWHID of an object of git's; there is none for repositories with SHA-256.
+
+    Source: https://www.swhid.org
+    """
+    return f"swh:1:{kind}:{oid}" if len(oid) == 40 else oid
 
 
 def base_iri(dsid: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -11,16 +11,17 @@ from datalad_slurm.dataset.contents import Contents
 from datalad_slurm.dataset.history import Change
 from datalad_slurm.dataset.tree import SUBDATASET_MODE
 from datalad_slurm.dataset.whereabouts import find_whereabouts, public_addresses, special_remotes
+from datalad_slurm.jobs.archive import ARCHIVE_DIRECTORY
 from datalad_slurm.jobs.claims import ancestors, is_below
 from datalad_slurm.jobs.errors import InvalidRequestError
-from datalad_slurm.jobs.job_summary import facts_files
-from datalad_slurm.jobs.provenance import Activity, Kind
+from datalad_slurm.jobs.job_summary import Summary, facts_files
+from datalad_slurm.jobs.provenance import Activity, Entity, Kind
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.source import Source
 from datalad_slurm.jobs.trace import CommittedJob, Written, trace
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.history import Selection
-from datalad_slurm.workflow.report import Finding, read_jobs_with_changes
+from datalad_slurm.workflow.report import read_jobs_with_changes
 
 __all__ = ["EXPORT_ACTION", "FORMATS", "export"]
 
@@ -63,35 +64,50 @@ def export(
     path, write = _file_and_writer(form, Path(target).absolute(), target)
     if path.exists() and not force:
         raise InvalidRequestError(f"there is a {path.name} at {target}; --force replaces it")
-    findings: list[tuple[Finding, list[Written]]] = []
+    jobs = yield from _read_jobs(context, selection)
+    if not jobs:
+        raise InvalidRequestError(f"no commit of {selection} holds the record of a Slurm job")
+    activities = list(trace(context.dsid, jobs))
+    entities = {each.iri: each for job in activities for each in job.entities}
+    source = _source(context, selection, jobs[-1].job, entities.values())
+    _write(path, lambda file: write(file, source, activities), target)
+    said = f"{_counted(len(jobs), 'job')} and {_counted(len(entities), 'file')} in {target}"
+    details = {"format": form, "jobs": len(jobs), "files": len(entities)}
+    yield Outcome(EXPORT_ACTION, "ok", said, str(path), "file", details)
+
+
+def _read_jobs(
+    context: Context, selection: Selection
+) -> Generator[Outcome, None, list[CommittedJob]]:
+    """Return the jobs in the order of history; yield why others cannot be read."""
+    jobs = []
     with Contents(context.repo) as contents:
         for finding, changes in read_jobs_with_changes(context, selection, contents):
-            if finding.record is None:
+            if finding.record is None or finding.summary is None:
                 yield finding.outcome(EXPORT_ACTION)
-            else:
-                findings.append((finding, _written(contents, finding.record, changes)))
-    if not findings:
-        raise InvalidRequestError(f"no commit of {selection} holds the record of a Slurm job")
-    newest = findings[0][0].commit
-    jobs = [_committed(*each) for each in reversed(findings)]
-    activities = list(trace(context.dsid, jobs))
-    files = {each.iri: each for job in activities for each in job.entities}
-    source = Source(
+                continue
+            commit, own = finding.commit, _own_paths(context, finding.record)
+            written = list(_written(contents, finding.record, own, changes))
+            job = CommittedJob(
+                finding.record, finding.summary, commit.author, commit.email, written
+            )
+            jobs.append(job)
+    return jobs[::-1]
+
+
+def _source(
+    context: Context, selection: Selection, newest: Summary, entities: Iterable[Entity]
+) -> Source:
+    return Source(
         dsid=context.dsid,
         name=context.repo.root.name,
         description=f"Slurm jobs of the DataLad dataset {context.dsid}, recorded in {selection}",
         date=newest.date,
-        commit=newest.id,
+        commit=newest.commit,
         addresses=public_addresses(context.repo),
-        whereabouts=find_whereabouts(
-            context.repo, (each.key for each in files.values() if each.key)
-        ),
+        whereabouts=find_whereabouts(context.repo, (each.key for each in entities if each.key)),
         remotes=special_remotes(context.repo),
     )
-    _write(path, lambda file: write(file, source, activities), target)
-    said = f"{_counted(len(jobs), 'job')} and {_counted(len(files), 'file')} in {target}"
-    details = {"format": form, "jobs": len(jobs), "files": len(files)}
-    yield Outcome(EXPORT_ACTION, "ok", said, str(path), "file", details)
 
 
 def _file_and_writer(form: str, target: Path, typed: str) -> tuple[Path, _Writer]:
@@ -124,27 +140,26 @@ def _file_and_writer(form: str, target: Path, typed: str) -> tuple[Path, _Writer
     return target, partial(write_prov, suffix=target.suffix)
 
 
-def _committed(finding: Finding, written: Sequence[Written]) -> CommittedJob:
-    if finding.record is None or finding.summary is None:
-        raise ValueError("a commit without a job")
-    commit = finding.commit
-    return CommittedJob(finding.record, finding.summary, commit.author, commit.email, written)
-
-
-def _written(contents: Contents, record: RunRecord, changes: Sequence[Change]) -> list[Written]:
-    """Return what a commit has of the outputs and logs of its job."""
-    facts = facts_files(record)
-    outputs = {"" if path == "." else path for path in record.outputs if path not in facts}
-    written = []
+def _written(
+    contents: Contents, record: RunRecord, own: Sequence[str], changes: Sequence[Change]
+) -> Iterator[Written]:
+    """Yield what a commit has of the outputs and logs of its job, without what is our own."""
+    outputs = {"" if path == "." else path for path in record.outputs}
     for change in changes:
         if change.mode == SUBDATASET_MODE:
             if any(is_below(path, change.path) for path in outputs):
-                state = {"commit": change.blob}
-                written.append(Written(change.path, Kind.SUBDATASET, state, None))
-        elif not change.is_removal and not outputs.isdisjoint(ancestors(change.path)):
-            identity, size = contents.identify(change.mode, change.blob)
-            written.append(Written(change.path, Kind.FILE, identity, size))
-    return written
+                yield Written(change.path, Kind.SUBDATASET, {"commit": change.blob}, None)
+        elif not (
+            change.is_removal
+            or outputs.isdisjoint(ancestors(change.path))
+            or any(is_below(change.path, path) for path in own)
+        ):
+            yield Written(change.path, Kind.FILE, *contents.identify(change.mode, change.blob))
+
+
+def _own_paths(context: Context, record: RunRecord) -> list[str]:
+    """Return where finish has written, and not the job."""
+    return [*facts_files(record), ARCHIVE_DIRECTORY, context.settings.record_directory]
 
 
 def _write(path: Path, write: Callable[[IO[bytes]], None], typed: str) -> None:

@@ -73,6 +73,14 @@ def test_files_of_a_job_are_its_outputs_and_logs_and_nothing_else_of_its_commit(
     assert found["out/a"]["identifier"] == f"swh:1:cnt:{blob}"
 
 
+def test_of_a_job_that_may_write_everywhere_what_finish_has_written_is_left_out(history):
+    archived = f".datalad/slurm/archive/aa/{'a' * 64}.sh"
+    history.put(dict.fromkeys([archived, "slurm-job-1.env.json", ".datalad/runinfo/x", "a"], "1"))
+    history.job(1, ".", slurm_outputs=("slurm-job-1.env.json",))
+    found = history.exported()
+    assert found["Slurm job 1"]["result"]["@id"] == found["a"]["@id"]
+
+
 def test_the_version_of_a_subdataset_that_a_job_has_made_is_told(history):
     commit = history.box.git("rev-parse", "HEAD")
     history.box.git("update-index", "--add", "--cacheinfo", f"160000,{commit},sub")
