@@ -221,7 +221,7 @@ def test_a_crate_passes_the_public_validator(history, monkeypatch):
     history.export()
     report = services.validate({
         "rocrate_uri": str(history.crate), "profile_identifier": "process-run-crate",
-        "skip_availability_check": True,
+        "skip_availability_check": True, "no_cache": True,
     })  # fmt: skip
     assert [f"{each.check.identifier}: {each.message}" for each in report.get_issues()] == []
     assert report.passed()
