@@ -23,10 +23,9 @@ from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.history import Selection
 from datalad_slurm.workflow.report import read_jobs_with_changes
 
-__all__ = ["EXPORT_ACTION", "FORMATS", "export"]
+__all__ = ["EXPORT_ACTION", "export"]
 
 EXPORT_ACTION = "slurm-export"
-FORMATS = ("ro-crate", "prov")
 
 #: Writes what is known of jobs to a file.
 _Writer = Callable[[IO[bytes], Source, list[Activity]], None]
@@ -44,7 +43,7 @@ def export(
     selection : Selection
         The commits.
     form : str
-        One of `FORMATS`.
+        ``ro-crate`` or ``prov``.
     target : str
         For a crate a directory, which is made; else a file, whose suffix tells how it is written.
     force : bool
@@ -98,10 +97,11 @@ def _read_jobs(
 def _source(
     context: Context, selection: Selection, newest: Summary, entities: Iterable[Entity]
 ) -> Source:
+    commits = f"{selection.since}..{newest.commit}" if selection.since else newest.commit
     return Source(
         dsid=context.dsid,
         name=context.repo.root.name,
-        description=f"Slurm jobs of the DataLad dataset {context.dsid}, recorded in {selection}",
+        description=f"Slurm jobs of the DataLad dataset {context.dsid}, recorded in {commits}",
         date=newest.date,
         commit=newest.commit,
         addresses=public_addresses(context.repo),
