@@ -19,7 +19,7 @@ from datalad_next.constraints import EnsureBool, EnsureChoice, EnsureStr
 from datalad_slurm.commands.constraints import EnsureTexts, dataset_with_repository, one_view
 from datalad_slurm.commands.parameters import working_directory
 from datalad_slurm.commands.results import render, run_flow
-from datalad_slurm.jobs.reporting import SORT_KEYS
+from datalad_slurm.jobs.job_choice import SORT_KEYS
 
 __all__ = ["Report"]
 
@@ -170,7 +170,7 @@ class Report(ValidatedInterface):
         sort: str | None = None,
         reverse: bool = False,
     ) -> Iterator[dict[str, Any]]:
-        from datalad_slurm.jobs.reporting import Choice
+        from datalad_slurm.jobs.job_choice import Choice
         from datalad_slurm.workflow import report
         from datalad_slurm.workflow.context import Context, Outcome
 

@@ -6,11 +6,10 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from datalad_slurm.dataset.files import LINK_MODE
 from datalad_slurm.dataset.git import Repo
-from datalad_slurm.dataset.indexed import key_in, key_of
+from datalad_slurm.dataset.indexed import identity_of, key_in
 from datalad_slurm.dataset.objects import ObjectReader
-from datalad_slurm.jobs.inputs import key_size
+from datalad_slurm.jobs.inputs import Identity, key_size
 
 __all__ = ["Contents"]
 
@@ -71,7 +70,14 @@ class Contents:
             return None
 
     def size(self, mode: str, blob: str) -> int | None:
-        """Return the size of a file in bytes, or None when neither git nor its key tells.
+        """Return the size of a file in bytes, or None when neither git nor its key tells."""
+        return self.identify(mode, blob)[1]
+
+    def identify(self, mode: str, blob: str) -> tuple[Identity, int | None]:
+        """Return what stands for the content of a file or link, and its size.
+
+        Nothing stands for one that git does not have; the size (bytes) is None when neither
+        git nor the key tells it.
 
         Parameters
         ----------
@@ -82,12 +88,9 @@ class Contents:
         """
         content = self._blob(blob)
         if content is None:
-            return None
-        if mode == LINK_MODE:
-            target = os.fsdecode(content)
-            return key_size(key_of(target)) if "annex/objects/" in target else len(content)
-        key = key_in(content)
-        return key_size(key) if key else len(content)
+            return {}, None
+        identity = identity_of(mode, blob, content)
+        return identity, key_size(identity["key"]) if "key" in identity else len(content)
 
     def _blob(self, name: str) -> bytes | None:
         if "\n" in name:

@@ -28,6 +28,7 @@ class Commit:
     id: str
     parents: tuple[str, ...]
     author: str
+    email: str
     #: ISO 8601, in the author's time zone
     date: str
     message: str
@@ -107,14 +108,13 @@ def read_commits(
         options.append(f"--branches={branches}")
     process = repo.start(
         "log", "-z", "-s", "--no-show-signature", "--no-color", "--encoding=UTF-8",
-        "--format=%H%n%P%n%an%n%aI%n%B", *options, tip, *([f"^{without}"] if without else []),
+        "--format=%H%n%P%n%an%n%ae%n%aI%n%B", *options, tip, *([f"^{without}"] if without else []),
     )  # fmt: skip
     with process:
         if process.stdout is None:
             raise DatasetError("git log has no pipe")
         for raw in _ended_by_null(process.stdout):
-            commit, parents, author, date, message = os.fsdecode(raw).split("\n", 4)
-            yield Commit(commit, tuple(parents.split()), author, date, message)
+            yield _commit(raw)
     if process.returncode:
         raise DatasetError(f"git log failed for {tip}; is the repository damaged?")
 
@@ -137,7 +137,7 @@ def read_changes(
     process = repo.start(
         "log", "-z", "--raw", "--no-abbrev", "--no-renames", "--no-show-signature", "--no-color",
         "--root", "--ignore-submodules=none", "--encoding=UTF-8",
-        "--format=%x01%H%n%P%n%an%n%aI%n%B", *options, tip,
+        "--format=%x01%H%n%P%n%an%n%ae%n%aI%n%B", *options, tip,
         *([f"^{without}"] if without else []),
     )  # fmt: skip
     with process:
@@ -159,10 +159,14 @@ def _with_changes(fields: Iterator[bytes]) -> Iterator[tuple[Commit, list[Change
         elif field.startswith(_BEGIN):
             if commit is not None:
                 yield commit, changes
-            name, parents, author, date, message = os.fsdecode(field[1:]).split("\n", 4)
-            commit, changes = Commit(name, tuple(parents.split()), author, date, message), []
+            commit, changes = _commit(field[1:]), []
     if commit is not None:
         yield commit, changes
+
+
+def _commit(told: bytes) -> Commit:
+    name, parents, author, email, date, message = os.fsdecode(told).split("\n", 5)
+    return Commit(name, tuple(parents.split()), author, email, date, message)
 
 
 def _ended_by_null(stream: IO[bytes]) -> Iterator[bytes]:

@@ -10,12 +10,15 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from datalad_slurm.dataset.files import LINK_MODE
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
+from datalad_slurm.jobs.inputs import Identity
 
 __all__ = [
     "LONGEST_POINTER",
     "calculate_keys",
     "find_unmodified",
+    "identity_of",
     "key_in",
     "key_of",
     "parse_staged",
@@ -47,6 +50,15 @@ def key_in(content: bytes) -> str:
     if len(content) > LONGEST_POINTER or not content.startswith(_POINTER):
         return ""
     return key_of(os.fsdecode(content.split(b"\n", 1)[0]))
+
+
+def identity_of(mode: str, blob: str, content: bytes) -> Identity:
+    """Return what stands for the content of a file or link that git holds; see `jobs.inputs`."""
+    if mode == LINK_MODE:
+        target = os.fsdecode(content)
+        return {"key": key_of(target)} if "annex/objects/" in target else {"link": target}
+    key = key_in(content)
+    return {"key": key} if key else {"blob": blob}
 
 
 def read_index(repo: Repo, paths: Iterable[str]) -> dict[str, tuple[str, int]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from types import TracebackType
 
 from datalad_slurm.dataset.files import LINK_MODE, Form
 from datalad_slurm.dataset.git import Repo
-from datalad_slurm.dataset.indexed import key_in, key_of
+from datalad_slurm.dataset.indexed import identity_of
 from datalad_slurm.dataset.objects import ObjectReader
 from datalad_slurm.jobs.claims import is_below
 from datalad_slurm.jobs.errors import DatasetError
@@ -101,11 +100,7 @@ class TreeReader:
     def identity(self, mode: str, oid: str) -> Identity:
         """Return what stands for the content of a file or link; see `jobs.inputs`."""
         _, content = self._read(oid, "blob")
-        if mode == LINK_MODE:
-            target = os.fsdecode(content)
-            return {"key": key_of(target)} if "annex/objects/" in target else {"link": target}
-        key = key_in(content)
-        return {"key": key} if key else {"blob": oid}
+        return identity_of(mode, oid, content)
 
     def files_claimed(self, claim: str, above: str = "") -> Iterator[str]:
         """Yield the files and links that a claim stands for; subdatasets are left out.

@@ -15,6 +15,7 @@ from typing import Any
 from datalad_slurm.jobs.model import TrackedJob
 
 __all__ = [
+    "ARCHIVE_DIRECTORY",
     "AS_RECORDED",
     "ENVIRONMENT",
     "SCRIPTS",
@@ -30,7 +31,8 @@ SCRIPTS = "scripts"
 ENVIRONMENT = "environment"
 #: Key, in a job's notes, of the recorded scripts that are submitted in the place of others.
 AS_RECORDED = "as_recorded"
-_DIRECTORY = ".datalad/slurm/archive"
+#: Where contents are archived, relative to the dataset's root.
+ARCHIVE_DIRECTORY = ".datalad/slurm/archive"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -50,7 +52,7 @@ def archive_path(digest: str, suffix: str) -> str:
     suffix : str
         ``.sh`` for a script, ``.env`` for an environment.
     """
-    return f"{_DIRECTORY}/{digest[:2]}/{digest}{suffix}"
+    return f"{ARCHIVE_DIRECTORY}/{digest[:2]}/{digest}{suffix}"
 
 
 def archived_files(job: TrackedJob) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datalad_slurm.jobs.reports import AccountingRow
+from datalad_slurm.jobs.slurm_rows import AccountingRow
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.tasks import TaskId
 

@@ -13,7 +13,7 @@ from datalad_slurm.jobs.model import (
     TaskStatus,
     TrackedJob,
 )
-from datalad_slurm.jobs.reports import AccountingRow
+from datalad_slurm.jobs.slurm_rows import AccountingRow
 from datalad_slurm.jobs.task_outputs import has_patterns as is_pattern
 from datalad_slurm.jobs.tasks import format_index_list
 

@@ -23,6 +23,7 @@ __all__ = [
     "InputState",
     "digest",
     "is_same",
+    "key_checksum",
     "key_size",
     "read_identity",
     "read_states",
@@ -36,6 +37,8 @@ MISSING: Identity = {"missing": True}
 _NAMED = 3
 #: BACKEND[-sSIZE][-mMTIME][-SCHUNKSIZE-CCHUNK]--NAME (git-annex, "internals/key format")
 _KEY = re.compile(r"([A-Z0-9_]+)((?:-[a-zA-Z]\d+)*)--(.*)", re.DOTALL)
+#: backends of keys whose name is a checksum in common use
+_CHECKSUM_BACKENDS = frozenset({"MD5", "SHA1", "SHA256", "SHA512"})
 
 
 def key_size(key: str) -> int | None:
@@ -43,6 +46,17 @@ def key_size(key: str) -> int | None:
     match = _KEY.fullmatch(key)
     size = re.search(r"-s(\d+)", match[2]) if match else None
     return int(size[1]) if size else None
+
+
+def key_checksum(key: str) -> tuple[str, str] | None:
+    """Return the checksum in a key of git-annex: its algorithm, such as ``md5``, and hex digits.
+
+    None for a key that is made of something else, or with an algorithm that is seldom used.
+    """
+    match = _KEY.fullmatch(_plain(key))
+    if match is None or match[1] not in _CHECKSUM_BACKENDS:
+        return None
+    return match[1].lower(), match[3]
 
 
 def same_key(one: str, other: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from datalad_slurm.jobs.logs import LogName
 from datalad_slurm.jobs.process import Process
-from datalad_slurm.jobs.reports import AccountingRow
+from datalad_slurm.jobs.slurm_rows import AccountingRow
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.tasks import TaskId, format_index_list, name_tasks
 

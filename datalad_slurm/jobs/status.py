@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from datalad_slurm.jobs.endings import Ending
 from datalad_slurm.jobs.model import Answer, JobStatus, SlurmJob, TaskStatus
-from datalad_slurm.jobs.reports import AccountingRow, QueueRow
+from datalad_slurm.jobs.slurm_rows import AccountingRow, QueueRow
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.tasks import TaskId
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from datalad_slurm.jobs.quantities import parse_duration, parse_size
-from datalad_slurm.jobs.reports import AccountingRow
+from datalad_slurm.jobs.slurm_rows import AccountingRow
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.slurm.notation import NamedTasks, parse_number, parse_task_name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from datalad_slurm.jobs.errors import QueryFailedError
-from datalad_slurm.jobs.reports import QueueRow
+from datalad_slurm.jobs.slurm_rows import QueueRow
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.slurm.notation import parse_number, parse_task_name
 from datalad_slurm.slurm.run import DEFAULT_TIMEOUT, in_chunks, on_cluster, query

@@ -5,8 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from datalad_slurm.dataset.history import Commit, read_commits, resolve
+from datalad_slurm.dataset.history import (
+    Change,
+    Commit,
+    read_changes,
+    read_commits,
+    resolve,
+)
 from datalad_slurm.dataset.sidecar import read_sidecar
 from datalad_slurm.jobs.errors import RecordError
 from datalad_slurm.jobs.record import (
@@ -20,9 +27,19 @@ from datalad_slurm.jobs.record import (
 )
 from datalad_slurm.workflow.context import Context
 
-__all__ = ["Recorded", "Selection", "read_history", "record_of"]
+__all__ = [
+    "JOB_TITLES",
+    "Recorded",
+    "Selection",
+    "changes_of",
+    "commits_of",
+    "read_history",
+    "record_of",
+]
 
-#: Lines with which the messages of records begin.
+#: The lines with which messages of jobs' commits begin.
+JOB_TITLES = r"^\[DATALAD SLURM RUN\]"
+#: Those, and the ones of `datalad run`.
 _TITLES = r"^\[DATALAD (SLURM RUN|RUNCMD)\]"
 
 
@@ -66,6 +83,49 @@ class Recorded:
         return parse_words(self.commit.message)
 
 
+def commits_of(
+    context: Context, selection: Selection, *, titles: str = JOB_TITLES
+) -> Iterator[Commit]:
+    """Return the commits that are meant, the oldest first.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    selection : Selection
+        Which commits are meant.
+    titles : str
+        Extended regular expression; commits of a range without a line that matches are left
+        out. One that is named alone is there in any case.
+
+    Raises
+    ------
+    InvalidRequestError
+        When a revision names no commit; at once, not with the first commit.
+    """
+    return read_commits(context.repo, **_extent(context, selection, titles))
+
+
+def changes_of(
+    context: Context, selection: Selection, *, titles: str = JOB_TITLES
+) -> Iterator[tuple[Commit, list[Change]]]:
+    """Return the commits that are meant, the newest first, each with what it changes.
+
+    Parameters and errors are those of `commits_of`.
+    """
+    return read_changes(context.repo, **_extent(context, selection, titles))
+
+
+def _extent(context: Context, selection: Selection, titles: str) -> dict[str, Any]:
+    repo = context.repo
+    return {
+        "tip": resolve(repo, selection.revision),
+        "without": resolve(repo, selection.since) if selection.since else "",
+        "single": not selection.is_range,
+        "pattern": titles if selection.is_range else "",
+    }
+
+
 def read_history(context: Context, selection: Selection) -> Iterator[Recorded]:
     """Yield the commits with a record, the oldest first.
 
@@ -76,13 +136,7 @@ def read_history(context: Context, selection: Selection) -> Iterator[Recorded]:
     RecordError
         When a record cannot be read. Of a single commit also when there is none.
     """
-    repo = context.repo
-    tip = resolve(repo, selection.revision)
-    without = resolve(repo, selection.since) if selection.since else ""
-    pattern = _TITLES if selection.is_range else ""
-    for commit in read_commits(
-        repo, tip, without=without, single=not selection.is_range, pattern=pattern
-    ):
+    for commit in commits_of(context, selection, titles=_TITLES):
         try:
             record = record_of(context, commit)
         except RecordError as exc:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob
-from datalad_slurm.jobs.reports import AccountingRow, QueueRow
+from datalad_slurm.jobs.slurm_rows import AccountingRow, QueueRow
 from datalad_slurm.jobs.status import Observation
 from datalad_slurm.slurm import sacct, squeue
 

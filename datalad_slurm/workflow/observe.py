@@ -11,7 +11,7 @@ from types import MappingProxyType
 from datalad_slurm.jobs.endings import Ending
 from datalad_slurm.jobs.errors import AccountingDisabledError, QueryFailedError
 from datalad_slurm.jobs.model import Answer, JobStatus, SlurmJob, TaskStatus, TrackedJob
-from datalad_slurm.jobs.reports import AccountingRow, QueueRow
+from datalad_slurm.jobs.slurm_rows import AccountingRow, QueueRow
 from datalad_slurm.jobs.status import Observation, combine, resolve
 from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.slurm import sacct, squeue

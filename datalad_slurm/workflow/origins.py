@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from datalad_slurm.dataset.history import Commit, read_changes, resolve
+from datalad_slurm.dataset.history import Commit
 from datalad_slurm.dataset.tree import SUBDATASET_MODE
 from datalad_slurm.jobs.errors import InvalidRequestError, RecordError
+from datalad_slurm.jobs.job_summary import summarise
 from datalad_slurm.jobs.origins import Origin, Read, Search
 from datalad_slurm.jobs.record import RunRecord, parse_ending
-from datalad_slurm.jobs.summary import summarise
 from datalad_slurm.workflow.context import Context, Outcome, lgr
-from datalad_slurm.workflow.history import Selection, record_of
+from datalad_slurm.workflow.history import Selection, changes_of, record_of
 
 __all__ = ["HISTORY_ACTION", "tell_origins"]
 
@@ -27,13 +27,9 @@ def tell_origins(context: Context, selection: Selection, path: str) -> Iterator[
     InvalidRequestError
         When no commit has the path, or a revision names none.
     """
-    tip = resolve(context.repo, selection.revision)
-    without = resolve(context.repo, selection.since) if selection.since else ""
     search = Search(path)
     found: list[tuple[Commit, Origin]] = []
-    for commit, changes in read_changes(
-        context.repo, tip, without=without, single=not selection.is_range
-    ):
+    for commit, changes in changes_of(context, selection, titles=""):
         origin = search.feed(
             commit.id,
             [change.path for change in changes if not change.is_removal],

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from datalad_slurm.dataset.contents import Contents
-from datalad_slurm.dataset.history import Change, read_changes, resolve
+from datalad_slurm.dataset.history import Change
 from datalad_slurm.dataset.tree import SUBDATASET_MODE
 from datalad_slurm.jobs.claims import is_below
 from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.jobs.job_summary import Summary, facts_files
+from datalad_slurm.jobs.job_totals import totals
 from datalad_slurm.jobs.origins import reads_of
 from datalad_slurm.jobs.record import RunRecord, parse_words
-from datalad_slurm.jobs.reporting import totals
-from datalad_slurm.jobs.summary import Summary, facts_files
 from datalad_slurm.page import PageWriter
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.history import Selection
-from datalad_slurm.workflow.report import JOB_TITLES, Finding, find_job, open_summary
+from datalad_slurm.workflow.report import Finding, open_summary, read_jobs_with_changes
 
 __all__ = ["HTML_ACTION", "write_page"]
 
@@ -43,9 +43,6 @@ def write_page(
         When a revision names no commit, or the file cannot be written.
     """
     repo = context.repo
-    tip = resolve(repo, selection.revision)
-    without = resolve(repo, selection.since) if selection.since else ""
-    pattern = JOB_TITLES if selection.is_range else ""
     path = Path(target).absolute()
     part = path.with_name(f"{path.name}.part")
     head = {"name": repo.root.name, "selection": _words(selection), "made": int(time.time())}
@@ -59,15 +56,12 @@ def write_page(
                         count += 1
                         reads = [*tracked.inputs, *tracked.extra_inputs]
                         writer.add(_job(open_summary(tracked)) | {"reads": reads})
-            for commit, changes in read_changes(
-                repo, tip, without=without, single=not selection.is_range, pattern=pattern
-            ):
-                finding = find_job(context, commit, contents)
-                if finding.record is not None:
+            for finding, changes in read_jobs_with_changes(context, selection, contents):
+                if finding.record is None:
+                    yield finding.outcome()
+                else:
                     count += 1
                     _add(writer, contents, finding, changes)
-                elif finding.error or not selection.is_range:
-                    yield finding.outcome()
             writer.close()
         part.replace(path)
     except OSError as exc:

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datalad_slurm.dataset.contents import Contents
-from datalad_slurm.dataset.history import Commit, read_commits, resolve
+from datalad_slurm.dataset.history import Change, Commit
 from datalad_slurm.dataset.paths import inside
 from datalad_slurm.jobs.errors import InvalidRequestError, RecordError
+from datalad_slurm.jobs.job_choice import Choice, chosen
+from datalad_slurm.jobs.job_summary import OPEN, Run, Summary, facts_files, summarise, wants_facts
+from datalad_slurm.jobs.job_totals import totals
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.record import RunRecord, parse_ending
-from datalad_slurm.jobs.reporting import Choice, chosen, totals
-from datalad_slurm.jobs.summary import OPEN, Run, Summary, facts_files, summarise, wants_facts
 from datalad_slurm.workflow.context import Context, Outcome
-from datalad_slurm.workflow.history import Selection, record_of
+from datalad_slurm.workflow.history import Selection, changes_of, commits_of, record_of
 
 __all__ = [
     "REPORT_ACTION",
@@ -24,6 +25,7 @@ __all__ = [
     "Finding",
     "open_summary",
     "read_jobs",
+    "read_jobs_with_changes",
     "relative",
     "report",
     "select",
@@ -31,8 +33,6 @@ __all__ = [
 
 REPORT_ACTION = "slurm-report"
 TOTALS_ACTION = "slurm-report [totals]"
-#: The lines with which messages of jobs' commits begin.
-JOB_TITLES = r"^\[DATALAD SLURM RUN\]"
 #: No file of facts is longer: an array of a million tasks has 500 MB (bytes).
 _LONGEST_FACTS = 2**30
 
@@ -46,10 +46,10 @@ class Finding:
     summary: Summary | None = None
     error: str = ""
 
-    def outcome(self) -> Outcome:
+    def outcome(self, action: str = REPORT_ACTION) -> Outcome:
         """Return the result of a commit from which no job could be read."""
         said = self.error or f"commit {self.commit.id[:10]} holds no record of a Slurm job"
-        return Outcome(REPORT_ACTION, "error", said)
+        return Outcome(action, "error", said)
 
 
 def select(text: str | None) -> Selection:
@@ -82,20 +82,29 @@ def read_jobs(context: Context, selection: Selection, contents: Contents) -> Ite
     InvalidRequestError
         When a revision names no commit.
     """
-    repo = context.repo
-    tip = resolve(repo, selection.revision)
-    without = resolve(repo, selection.since) if selection.since else ""
-    pattern = JOB_TITLES if selection.is_range else ""
-    for commit in read_commits(
-        repo, tip, without=without, single=not selection.is_range, pattern=pattern
-    ):
-        finding = find_job(context, commit, contents)
+    for commit in commits_of(context, selection):
+        finding = _find_job(context, commit, contents)
         if finding.summary or finding.error or not selection.is_range:
             yield finding
 
 
-def find_job(context: Context, commit: Commit, contents: Contents) -> Finding:
-    """Return the job of a commit, or why there is none."""
+def read_jobs_with_changes(
+    context: Context, selection: Selection, contents: Contents
+) -> Iterator[tuple[Finding, list[Change]]]:
+    """Yield what `read_jobs` does, the newest first, with what each commit has changed.
+
+    Raises
+    ------
+    InvalidRequestError
+        When a revision names no commit.
+    """
+    for commit, changes in changes_of(context, selection):
+        finding = _find_job(context, commit, contents)
+        if finding.summary or finding.error or not selection.is_range:
+            yield finding, changes
+
+
+def _find_job(context: Context, commit: Commit, contents: Contents) -> Finding:
     try:
         record = record_of(context, commit)
     except RecordError as exc:

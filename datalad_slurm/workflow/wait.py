@@ -14,7 +14,7 @@ from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.model import Answer, JobStatus, SlurmJob, TrackedJob
 from datalad_slurm.jobs.names import JobName
 from datalad_slurm.jobs.plan import Action, FailedJobs, decide
-from datalad_slurm.jobs.reports import QueueRow
+from datalad_slurm.jobs.slurm_rows import QueueRow
 from datalad_slurm.jobs.status import Observation, combine, resolve
 from datalad_slurm.slurm import squeue
 from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from datalad_slurm.jobs.model import Answer, JobStatus, TaskStatus
-from datalad_slurm.jobs.reports import AccountingRow, QueueRow
+from datalad_slurm.jobs.slurm_rows import AccountingRow, QueueRow
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.tasks import TaskId
 

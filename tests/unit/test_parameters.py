@@ -56,7 +56,8 @@ def documented_settings():
 
 
 def test_the_commands_are_compared():
-    of_datasets = {"slurm_schedule", "slurm_finish", "slurm_reschedule", "slurm_report"}
+    of_datasets = {"slurm_schedule", "slurm_finish", "slurm_reschedule", "slurm_report",
+                   "slurm_export"}  # fmt: skip
     assert set(OF_DATASETS) == of_datasets
     assert set(COMMANDS) == of_datasets | {"slurm_archive"}
 
@@ -86,7 +87,7 @@ def test_only_the_first_parameter_may_be_given_without_its_name(name):
     # datalad takes no parameter for required that can only be given with its name
     optional = [parameter for parameter in others if parameter.default is not parameter.empty]
     assert {parameter.kind for parameter in optional} == {first.KEYWORD_ONLY}
-    assert len(others) - len(optional) == (name == "slurm_archive")
+    assert len(others) - len(optional) == (name in ("slurm_archive", "slurm_export"))
 
 
 def test_every_setting_in_the_code_is_documented_and_no_other():

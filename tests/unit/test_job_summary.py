@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datalad_slurm.jobs.job_choice import Choice, chosen
+from datalad_slurm.jobs.job_summary import summarise
+from datalad_slurm.jobs.job_totals import totals
 from datalad_slurm.jobs.record import RunRecord
-from datalad_slurm.jobs.reporting import Choice, chosen, totals
-from datalad_slurm.jobs.summary import summarise
 
 PLAIN = {
     "state": "COMPLETED",

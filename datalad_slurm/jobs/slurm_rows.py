@@ -1,4 +1,4 @@
-"""What Slurm's programs tell of one task."""
+"""Rows of ``squeue`` and ``sacct``: what each tells of one task."""
 
 from __future__ import annotations
 
