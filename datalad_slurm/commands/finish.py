@@ -206,10 +206,6 @@ class Finish(ValidatedInterface):
         wait: bool = False,
         timeout: float | None = None,
     ) -> Iterator[dict[str, Any]]:
-        from datalad_slurm.jobs.plan import FailedJobs, Shape
-        from datalad_slurm.workflow import finish
-        from datalad_slurm.workflow.context import Context, Outcome
-
         names = [*(job or ()), *(slurm_job_id or ())] or None
         if list_open_jobs:
             from datalad_slurm.workflow import listing
@@ -218,6 +214,10 @@ class Finish(ValidatedInterface):
                 "finish", dataset.ds, lambda ctx: listing.list_open_jobs(ctx, names)
             )
             return
+
+        from datalad_slurm.jobs.plan import FailedJobs, Shape
+        from datalad_slurm.workflow import finish
+        from datalad_slurm.workflow.context import Context, Outcome
 
         failed_jobs = FailedJobs.CLOSE if close_failed_jobs else FailedJobs.KEEP_OPEN
         if accept_failed_jobs or commit_failed_jobs:
