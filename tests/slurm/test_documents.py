@@ -1,0 +1,36 @@
+"""What the documentation says to type is typed, and what it shows is what comes of it."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.documents import NotExecuted, read_page, type_page
+
+_DOCS = ROOT / "docs"
+_HOW_TO = [*sorted((_DOCS / "how-to").glob("*.md")), _DOCS / "for-datalad-run-users.md"]
+_TUTORIAL = _DOCS / "tutorial.md"
+#: Blocks that no test can execute; each gives its reason.
+_NOT_EXECUTED = 4
+
+
+def _name(page: Path) -> str:
+    return page.stem
+
+
+@pytest.mark.parametrize("page", _HOW_TO, ids=_name)
+def test_a_page_says_what_happens_in_a_new_dataset(page, box, tmp_path):
+    type_page(page.read_text(), box.path, tmp_path.resolve())
+
+
+def test_the_tutorial_says_what_happens_in_an_empty_home(tmp_path):
+    type_page(_TUTORIAL.read_text(), tmp_path, tmp_path.resolve())
+
+
+def test_few_commands_are_left_out():
+    steps = chain.from_iterable(read_page(page.read_text()) for page in [*_HOW_TO, _TUTORIAL])
+    left_out = [step.reason for step in steps if isinstance(step, NotExecuted)]
+    assert len(left_out) <= _NOT_EXECUTED, left_out
