@@ -7,6 +7,7 @@ Of a page in MyST Markdown these count, in their order:
   than 0 is an error unless a result is shown that is ``(impossible)`` or an ``(error)``.
 - Blocks with a ``:caption:``: a file of that name is written.
 - ``<!-- not executed: REASON -->`` leaves out the next block of ``console``.
+- ``<!-- beforehand: COMMAND -->``: typed, whatever it prints.
 
 In what must be printed, ``...`` stands for anything within a line, and a line of it for any
 lines; two or more blanks for any number, a time for any time, the name of an archived file for
@@ -28,6 +29,7 @@ __all__ = ["Command", "File", "NotExecuted", "Reader", "Shell", "read_page", "ty
 
 _HOME = "/home/me"
 _FENCE = re.compile(r"```(\{code-block\} \w+|\w+)$")
+_BEFOREHAND = re.compile(r"<!-- beforehand: (.+) -->$")
 _NOT_EXECUTED = re.compile(r"<!-- not executed: (.+) -->$")
 _JOB = re.compile(r"(?:Slurm|batch) job (\d+)")
 _ID = r"(?<!\d)(?:{})(?!\d)"
@@ -68,6 +70,8 @@ def read_page(text: str) -> Iterator[Command | File | NotExecuted]:
     for number, line in numbered:
         if found := _NOT_EXECUTED.match(line):
             reason = found[1]
+        elif found := _BEFOREHAND.match(line):
+            yield Command(number, found[1], "...")
         elif found := _FENCE.match(line):
             block = []
             for _, inner in numbered:

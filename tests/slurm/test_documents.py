@@ -23,6 +23,10 @@ def _name(page: Path) -> str:
 
 @pytest.mark.parametrize("page", _HOW_TO, ids=_name)
 def test_a_page_says_what_happens_in_a_new_dataset(page, box, tmp_path):
+    # as after `datalad create -c text2git`
+    with (box.path / ".gitattributes").open("a") as attributes:
+        attributes.write("* annex.largefiles=(mimeencoding=binary)and(largerthan=0)\n")
+    box.git("commit", "-qam", "Text goes into git")
     type_page(page.read_text(), box.path, tmp_path.resolve())
 
 

@@ -23,6 +23,7 @@ $ echo a \\
 a b
 ```
 
+<!-- beforehand: echo something >> dir/job.sh -->
 <!-- not executed: it takes a week -->
 ```console
 $ sleep 604800
@@ -39,6 +40,7 @@ def test_a_page_is_files_and_commands_in_their_order():
         File("dir/job.sh", "echo one\n"),
         Command(10, "cat dir/job.sh", "echo one"),
         Command(12, "echo a \\\n    b", "a b"),
+        Command(17, "echo something >> dir/job.sh", "..."),
         NotExecuted("it takes a week"),
     ]
 
