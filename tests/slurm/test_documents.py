@@ -11,7 +11,8 @@ from tests.conftest import ROOT
 from tests.documents import NotExecuted, read_page, type_page
 
 _DOCS = ROOT / "docs"
-_HOW_TO = [*sorted((_DOCS / "how-to").glob("*.md")), _DOCS / "for-datalad-run-users.md"]
+_PAGES = [*sorted((_DOCS / "how-to").glob("*.md")), _DOCS / "for-datalad-run-users.md"]
+_HOW_TO = [page for page in _PAGES if "```console" in page.read_text()]
 _TUTORIAL = _DOCS / "tutorial.md"
 #: Blocks that no test can execute; each gives its reason.
 _NOT_EXECUTED = 4
