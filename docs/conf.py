@@ -22,6 +22,8 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_ext"]
 
+# blocks without a language are no Python
+highlight_language = "text"
 # "--wrap" is an option, not a dash
 smartquotes = False
 nitpicky = True
@@ -30,6 +32,8 @@ myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["console.css"]
 html_title = f"datalad-slurm {version}"
 html_theme_options = {
     "source_repository": "https://github.com/datalad/datalad-slurm/",

@@ -9,20 +9,22 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from datalad.cli.interface import alter_interface_docs_for_cmdline
+from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from datalad_slurm import command_suite
 
 if TYPE_CHECKING:
-    from docutils import nodes
     from sphinx.application import Sphinx
 
 _CODE = re.compile(r"(`[^`]*`)")
 _MARKDOWN = re.compile(r"([\\*_\[\]<>{}#|~])")
 
 
-def render(name: str) -> str:
-    """Return the reference of a command in MyST Markdown.
+def render(name: str) -> dict[str, str]:
+    """Return the reference of a command as sections in MyST Markdown, by their titles.
+
+    What comes before the first section has no title.
 
     Parameters
     ----------
@@ -34,16 +36,12 @@ def render(name: str) -> str:
     signature = inspect.signature(inspect.unwrap(interface.__call__))
     # datalad adds parameters that all commands have
     own = {key: each for key, each in interface._params_.items() if key in signature.parameters}
-    parts = [
-        _prose(interface.__doc__),
-        "## Command line",
-        *_options(name, own),
-        "## Examples",
-        *_examples(interface._examples_),
-        "## Python",
-        f"```python\ndatalad.api.{function}{_without_types(signature)}\n```",
-    ]
-    return "\n\n".join(parts)
+    return {
+        "": _prose(interface.__doc__),
+        "Command line": "\n\n".join(_options(name, own)),
+        "Examples": "\n\n".join(_examples(interface._examples_)),
+        "Python": f"```python\ndatalad.api.{function}{_without_types(signature)}\n```",
+    }
 
 
 def _prose(text: str) -> str:
@@ -92,7 +90,15 @@ class DataladCommand(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return what is shown in the directive's place."""
-        return self.parse_text_to_nodes(render(self.arguments[0]), allow_section_headings=True)
+        shown: list[nodes.Node] = []
+        for title, text in render(self.arguments[0]).items():
+            parsed = self.parse_text_to_nodes(text)
+            if title:
+                heading = nodes.title(text=title)
+                shown.append(nodes.section("", heading, *parsed, ids=[nodes.make_id(title)]))
+            else:
+                shown += parsed
+        return shown
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
