@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Command", "File", "NotExecuted", "Reader", "Shell", "read_page", "type_page"]
+__all__ = ["Command", "Comparison", "File", "NotExecuted", "Shell", "read_page", "type_page"]
 
 _HOME = "/home/me"
 _FENCE = re.compile(r"```(\{code-block\} \w+|\w+)$")
@@ -36,7 +36,15 @@ _ID = r"(?<!\d)(?:{})(?!\d)"
 _COMMIT = r"\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{7,40}\b"
 _ARCHIVED = r"archive/[0-9a-f]{2}/[0-9a-f]+"
 _ANY_LINES = r"[\s\S]*?"
-_TIME = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d|(?:\d+-)?\d+:\d\d(?::\d\d)?"
+_TIME = r"(?:\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d|(?:\d+-)?\d+:\d\d(?::\d\d)?)"
+#: What varies: as a page shows it, and as it may be printed.
+_VARYING = {
+    "any": (r"\.{3}", r".*?"),
+    "archived": (_ARCHIVED, _ARCHIVED),
+    "blanks": (r" {2,}", r" +"),
+    "state": (r"RUNNING", r"(?:PENDING|CONFIGURING|RUNNING|COMPLETING|COMPLETED)"),
+    "time": (_TIME, _TIME),
+}
 
 
 @dataclass(frozen=True)
@@ -129,17 +137,15 @@ class Shell:
         raise AssertionError(f"the shell has ended during: {command}")
 
 
-class Reader:
+class Comparison:
     """Compares what a page shows with what was printed, and learns which ids stand for which."""
 
     def __init__(self, page: str) -> None:
         jobs = sorted(set(_JOB.findall(page)), key=len, reverse=True)
         id_of_job = _ID.format("|".join(jobs)) if jobs else r"(?!)"
         self._id = re.compile(rf"(?P<commit>{_COMMIT})|(?P<job>{id_of_job})")
-        self._varying = re.compile(
-            rf"{self._id.pattern}|(?P<time>{_TIME})|(?P<any>\.{{3}})|(?P<blanks> {{2,}})"
-            rf"|(?P<archived>{_ARCHIVED})|(?P<state>RUNNING)"
-        )
+        kinds = (f"(?P<{name}>{shown})" for name, (shown, _) in _VARYING.items())
+        self._varying = re.compile("|".join([self._id.pattern, *kinds]))
         self._known: dict[str, str] = {}
 
     def typed(self, command: str) -> str:
@@ -168,17 +174,8 @@ class Reader:
         return "".join([*parts, re.escape(line[end:])])
 
     def _part(self, found: re.Match[str], new: list[str]) -> str:
-        match found.lastgroup:
-            case "time":
-                return rf"(?:{_TIME})"
-            case "any":
-                return r".*?"
-            case "blanks":
-                return r" +"
-            case "archived":
-                return _ARCHIVED
-            case "state":
-                return r"(?:PENDING|CONFIGURING|RUNNING|COMPLETING|COMPLETED)"
+        if found.lastgroup in _VARYING:
+            return _VARYING[found.lastgroup][1]
         key = _key(found[0])
         if key in self._known:
             known = self._known[key]
@@ -206,13 +203,13 @@ def type_page(text: str, directory: Path, home: Path) -> None:
     home : pathlib.Path
         What is called ``/home/me`` in it.
     """
-    reader = Reader(text)
+    comparison = Comparison(text)
     with Shell(directory) as shell:
         for step in read_page(text):
             if isinstance(step, File):
                 _write(shell, step)
             elif isinstance(step, Command):
-                _type(shell, reader, step, str(home))
+                _type(shell, comparison, step, str(home))
 
 
 def _write(shell: Shell, file: File) -> None:
@@ -222,11 +219,11 @@ def _write(shell: Shell, file: File) -> None:
     path.write_text(file.text)
 
 
-def _type(shell: Shell, reader: Reader, command: Command, home: str) -> None:
-    printed, status = shell.type(reader.typed(command.typed).replace(_HOME, home))
+def _type(shell: Shell, comparison: Comparison, command: Command, home: str) -> None:
+    printed, status = shell.type(comparison.typed(command.typed).replace(_HOME, home))
     printed = printed.replace(home, _HOME)
     place = f"line {command.line}: {command.typed}"
     told = f"{place}\n--- shown:\n{command.printed}\n--- printed:\n{printed}"
-    assert reader.agrees(command.printed, printed), told
+    assert comparison.agrees(command.printed, printed), told
     is_announced = re.search(r"\((impossible|error)\)", command.printed)
     assert status == 0 or is_announced, f"exit status {status} of {told}"

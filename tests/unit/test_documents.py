@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.documents import Command, File, NotExecuted, Reader, read_page, type_page
+from tests.documents import Command, Comparison, File, NotExecuted, read_page, type_page
 
 _PAGE = """\
 Write this:
@@ -64,7 +64,7 @@ def test_a_page_is_typed_into_one_shell(tmp_path):
     ],
 )
 def test_what_differs_is_seen(shown, printed):
-    assert not Reader("Slurm job 101").agrees(shown, printed)
+    assert not Comparison("Slurm job 101").agrees(shown, printed)
 
 
 @pytest.mark.parametrize(
@@ -79,15 +79,15 @@ def test_what_differs_is_seen(shown, printed):
     ],
 )
 def test_what_varies_is_accepted(shown, printed):
-    assert Reader("Slurm job 101").agrees(shown, printed)
+    assert Comparison("Slurm job 101").agrees(shown, printed)
 
 
 def test_ids_of_a_page_stand_for_those_that_were_found():
-    reader = Reader("Slurm job 101")
-    assert reader.agrees("Slurm job 101 is a8e4aa6", "Slurm job 7 is 0123abcd")
-    assert reader.typed("finish 101_2 1010 a8e4aa6") == "finish 7_2 1010 0123abcd"
-    assert reader.agrees("commit a8e4aa6f03 of 101", "commit 0123abcdef of 7")
-    assert not reader.agrees("commit a8e4aa6f03", "commit 9999abcdef")
+    comparison = Comparison("Slurm job 101")
+    assert comparison.agrees("Slurm job 101 is a8e4aa6", "Slurm job 7 is 0123abcd")
+    assert comparison.typed("finish 101_2 1010 a8e4aa6") == "finish 7_2 1010 0123abcd"
+    assert comparison.agrees("commit a8e4aa6f03 of 101", "commit 0123abcdef of 7")
+    assert not comparison.agrees("commit a8e4aa6f03", "commit 9999abcdef")
 
 
 @pytest.mark.parametrize("typed", ["echo one", "false"])
