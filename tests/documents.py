@@ -10,7 +10,7 @@ Of a page in MyST Markdown these count, in their order:
 - ``<!-- beforehand: COMMAND -->``: typed, whatever it prints.
 
 In what must be printed, ``...`` stands for anything within a line, and a line of it for any
-lines; two or more blanks for any number, a time for any time, the name of an archived file for
+lines; two or more blanks for any number, a date or time for any, the name of an archived file for
 any, and RUNNING for the state of a job on its way to COMPLETED. Ids of jobs and commits are
 others in each run: each stands for what was first found in its place, in commands as well. The
 directory in which a page begins is below ``/home/me``.
@@ -36,7 +36,7 @@ _ID = r"(?<!\d)(?:{})(?!\d)"
 _COMMIT = r"\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{7,40}\b"
 _ARCHIVED = r"archive/[0-9a-f]{2}/[0-9a-f]+"
 _ANY_LINES = r"[\s\S]*?"
-_TIME = r"(?:\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d|(?:\d+-)?\d+:\d\d(?::\d\d)?)"
+_TIME = r"(?:\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d:\d\d)?|(?:\d+-)?\d+:\d\d(?::\d\d)?)"
 #: What varies: as a page shows it, and as it may be printed.
 _VARYING = {
     "any": (r"\.{3}", r".*?"),

@@ -74,6 +74,7 @@ def test_what_differs_is_seen(shown, printed):
         ("one\n...\ntwo", "one\ntwo"),
         ("a  b", "a      b"),
         ("from 2025-01-02 03:04:05 for 1:02", "from 2031-12-13 14:15:16 for 10:00:00"),
+        ("on 2025-01-02, at noon", "on 2031-12-13, at noon"),
         ("job 101 is slurm-101.out", "job 7 is slurm-7.out"),
         ("[...]", "[anything]"),
     ],
