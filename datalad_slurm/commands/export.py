@@ -25,14 +25,15 @@ __all__ = ["Export"]
 class Export(ValidatedInterface):
     """Write what Slurm jobs have read and written in a form that others read.
 
-    This reads the records in the messages of commits that `slurm-finish` has made; Slurm is
-    not asked. The export tells of each job who committed it, its command, script and container,
-    what it has read and written, when it ran, with which resources, and how it ended; of each
-    file its annex key, checksum and size, and where it can be had. The files themselves are
+    This reads the records in the messages of commits that `slurm-finish`
+    has made; Slurm is not asked. The export tells of each job who committed
+    it, its command, script and container, what it has read and written, when
+    it ran, with which resources, and how it ended; of each file its annex
+    key, checksum and size, and where it can be had. The files themselves are
     not part of it.
 
-    An RO-Crate follows the profile Process Run Crate of Workflow Run RO-Crate. W3C PROV is
-    written as PROV-JSON or PROV-N. Both need libraries:
+    An RO-Crate follows the profile Process Run Crate of Workflow Run
+    RO-Crate. W3C PROV is written as PROV-JSON or PROV-N. Both need libraries:
     `pip install 'datalad-slurm[export]'`.
     """
 

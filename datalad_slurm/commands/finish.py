@@ -46,8 +46,8 @@ class Finish(ValidatedInterface):
     cancelled or has timed out: why is said, and it is for you to say what to do
     with it. `slurm-reschedule --retry` submits it again, --accept-failed-jobs
     commits what it left, --close-failed-jobs forgets it and leaves its files as
-    they are. A job array counts as one job: if one
-    task has failed, it has failed.
+    they are. A job array counts as one job: if one task has failed, it has
+    failed.
 
     An array whose tasks have outputs of their own, declared as '-o sub-%a', can
     be finished in parts: --partial commits what tasks have left that completed,
@@ -111,7 +111,7 @@ class Finish(ValidatedInterface):
         "commit_failed_jobs": Parameter(
             args=("--commit-failed-jobs",),
             action="store_true",
-            doc="""the same as accept-failed-jobs.""",
+            doc="""the same as --accept-failed-jobs.""",
         ),
         "close_unknown_jobs": Parameter(
             args=("--close-unknown-jobs",),

@@ -31,14 +31,16 @@ _CHOICE = ("state", "name", "path", "sort", "reverse")
 class Report(ValidatedInterface):
     """Tell what the Slurm jobs of a dataset cost, and where its files come from.
 
-    This reads the records in the messages of commits that `slurm-finish` has made,
-    and the files of facts beside the logs; Slurm is not asked. By default it prints a
-    table, one job a line: its state, how many attempts it took, how long the last one
-    waited and ran, which part of the allocated CPU time it used, the peak of its memory
-    and what it asked for, its commit and its outputs. The last line adds up the CPU time.
-    Open jobs are in it as OPEN, when no range is given: `slurm-finish --list-open-jobs`
-    tells how they are. What a record does not tell is "-"; those of datalad-slurm 0.2 tell
-    neither times nor resources.
+    This reads the records in the messages of commits that `slurm-finish`
+    has made, and the files of facts beside the logs; Slurm is not asked. By
+    default it prints a table, one job a line: its state, how many attempts
+    it took, how long the last one waited and ran, which part of the
+    allocated CPU time it used, the peak of its memory and what it asked
+    for, its commit and its outputs. The last line adds up the CPU time.
+
+    Open jobs are in it as OPEN, when no range is given: `slurm-finish
+    --list-open-jobs` tells how they are. What a record does not tell is
+    "-"; those of datalad-slurm 0.2 tell neither times nor resources.
     """
 
     result_renderer = "tailored"

@@ -48,10 +48,11 @@ class Reschedule(ValidatedInterface):
 
     The command in the record of a commit that `slurm-finish` has made is
     submitted again, in the directory it ran in, with the inputs and scripts
-    that the dataset holds now; a script that differs from the one that ran is
-    named, and with --as-recorded that one is submitted. Outputs of the earlier run are unlocked, or
-    removed where their content is not here. When the new job has ended, it
-    wants a `slurm-finish` as any other; its record names the commit it repeats.
+    that the dataset holds now; a script that differs from the one that ran
+    is named, and with --as-recorded that one is submitted. Outputs of the
+    earlier run are unlocked, or removed where their content is not here.
+    When the new job has ended, it wants a `slurm-finish` as any other; its
+    record names the commit it repeats.
 
     With --since, the jobs of a range of commits are submitted, in the order of
     history. All records are read and checked first: nothing is submitted when

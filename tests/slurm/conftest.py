@@ -40,6 +40,7 @@ _LONG = (
     "test_concurrency",
     "test_alt_dir",
     "test_alt_dir_inputs",
+    "test_documents",
 )
 
 

@@ -52,7 +52,7 @@ def names_in_code():
 
 
 def documented_settings():
-    return dict(_ROW.findall((ROOT / "docs" / "design.md").read_text()))
+    return dict(_ROW.findall((ROOT / "docs/reference/configuration.md").read_text()))
 
 
 def test_the_commands_are_compared():
