@@ -28,7 +28,7 @@ highlight_language = "text"
 smartquotes = False
 nitpicky = True
 
-myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
