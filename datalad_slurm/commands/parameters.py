@@ -12,6 +12,8 @@ __all__ = [
     "alt_dir_parameter",
     "assume_ready_parameter",
     "check_outputs_parameter",
+    "checkpoint_parameter",
+    "checkpoint_signal_parameter",
     "container_name_parameter",
     "dry_run_parameter",
     "grace_parameter",
@@ -73,10 +75,28 @@ node_local_dir_parameter = Parameter(
 grace_parameter = Parameter(
     args=("--grace",),
     metavar="SEC",
-    doc="""with --node-local, how many seconds before its time limit the work is sent SIGTERM,
-    so that there is time to bring its outputs back: at most half of the limit is taken, and
-    half of that is left to the work. 0 means no sooner than Slurm does it. By default what
-    the configuration 'datalad.slurm.grace' says, or 120.""",
+    doc="""how many seconds before its time limit the work is sent SIGTERM, so that it can
+    write what it has; never in the first half of its time. With --node-local or --checkpoint
+    half of them is left to the work, as there must be time to keep what it has written; the
+    default is then what the configuration 'datalad.slurm.grace' says, or 120. 0 means no
+    sooner than Slurm does it.""",
+)
+checkpoint_parameter = Parameter(
+    args=("--checkpoint",),
+    metavar="PATH",
+    action="append",
+    doc="""state file, or directory, with which the work can go on after it was interrupted. It
+    is kept whenever it has changed, and when the work is told to end; another attempt, by
+    `slurm-reschedule --retry` or by Slurm, finds it in place. At the time of --grace the work
+    is asked for one, with half of that time to write it. It is no output, and goes when the
+    job is committed. In arrays %a tells tasks apart. [CMD: Can be given more than once.
+    CMD]""",
+)
+checkpoint_signal_parameter = Parameter(
+    args=("--checkpoint-signal",),
+    metavar="SIG",
+    doc="""with --checkpoint, the signal that asks the work for one: USR1, which is the default,
+    USR2, HUP, INT, QUIT or ALRM. It is sent only to programs that handle it.""",
 )
 jobs_parameter = Parameter(
     args=("-J", "--jobs"),

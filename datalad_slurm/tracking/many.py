@@ -42,7 +42,7 @@ def claim_all(
     with tracker.database.transaction() as connection:
         for label, job in jobs if check else ():
             try:
-                refuse_conflicts(connection, job.outputs)
+                refuse_conflicts(connection, (*job.outputs, *job.states))
             except OutputConflictError as exc:
                 raise OutputConflictError(f"{label}: {exc}") from exc
         added = {add(connection, job) for _, job in jobs}
@@ -57,7 +57,11 @@ def refuse_collisions(jobs: Sequence[tuple[str, TrackedJob]]) -> None:
     OutputConflictError
         When two do; names both.
     """
-    claims = [(path, number) for number, (_, job) in enumerate(jobs) for path in job.outputs]
+    claims = [
+        (path, number)
+        for number, (_, job) in enumerate(jobs)
+        for path in (*job.outputs, *job.states)
+    ]
     hit = first_collision([path for path, _ in claims], [number for _, number in claims])
     if hit is not None:
         (held, holder), (wanted, job) = (claims[position] for position in hit)

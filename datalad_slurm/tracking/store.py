@@ -274,7 +274,7 @@ def adopt_in(
 
 def _claim(connection: sqlite3.Connection, job: TrackedJob, *, check: bool) -> TrackedJob:
     if check:
-        refuse_conflicts(connection, job.outputs)
+        refuse_conflicts(connection, (*job.outputs, *job.states))
     return load(connection, ONE, add(connection, job))[0]
 
 

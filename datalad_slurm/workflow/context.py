@@ -19,7 +19,15 @@ from datalad_slurm.slurm.clusters import own_cluster
 from datalad_slurm.tracking.earlier import database_name
 from datalad_slurm.tracking.store import Tracker
 
-__all__ = ["Context", "Outcome", "Settings", "default_cluster", "open_context", "open_jobs"]
+__all__ = [
+    "STORES",
+    "Context",
+    "Outcome",
+    "Settings",
+    "default_cluster",
+    "open_context",
+    "open_jobs",
+]
 
 lgr = logging.getLogger("datalad.slurm")
 
@@ -143,6 +151,10 @@ class Settings:
             record_sidecar=flag("datalad.run.record-sidecar"),
             record_directory=record_directory or cls.record_directory,
         )
+
+
+#: Name, in the state directory, of the directory for all that travels to and from runners.
+STORES = "stores"
 
 
 @dataclass(frozen=True)

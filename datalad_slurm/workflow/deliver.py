@@ -100,6 +100,10 @@ def _delivered_together(
     yield from _packed(context, judged(context, found, staging), staging, message, parcels)
     if not parcels:
         return
+    if any(parcel.findings.job.has_checkpoints for parcel in parcels):
+        from datalad_slurm.workflow.checkpoints import drop_states
+
+        drop_states(context, (parcel.findings.job for parcel in parcels))
     if shape is Shape.CHAIN:
         parcels = without_repetition(parcels)
     published = publish_parcels(context, parcels, shape)

@@ -77,10 +77,10 @@ def explain(
         if log_lines:
             details["logs"] = log_ends(job, found, log_lines)
         brought = ""
-        if job.is_node_local:
-            from datalad_slurm.workflow.node_results import results_told
+        if job.needs_runner:
+            from datalad_slurm.workflow.left_by_runner import told_of_failed
 
-            brought = results_told(context, job, status)
+            brought = told_of_failed(context, job, status)
         message += (
             f"; {_told(status, found)}{brought}. "
             f"To run it again: {retry_it}; to commit what it left: "

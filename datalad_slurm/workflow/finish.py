@@ -19,7 +19,7 @@ from datalad_slurm.jobs.plan import Action, FailedJobs, Shape
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.workflow.alt_notes import clean_up
 from datalad_slurm.workflow.bring_back import leave
-from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
+from datalad_slurm.workflow.context import STORES, Context, Outcome, lgr, open_jobs
 from datalad_slurm.workflow.deliver import deliver
 from datalad_slurm.workflow.endings import tidy_endings
 from datalad_slurm.workflow.explain import explain
@@ -156,14 +156,14 @@ def _stays_whole(job: TrackedJob, found: Split) -> Outcome:
 
 
 def _let_go(context: Context, closed: Sequence[TrackedJob]) -> None:
-    if any(job.is_node_local for job in closed):
-        from datalad_slurm.workflow.node_local import let_go
+    if any(job.has_store for job in closed):
+        from datalad_slurm.workflow.stores import let_go
 
         let_go(context, closed)
 
 
 def _tidy_stores(context: Context) -> None:
-    if (context.repo.state_dir / "node-local").is_dir():
-        from datalad_slurm.workflow.node_local import tidy_stores
+    if (context.repo.state_dir / STORES).is_dir():
+        from datalad_slurm.workflow.stores import tidy_stores
 
         tidy_stores(context)

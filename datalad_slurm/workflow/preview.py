@@ -38,11 +38,11 @@ def shown(
     ------
     InvalidRequestError
         When the command has a placeholder that is unknown, or cannot run in a
-        directory of its node, where it is to.
+        runner, where it is to.
     """
     previewed = preview(claim, placeholders)
-    if claim.is_node_local:
-        from datalad_slurm.workflow.node_local import refuse_unfit
+    if claim.needs_runner:
+        from datalad_slurm.workflow.runner_plan import refuse_unfit
 
         refuse_unfit(context, claim, previewed["cmd"])
     expand = {

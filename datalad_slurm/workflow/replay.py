@@ -17,7 +17,6 @@ from datalad_slurm.jobs.dependencies import DEPENDS_ON, read_relations
 from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError, RecordError
 from datalad_slurm.jobs.foresee import with_array
 from datalad_slurm.jobs.model import TrackedJob
-from datalad_slurm.jobs.node_local import NODE_LOCAL, NodeLocal
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.replay import (
     Replay,
@@ -26,6 +25,7 @@ from datalad_slurm.jobs.replay import (
     first_submission,
     logs_of_fixed_name,
 )
+from datalad_slurm.jobs.runner_options import RunnerOptions
 from datalad_slurm.jobs.task_outputs import comparable, literally
 from datalad_slurm.jobs.tasks import expand_index_list, format_index_list, shortened
 from datalad_slurm.workflow.as_recorded import scripts_to_submit
@@ -215,7 +215,7 @@ def _run(
         alt_dir=options.alt_dir,
         extra=extra,
         contents=contents,
-        node_local=NodeLocal.read(record.slurm.get(NODE_LOCAL)),
+        runner=_runner(record),
     )
     if not cwd.is_dir():
         raise InvalidRequestError(
@@ -224,6 +224,14 @@ def _run(
     claim, placeholders = claim_of(context, request)
     placeholders.check_command(request.cmd)
     return Run(found, record, request, claim, placeholders)
+
+
+def _runner(record: RunRecord) -> RunnerOptions:
+    options = RunnerOptions.read(record.slurm)
+    if options.checkpoint is None:
+        return options
+    paths = tuple(map(literal, options.checkpoint.paths))
+    return replace(options, checkpoint=replace(options.checkpoint, paths=paths))
 
 
 def _replay(context: Context, run: Run) -> Replay:

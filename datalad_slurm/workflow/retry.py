@@ -22,6 +22,7 @@ from datalad_slurm.jobs.task_outputs import is_of_task
 from datalad_slurm.jobs.tasks import TaskId, format_index_list
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.workflow.as_recorded import changed_scripts
+from datalad_slurm.workflow.checkpoints import states_of
 from datalad_slurm.workflow.context import Context, Outcome, lgr, open_jobs
 from datalad_slurm.workflow.leftovers import Stale
 from datalad_slurm.workflow.logs import logs_by_job, logs_of
@@ -60,6 +61,8 @@ class RetryOptions:
     assume_ready: str = ""
     #: how many downloads of inputs may run at a time
     jobs: int | str | None = None
+    #: how many attempts at a job there may be; any number when None
+    max_attempts: int | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +214,10 @@ def _plan(
     InvalidRequestError
         When it cannot be.
     """
+    if options.max_attempts is not None and job.attempt >= options.max_attempts:
+        raise InvalidRequestError(
+            f"this was attempt {job.attempt}, and --max-attempts is {options.max_attempts}"
+        )
     if status.of(again).never_starts:
         refuse_still_in_vain(context, job)
     cwd = context.repo.root / job.pwd
@@ -251,7 +258,12 @@ def _plan(
             jobs=options.jobs,
             stand_ins=attempts_that_count(context, job),
         ),
-        Stale(outputs_only_of(job, again), {each["attempt"] for each in replaced}, logs | made),
+        Stale(
+            outputs_only_of(job, again),
+            {each["attempt"] for each in replaced},
+            logs | made,
+            states_of(job),
+        ),
         format_index_list(indices),
         all(task.is_ok for task in status.tasks if task.task not in again),
     )

@@ -159,8 +159,8 @@ def free_claims(context: Context, claims: Sequence[TrackedJob]) -> list[TrackedJ
         return []
     from datalad_slurm.tracking.many import free_all
 
-    if any(claim.is_node_local for claim in claims):
-        from datalad_slurm.workflow.node_local import let_go
+    if any(claim.has_store for claim in claims):
+        from datalad_slurm.workflow.stores import let_go
 
         let_go(context, claims)
     ids = free_all(context.tracker, [claim.id for claim in claims])

@@ -129,8 +129,8 @@ def _validated(context: Context, rows: Sequence[RowRequest]) -> Iterator[Entry]:
         with naming_row(row.label):
             claim, placeholders = claim_of(context, row.request, alt_dir)
             claim = replace(claim, commit_at_submission=commit)
-            if claim.is_node_local:
-                from datalad_slurm.workflow.node_local import refuse_unfit
+            if claim.needs_runner:
+                from datalad_slurm.workflow.runner_plan import refuse_unfit
 
                 refuse_unfit(context, claim, placeholders.preview(claim.cmd))
             yield Entry(row, claim, placeholders, placeholders.check_command(row.request.cmd))
@@ -160,17 +160,17 @@ def _prepared(context: Context, entries: Sequence[Entry]) -> Iterator[Outcome]:
         claim = entry.claim
         inputs = (*entry.placeholders.inputs, *entry.row.request.extra_inputs)
         notes = notes_directory(context, claim.token)
-        if claim.is_node_local:
-            from datalad_slurm.workflow.node_local import place_on_node
-
-            with naming_row(entry.row.label):
-                yield from place_on_node(context, claim, inputs, notes, packed)
-            continue
         if claim.alt_dir:
             calls = calls_elsewhere(context, claim, entry.text)
             with naming_row(entry.row.label):
                 yield from place(context, claim, inputs, calls)
-        have_endings_noted(context, claim.token, notes)
+        if claim.needs_runner:
+            from datalad_slurm.workflow.runner_plan import place_in_runner
+
+            with naming_row(entry.row.label):
+                yield from place_in_runner(context, claim, inputs, notes, packed)
+        else:
+            have_endings_noted(context, claim.token, notes)
 
 
 def _fetched(context: Context, entries: Sequence[Entry]) -> Iterator[Outcome]:

@@ -170,10 +170,10 @@ class Submitter:
                 if done.is_interrupted or time.monotonic() > began + _PATIENCE:
                     raise
             time.sleep(_PAUSES[1])
-        if found and entry.claim.is_node_local and not done.is_noted:
-            from datalad_slurm.workflow.node_local import run_in_place
+        if found and entry.claim.needs_runner and not done.is_noted:
+            from datalad_slurm.workflow.runner_plan import run_without
 
-            run_in_place(self._context, entry.claim)
+            run_without(self._context, entry.claim)
         if found:
             claim = note_typed(self._context, entry.claim, done.calls, {})
             entry = replace(entry, claim=claim, calls=done.calls)
