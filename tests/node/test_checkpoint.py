@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -22,8 +27,9 @@ pytestmark = pytest.mark.timeout(600)
 class Run:
     """A place for a job, its dataset and its store."""
 
-    def __init__(self, path):
+    def __init__(self, path, job_id=0):
         self.path = path
+        self.job_id = job_id or os.getpid()
         self.root, self.store = path / "it's the ds", path / "store"
         for directory in (self.root, self.store, path / "endings", path / "bin"):
             directory.mkdir()
@@ -48,7 +54,7 @@ class Run:
         path = self.path / "slurm_script"
         path.write_bytes(change(text.decode()).encode())
         path.chmod(0o700)
-        env = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_RESTART_COUNT": str(restart)}
+        env = {"SLURM_JOB_ID": str(self.job_id), "SLURM_RESTART_COUNT": str(restart)}
         env |= {"SLURM_ARRAY_TASK_ID": str(index)} if index is not None else {}
         return subprocess.Popen(
             ["env", "--default-signal", path],
@@ -58,6 +64,14 @@ class Run:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+
+    def send_to_all(self, number):
+        """Send a signal to all processes of the job, as Slurm does it."""
+        own = f"SLURM_JOB_ID={self.job_id}".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if own in (process / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(process.name), number)
 
     def kept(self):
         """Return the names of the checkpoints that are whole."""
@@ -98,9 +112,8 @@ def test_a_state_that_rests_is_kept_and_put_back_in_another_attempt(run):
     job = run.start("#!/bin/bash\nprintf %030000d 7 > state; echo ready; sleep 60\n")
     assert job.stdout.readline() == b"ready\n"
     wait_until(run.kept, 30)
-    os.killpg(job.pid, signal.SIGKILL)
-    subprocess.run(["pkill", "-KILL", "-g", str(job.pid)], check=False)
-    job.wait(timeout=60)
+    run.send_to_all(signal.SIGKILL)
+    job.communicate(timeout=60)
     whole = run.state()
     (run.root / "state").write_text(whole[:100])
     second = run.start("#!/bin/bash\nwc -c < state\n", attempt=2)
@@ -115,7 +128,7 @@ def test_a_state_that_is_being_written_is_not_kept(run):
     time.sleep(5)
     assert run.kept() == []
     wait_until(run.kept, 30)
-    job.kill()
+    run.send_to_all(signal.SIGKILL)
     subprocess.run(["tar", "-xf", run.store / run.kept()[0], "-C", run.path], check=True)
     assert (run.path / "state").read_text().split()[-1] == "60"
 
@@ -142,33 +155,134 @@ def test_programs_that_do_not_handle_the_signal_do_not_get_it(run):
     assert job.returncode == 0
 
 
-def test_told_to_end_it_leaves_a_state_that_the_next_attempt_begins_with(run):
-    job = run.start(f"#!/bin/bash\ncat > count.py <<'E'\n{COUNT}E\n{sys.executable} count.py\n")
+def test_told_to_end_it_leaves_a_state_with_which_the_next_attempt_begins(run):
+    # bash ends by the signal, python goes on until its state is written
+    (run.root / "count.py").write_text(COUNT)
+    job = run.start(f"#!/bin/bash\n{sys.executable} count.py\n")
     assert job.stdout.readline() == b"from 0\n"
+    job.send_signal(signal.SIGUSR1)
+    wait_until(run.kept, 30)
     for attempt, restart in ((1, 1), (2, 0)):
-        time.sleep(1.5)
-        os.killpg(job.pid, signal.SIGTERM)  # as Slurm does it
-        _end_all(run)
-        out = job.communicate(timeout=60)[0]
-        before = int(run.state())
-        # bash has ended by the signal: that it was written in one go is not certain
-        assert b"may be half written" in out or len(run.kept()) == 1
-        job = run.start(COUNT, attempt=attempt, restart=restart)
+        time.sleep(1)
+        run.send_to_all(signal.SIGTERM)
+        assert b"half written" not in job.communicate(timeout=60)[0]
+        before = run.state()
+        assert len(run.kept()) == 1
+        (run.root / "state").write_text("half")
+        job = run.start(f"#!/bin/bash\nexec {sys.executable} count.py\n", attempt=attempt,
+                        restart=restart)  # fmt: skip
         assert job.stdout.readline() == f"from {before}\n".encode()
     job.terminate()
     job.communicate(timeout=60)
-    assert len(run.kept()) == 1
-    assert run.kept()[0].startswith("state.0002.0000.")
+    assert [name[:16] for name in run.kept()] == ["state.0002.0000."]
 
 
-def _end_all(run):
-    """Send SIGTERM to all processes of the job, as Slurm does it."""
-    for environ in os.scandir("/proc"):
-        if environ.name.isdigit():
-            try:
-                with open(f"/proc/{environ.name}/environ", "rb") as file:
-                    is_own = f"SLURM_JOB_ID={os.getpid()}".encode() in file.read().split(b"\0")
-                if is_own:
-                    os.kill(int(environ.name), signal.SIGTERM)
-            except OSError:
-                continue
+def test_before_the_limit_it_is_asked_for_one_and_then_told_to_end(run):
+    script = COUNT.replace("def save(*_):", "def save(*_):\n    print(*_[:1], flush=True)")
+    script = script.replace("500", "50000")
+    job = run.start(script, grace=100, limit=34)  # 24 seconds for the runner: 12, 6
+    began = time.monotonic()
+    assert job.stdout.readline() == b"from 0\n"
+    assert job.stdout.readline() == f"{int(signal.SIGUSR1)}\n".encode()
+    assert 9 < time.monotonic() - began < 15
+    if job.stdout.readline() == b"None\n":
+        assert 15 < time.monotonic() - began < 21
+    wait_until(lambda: int(run.state()) > 0 and len(run.kept()) == 1, 30)
+    job.terminate()
+    assert job.wait(timeout=60) == 1
+
+
+def test_what_is_written_in_place_when_it_is_killed_is_no_checkpoint(run):
+    deaf = "#!/bin/bash\ntrap '' TERM\necho whole > state; sleep 6; echo ready\n"
+    job = run.start(f"{deaf}while :; do echo more >> state; sleep 0.05; done\n")
+    assert job.stdout.readline() == b"ready\n"
+    (before,) = run.kept()
+    run.send_to_all(signal.SIGTERM)
+    assert b"may be half written" in job.communicate(timeout=60)[0]
+    assert run.kept() == [before]
+
+
+def test_a_damaged_checkpoint_is_not_used_and_that_is_said(run):
+    job = run.start("#!/bin/bash\necho whole > state; sleep 60\n", index=3)
+    wait_until(run.kept, 30)
+    run.send_to_all(signal.SIGKILL)
+    job.communicate(timeout=60)
+    (name,) = run.kept()
+    assert name.startswith("state_3.0001.0000.")
+    older = run.store / name.replace(".0001.", ".0000.")
+    shutil.copy(run.store / name, older)
+    (run.store / name).write_bytes(b"x")
+    job = run.start("#!/bin/bash\ncat state\n", index=3, attempt=2)
+    out, _ = job.communicate(timeout=60)
+    assert b"is damaged, and not used" in out
+    assert out.endswith(b"whole\n")
+
+
+#: Commands of the runner before which it is killed: each step of keeping a state, and of putting
+#: it back.
+_STEP = re.compile(r"^ +(?:tar |mv |rm |trap '' |sync|printf -v dls_file|if dls_sum|dls_un|\(cd )")
+
+
+def killed_at(number):
+    """Return a change to a runner after which it kills itself before its n-th step."""
+
+    def change(text):
+        lines, seen, is_joined = [], -1, False
+        start = text.index("dls_checkpoint_signal=")
+        for line in text[start:].split("\n"):
+            is_step = not is_joined and _STEP.match(line)
+            seen += bool(is_step)
+            if is_step and seen == number:
+                lines.append("    kill -KILL $$ $BASHPID")
+            is_joined = line.endswith(("\\", "|", "&&", "||"))
+            lines.append(line)
+        change.seen = seen
+        return text[:start] + "\n".join(lines)
+
+    return change
+
+
+#: A state of two files, of which only one is there for a moment.
+STATES = """#!/bin/bash
+cat state/{a,b}
+mkdir -p state; rm -f state/b; echo %d > state/a; echo %d > state/b
+sleep 20
+"""
+
+
+def _outlives(run, number):
+    """Return what an attempt finds after two that were killed at a step; nothing without a state.
+
+    The second is killed while it puts back what the first has kept, if not before.
+    """
+    states = ("state/a", "state/b")
+    for attempt in (1, 2):
+        change = killed_at(number) if attempt == 2 or run.kept() == [] else lambda text: text
+        job = run.start(STATES % (attempt, attempt), change=change, attempt=attempt, states=states)
+        deadline = time.monotonic() + 6
+        while time.monotonic() < deadline and job.poll() is None:
+            time.sleep(0.1)
+        run.send_to_all(signal.SIGKILL)
+        job.communicate(timeout=60)
+    had_one = bool(run.kept())
+    (run.root / "state").mkdir(exist_ok=True)
+    (run.root / "state/a").write_text("half")
+    job = run.start("#!/bin/bash\ncat state/{a,b}\n", attempt=3, states=states)
+    out, _ = job.communicate(timeout=60)
+    return out if had_one else b""
+
+
+def test_killed_at_any_step_of_keeping_a_whole_state_is_put_back_or_none(tmp_path, count_faults):
+    count = killed_at(-1)
+    (tmp_path / "count").mkdir()
+    Run(tmp_path / "count").start("#!/bin/bash\n", change=count).communicate(timeout=60)
+    runs = []
+    for number in range(count.seen + 1):
+        (tmp_path / str(number)).mkdir()
+        runs.append(Run(tmp_path / str(number), os.getpid() * 100 + number))
+    assert len(runs) > 6
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(_outlives, runs, range(len(runs))))
+    assert found <= {b"1\n1\n", b"2\n2\n", b""}
+    assert len(found) > 1
+    count_faults("crash points", 2 * len(runs))
