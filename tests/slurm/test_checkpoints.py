@@ -153,10 +153,10 @@ def test_after_a_killed_runner_the_last_whole_state_is_there_and_no_other_leftov
     box.cli("save", "-m", "x")
     box.script(KILLED)
     job = schedule(box, "sbatch job.sh", ["out"], checkpoint=["out/state"])
-    assert said(
-        slurm_schedule("sbatch job.sh", dataset=box.path, outputs=["b"],
-                       checkpoint=["out/state"], **_QUIET), "error",
-    ).startswith("output 'out/state' conflicts with job")  # fmt: skip
+    other = slurm_schedule(
+        "sbatch job.sh", dataset=box.path, outputs=["b"], checkpoint=["out/state"], **_QUIET
+    )
+    assert said(other).startswith("checkpoint 'out/state' conflicts with job")
     wait_until(lambda: kept(box))
     (box.path / "go").touch()
     slurm.wait(job)
@@ -200,7 +200,7 @@ def test_running_jobs_and_tasks_are_asked_for_a_checkpoint_and_go_on(box, slurm)
     done = box.cli("-f", "json", "slurm-checkpoint", str(none), str(held), code=1)
     assert "was submitted without --checkpoint" in done.stdout
     assert f"job {held} does not run" in done.stdout
-    assert "no open job 77" in said(slurm_checkpoint(77, dataset=box.path, **_QUIET), "error")
+    assert "no open job 77" in said(slurm_checkpoint(77, dataset=box.path, **_QUIET))
     results = slurm_checkpoint(dataset=box.path, **_QUIET)
     assert [res["status"] for res in results] == ["ok", "ok", "notneeded"]
     wait_until(lambda: all((box.path / f"{n}.state").exists() for n in names))
@@ -237,7 +237,7 @@ def _text(box, name):
         ("sbatch --signal=B:TERM@9 job.sh", {"grace": 5}, "is what --grace does by itself"),
         ("sbatch bad.sh", {"checkpoint": ["state"]}, "submitted with --checkpoint: it does not"),
         ("sbatch job.sh", {"checkpoint": ["state"], "table": [{"x": "a"}, {"x": "b"}]},
-         "'state' conflicts with 'state' of"),
+         "checkpoint 'state' conflicts with 'state' of"),
     ],
 )  # fmt: skip
 def test_what_can_be_no_checkpoint_is_refused_and_nothing_is_submitted(
