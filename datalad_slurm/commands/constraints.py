@@ -230,6 +230,9 @@ def one_job(**kwargs: Any) -> None:
         )
     if job_id is not None and job_id[0].indices:
         raise ConstraintError(EnsureJobIds(), kwargs, "--job-id takes the id of a whole array")
+    if job_id is not None and (kwargs["checkpoint"] or kwargs["grace"] is not None):
+        said = "--job-id tracks a job as it was submitted, so it takes no --checkpoint or --grace"
+        raise ConstraintError(EnsureJobIds(), kwargs, said)
     if kwargs["table"] is not None and (kwargs["then_finish"] or kwargs["then_push"]):
         said = "--then-finish is for one job; `slurm-finish --wait` waits for those of a table"
         raise ConstraintError(EnsureTable(), kwargs, said)

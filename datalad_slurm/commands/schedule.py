@@ -126,7 +126,7 @@ class Schedule(ValidatedInterface):
             ParameterConstraintContext(
                 (
                     *("cmd", "job_id", "dry_run", "expand", "table", "then_finish", "then_push"),
-                    *("node_local", "node_local_dir", "checkpoint", "checkpoint_signal"),
+                    *("node_local", "node_local_dir", "grace", "checkpoint", "checkpoint_signal"),
                 ),
                 "one job",
             ): one_job,
