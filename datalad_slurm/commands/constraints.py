@@ -202,8 +202,8 @@ class EnsureSignal(Constraint):
         with suppress(ValueError):
             text = Signals(int(text)).name.removeprefix("SIG")
         if text not in SIGNALS:
-            said = "must be one of {names}, not {value!r}"
-            self.raise_for(value, said, names=", ".join(SIGNALS))
+            said = "must be one of {names}, not {given}"
+            self.raise_for(value, said, names=", ".join(SIGNALS), given=value)
         return text
 
     def short_description(self) -> str:

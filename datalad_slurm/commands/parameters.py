@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datalad_next.commands import Parameter
+
+if TYPE_CHECKING:
+    from datalad_slurm.jobs.runner_options import RunnerOptions
 
 __all__ = [
     "alt_dir_parameter",
@@ -25,6 +29,7 @@ __all__ = [
     "no_auto_dependency_parameter",
     "node_local_dir_parameter",
     "node_local_parameter",
+    "runner_options",
     "show_log_parameter",
     "table_parameter",
     "then_finish_parameter",
@@ -204,3 +209,38 @@ def joined(cmd: tuple[str, ...]) -> str:
 def working_directory(dataset: Any) -> Path:
     """Return where a command runs: in a dataset that was named, its root, else here."""
     return Path(dataset.ds.path) if dataset.original is not None else Path.cwd()
+
+
+def runner_options(
+    default_grace: int,
+    grace: int | None,
+    node_local: str | None,
+    checkpoint: Sequence[str] | None,
+    checkpoint_signal: str | None,
+) -> RunnerOptions:
+    """Return what is to be done around the script of a job.
+
+    Parameters
+    ----------
+    default_grace : int
+        Seconds, for jobs of which something is to be kept.
+    grace : int, optional
+        As asked for.
+    node_local : str, optional
+        Directory on the node; empty for where it has its own; None for none.
+    checkpoint : sequence of str, optional
+        State files.
+    checkpoint_signal : str, optional
+        Name of the signal that asks for one.
+    """
+    from datalad_slurm.jobs.checkpoints import DEFAULT_SIGNAL, Checkpoint
+    from datalad_slurm.jobs.node_local import NodeLocal
+    from datalad_slurm.jobs.runner_options import RunnerOptions
+
+    if node_local is None and not checkpoint:
+        return RunnerOptions(grace or 0)
+    return RunnerOptions(
+        default_grace if grace is None else grace,
+        None if node_local is None else NodeLocal(node_local),
+        Checkpoint(tuple(checkpoint), checkpoint_signal or DEFAULT_SIGNAL) if checkpoint else None,
+    )

@@ -44,6 +44,7 @@ from datalad_slurm.commands.parameters import (
     no_auto_dependency_parameter,
     node_local_dir_parameter,
     node_local_parameter,
+    runner_options,
     table_parameter,
     then_finish_parameter,
     then_push_parameter,
@@ -241,17 +242,9 @@ class Schedule(ValidatedInterface):
         )
 
         def asked(context: Context) -> Request:
-            if not (node_local or checkpoint or grace):
-                return request
-            from datalad_slurm.jobs.checkpoints import DEFAULT_SIGNAL, Checkpoint
-            from datalad_slurm.jobs.node_local import NodeLocal
-            from datalad_slurm.jobs.runner_options import RunnerOptions
-
-            runner = RunnerOptions(
-                context.settings.grace if grace is None else grace,
-                NodeLocal(node_local_dir or "") if node_local else None,
-                Checkpoint(checkpoint, checkpoint_signal or DEFAULT_SIGNAL) if checkpoint else None,
-            )
+            place = (node_local_dir or "") if node_local else None
+            default = context.settings.grace
+            runner = runner_options(default, grace, place, checkpoint, checkpoint_signal)
             return replace(request, runner=runner)
 
         def in_image(context: Context) -> Request:

@@ -277,21 +277,6 @@ class TrackedJob:
         return bool(self.extra.get("node_local"))
 
     @property
-    def has_checkpoints(self) -> bool:
-        """Whether state files of its work are kept."""
-        return bool(self.extra.get("checkpoint"))
-
-    @property
-    def has_store(self) -> bool:
-        """Whether something travels between its node and the shared side."""
-        return self.is_node_local or self.has_checkpoints
-
-    @property
-    def needs_runner(self) -> bool:
-        """Whether more is to be done around its script than noting how it ended."""
-        return self.has_store or bool(self.extra.get("grace"))
-
-    @property
     def states(self) -> tuple[str, ...]:
         """Claims of its state files, as far as these are no outputs."""
         return tuple(self.extra.get("states", ()))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.model import JobStatus, SlurmJob, TrackedJob
 from datalad_slurm.jobs.names import JobName, select_tasks
+from datalad_slurm.jobs.notes import has_checkpoints
 from datalad_slurm.jobs.runner_options import RunnerOptions
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.tasks import TaskId, format_index_list
@@ -40,7 +41,7 @@ def ask_for_checkpoints(
     settle_claims(context)
     jobs = described(context, open_jobs(context, names))
     if names is None:
-        jobs = [job for job in jobs if job.has_checkpoints]
+        jobs = [job for job in jobs if has_checkpoints(job)]
     if not jobs:
         yield Outcome(ACTION, "notneeded", "there are no open jobs with checkpoints")
         return

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from datalad_slurm.dataset.leftovers import known_to_git
 from datalad_slurm.dataset.paths import normalise_output
+from datalad_slurm.jobs.braces import literal
 from datalad_slurm.jobs.checkpoints import (
     Checkpoint,
     state_claims,
@@ -19,6 +21,7 @@ from datalad_slurm.jobs.checkpoints import (
 from datalad_slurm.jobs.claims import covers
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.notes import has_checkpoints
 from datalad_slurm.jobs.runner_options import RunnerOptions
 from datalad_slurm.jobs.task_outputs import marked, names_task
 from datalad_slurm.node.states import drop_kept
@@ -27,7 +30,7 @@ from datalad_slurm.workflow.expect import indices_expected
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.stores import let_go, store_of
 
-__all__ = ["drop_states", "states_of", "with_runner"]
+__all__ = ["drop_states", "options_again", "states_of", "with_runner"]
 
 
 def with_runner(
@@ -49,6 +52,15 @@ def with_runner(
     return replace(claim, extra={**claim.extra, **noted, "states": states})
 
 
+def options_again(recorded: Mapping[str, Any]) -> RunnerOptions:
+    """Return what a record holds, as it is asked for again: its paths have no placeholders."""
+    options = RunnerOptions.read(recorded)
+    if options.checkpoint is None:
+        return options
+    paths = tuple(map(literal, options.checkpoint.paths))
+    return replace(options, checkpoint=replace(options.checkpoint, paths=paths))
+
+
 def states_of(job: TrackedJob) -> tuple[str, ...]:
     """Return claims of all state files of a job, outputs or not."""
     checkpoint = RunnerOptions.read(job.extra).checkpoint
@@ -68,7 +80,7 @@ def drop_states(context: Context, jobs: Iterable[TrackedJob]) -> None:
     jobs : iterable of TrackedJob
         Jobs, or parts of them; others than those with checkpoints are passed over.
     """
-    found = [job for job in jobs if job.has_checkpoints]
+    found = [job for job in jobs if has_checkpoints(job)]
     if not found:
         return
     let_go(context, (job for job in found if not job.leaving))

@@ -14,6 +14,7 @@ from datalad_slurm.jobs.commands import with_options
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import JobStatus, TaskStatus, TrackedJob
 from datalad_slurm.jobs.names import names_of
+from datalad_slurm.jobs.notes import needs_runner
 from datalad_slurm.jobs.plan import Action
 from datalad_slurm.jobs.reasons import Reason, helpful_options, reasons
 from datalad_slurm.workflow.context import Context, Outcome
@@ -77,7 +78,7 @@ def explain(
         if log_lines:
             details["logs"] = log_ends(job, found, log_lines)
         brought = ""
-        if job.needs_runner:
+        if needs_runner(job):
             from datalad_slurm.workflow.left_by_runner import told_of_failed
 
             brought = told_of_failed(context, job, status)

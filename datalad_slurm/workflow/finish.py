@@ -8,6 +8,7 @@ from datalad_slurm.dataset.commits import check_identity
 from datalad_slurm.dataset.orphans import no_orphans
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.names import JobName, select_tasks
+from datalad_slurm.jobs.notes import has_store
 from datalad_slurm.jobs.parts import (
     Split,
     parts_staying,
@@ -156,7 +157,7 @@ def _stays_whole(job: TrackedJob, found: Split) -> Outcome:
 
 
 def _let_go(context: Context, closed: Sequence[TrackedJob]) -> None:
-    if any(job.has_store for job in closed):
+    if any(has_store(job) for job in closed):
         from datalad_slurm.workflow.stores import let_go
 
         let_go(context, closed)

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
+from datalad_slurm.jobs.notes import has_checkpoints
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.node.deliveries import TaskRuns, read_runs
 from datalad_slurm.node.states import read_kept
@@ -24,7 +25,7 @@ def told_of_failed(context: Context, job: TrackedJob, status: JobStatus) -> str:
         said = "; its outputs are as it left them at its time limit, partial"
     else:
         said = ""
-    return said + (_checkpoints(store, status) if job.has_checkpoints else "")
+    return said + (_checkpoints(store, status) if has_checkpoints(job) else "")
 
 
 def _checkpoints(store: Path, status: JobStatus) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.notes import needs_runner
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.predecessors import find_predecessors
@@ -41,7 +42,7 @@ def shown(
         runner, where it is to.
     """
     previewed = preview(claim, placeholders)
-    if claim.needs_runner:
+    if needs_runner(claim):
         from datalad_slurm.workflow.runner_plan import refuse_unfit
 
         refuse_unfit(context, claim, previewed["cmd"])

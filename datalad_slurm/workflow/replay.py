@@ -25,10 +25,10 @@ from datalad_slurm.jobs.replay import (
     first_submission,
     logs_of_fixed_name,
 )
-from datalad_slurm.jobs.runner_options import RunnerOptions
 from datalad_slurm.jobs.task_outputs import comparable, literally
 from datalad_slurm.jobs.tasks import expand_index_list, format_index_list, shortened
 from datalad_slurm.workflow.as_recorded import scripts_to_submit
+from datalad_slurm.workflow.checkpoints import options_again
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.history import Recorded, Selection, read_history
 from datalad_slurm.workflow.placeholders import Placeholders
@@ -215,7 +215,7 @@ def _run(
         alt_dir=options.alt_dir,
         extra=extra,
         contents=contents,
-        runner=_runner(record),
+        runner=options_again(record.slurm),
     )
     if not cwd.is_dir():
         raise InvalidRequestError(
@@ -224,14 +224,6 @@ def _run(
     claim, placeholders = claim_of(context, request)
     placeholders.check_command(request.cmd)
     return Run(found, record, request, claim, placeholders)
-
-
-def _runner(record: RunRecord) -> RunnerOptions:
-    options = RunnerOptions.read(record.slurm)
-    if options.checkpoint is None:
-        return options
-    paths = tuple(map(literal, options.checkpoint.paths))
-    return replace(options, checkpoint=replace(options.checkpoint, paths=paths))
 
 
 def _replay(context: Context, run: Run) -> Replay:

@@ -18,7 +18,6 @@ from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.names import JobName, select_tasks
 from datalad_slurm.jobs.notes import RELEASED
 from datalad_slurm.jobs.parts import outputs_only_of
-from datalad_slurm.jobs.task_outputs import is_of_task
 from datalad_slurm.jobs.tasks import TaskId, format_index_list
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.workflow.as_recorded import changed_scripts
@@ -36,6 +35,7 @@ from datalad_slurm.workflow.relations import (
     with_relations,
 )
 from datalad_slurm.workflow.request import Request
+from datalad_slurm.workflow.retry_choice import tasks_to_retry
 from datalad_slurm.workflow.schedule import require_sbatch, submit_claim
 from datalad_slurm.workflow.submissions import described, in_flight, settle_claims
 from datalad_slurm.workflow.successors import REPOINT_ACTION, repoint_to_latest
@@ -117,7 +117,7 @@ def retry(
     logs = frozenset(logs_of(context, ((job, None) for job in context.tracker.open_jobs())))
     for job in jobs:
         try:
-            again = _run_again(job, statuses[job.id], chosen.get(job.id))
+            again = tasks_to_retry(job, statuses[job.id], chosen.get(job.id), options.max_attempts)
             plans.append(_plan(context, job, statuses[job.id], again, options, logs=logs))
         except InvalidRequestError as exc:
             if names is not None:
@@ -165,39 +165,6 @@ def _alone(context: Context) -> Iterator[None]:
         yield
 
 
-def _run_again(
-    job: TrackedJob, status: JobStatus, chosen: frozenset[TaskId] | None
-) -> frozenset[TaskId]:
-    """Return which tasks are run again: the failed ones where each has outputs of its own, or all.
-
-    Raises
-    ------
-    InvalidRequestError
-        When it has not failed, or is not known to have.
-    """
-    has_parts = any(map(is_of_task, job.templates)) and all(t.index >= 0 for t in job.tasks)
-    asked = status
-    if chosen is not None:
-        if not has_parts:
-            raise InvalidRequestError(
-                "which of its outputs are those of which task is not known, as none is declared "
-                f"for each task, such as 'out-%a'; `--retry {job.job_id}` runs all of it again"
-            )
-        asked = status.of(chosen)
-    if asked.is_ok:
-        raise InvalidRequestError("it has completed; `datalad slurm-finish` commits its outputs")
-    if not asked.is_answered:
-        why = f" ({asked.failure})" if asked.failure else ""
-        raise InvalidRequestError(
-            f"whether it has ended is not known{why}. Statuses: {asked.describe()}"
-        )
-    if not asked.has_ended and not asked.never_starts:
-        raise InvalidRequestError(f"it has not ended. Statuses: {asked.describe()}")
-    if chosen is not None and any(task.is_ok for task in asked.tasks):
-        raise InvalidRequestError(f"some of it has completed. Statuses: {asked.describe()}")
-    return frozenset(t.task for t in asked.tasks if not (has_parts and t.is_ok))
-
-
 def _plan(
     context: Context,
     job: TrackedJob,
@@ -214,10 +181,6 @@ def _plan(
     InvalidRequestError
         When it cannot be.
     """
-    if options.max_attempts is not None and job.attempt >= options.max_attempts:
-        raise InvalidRequestError(
-            f"this was attempt {job.attempt}, and --max-attempts is {options.max_attempts}"
-        )
     if status.of(again).never_starts:
         refuse_still_in_vain(context, job)
     cwd = context.repo.root / job.pwd

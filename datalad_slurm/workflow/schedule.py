@@ -14,6 +14,7 @@ from datalad_slurm.jobs.errors import (
     SubmissionError,
 )
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
+from datalad_slurm.jobs.notes import needs_runner
 from datalad_slurm.jobs.verify import VERIFY
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
@@ -124,7 +125,7 @@ def submit_claim(
         submission = sbatch.submit(text, context.run_directory(claim), claim.submission, notes)
         claim = note_typed(context, claim, submission.calls, request.stand_ins)
         jobs = settled(context, claim, submission)
-    if claim.needs_runner and not submission.is_noted:
+    if needs_runner(claim) and not submission.is_noted:
         from datalad_slurm.workflow.runner_plan import run_without
 
         run_without(context, claim)
@@ -143,7 +144,7 @@ def _placed(
         from datalad_slurm.workflow.alt_dir import place
 
         yield from place(context, claim, inputs, calls_elsewhere(context, claim, text))
-    if claim.needs_runner:
+    if needs_runner(claim):
         from datalad_slurm.workflow.runner_plan import place_in_runner
 
         yield from place_in_runner(context, claim, inputs, notes)
@@ -180,7 +181,7 @@ def _validated(
     require_sbatch()
     claim, placeholders = claim_of(context, request)
     command = placeholders.check_command(request.cmd)
-    if claim.needs_runner:
+    if needs_runner(claim):
         from datalad_slurm.workflow.runner_plan import refuse_unfit
 
         refuse_unfit(context, claim, placeholders.preview(claim.cmd))

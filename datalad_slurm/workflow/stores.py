@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.notes import has_store
 from datalad_slurm.node import deliveries
 from datalad_slurm.node.states import read_kept
 from datalad_slurm.workflow.context import STORES, Context
@@ -37,7 +38,7 @@ def was_packed(context: Context, token: str) -> bool:
 def let_go(context: Context, jobs: Iterable[TrackedJob]) -> None:
     """Note that what there is in the stores of jobs is not needed once they are tracked no more."""
     for job in jobs:
-        if job.has_store and not job.is_retry:
+        if has_store(job) and not job.is_retry:
             with suppress(OSError):
                 deliveries.mark_over(store_of(context, job))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from datalad_slurm.jobs.braces import literal
 from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.jobs.notes import needs_runner
 from datalad_slurm.jobs.table import Table
 from datalad_slurm.tracking.many import claim_all, note_all, refuse_collisions
 from datalad_slurm.workflow.alt_dir import checked_alt_dir, place
@@ -129,7 +130,7 @@ def _validated(context: Context, rows: Sequence[RowRequest]) -> Iterator[Entry]:
         with naming_row(row.label):
             claim, placeholders = claim_of(context, row.request, alt_dir)
             claim = replace(claim, commit_at_submission=commit)
-            if claim.needs_runner:
+            if needs_runner(claim):
                 from datalad_slurm.workflow.runner_plan import refuse_unfit
 
                 refuse_unfit(context, claim, placeholders.preview(claim.cmd))
@@ -164,7 +165,7 @@ def _prepared(context: Context, entries: Sequence[Entry]) -> Iterator[Outcome]:
             calls = calls_elsewhere(context, claim, entry.text)
             with naming_row(entry.row.label):
                 yield from place(context, claim, inputs, calls)
-        if claim.needs_runner:
+        if needs_runner(claim):
             from datalad_slurm.workflow.runner_plan import place_in_runner
 
             with naming_row(entry.row.label):

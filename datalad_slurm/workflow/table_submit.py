@@ -17,6 +17,7 @@ from datalad_slurm.jobs.errors import (
     SubmissionError,
 )
 from datalad_slurm.jobs.model import SlurmJob
+from datalad_slurm.jobs.notes import needs_runner
 from datalad_slurm.jobs.table import Table
 from datalad_slurm.jobs.tasks import format_index_list
 from datalad_slurm.slurm import sbatch, squeue
@@ -170,7 +171,7 @@ class Submitter:
                 if done.is_interrupted or time.monotonic() > began + _PATIENCE:
                     raise
             time.sleep(_PAUSES[1])
-        if found and entry.claim.needs_runner and not done.is_noted:
+        if found and needs_runner(entry.claim) and not done.is_noted:
             from datalad_slurm.workflow.runner_plan import run_without
 
             run_without(self._context, entry.claim)

@@ -512,15 +512,20 @@ dls_kill() {
     kill -KILL -- "-$dls_child"
 }
 
+# Whether processes of the work are left. Dead ones may wait long for somebody to reap them.
+dls_is_left() {
+    kill -0 -- "-$dls_child" && grep -qsE "\) [^ZX] [0-9]+ $dls_child " /proc/[0-9]*/stat
+}
+
 # All that the job's processes have left: Slurm would end them now, too.
 dls_settle() {
     local dls_now
-    while [[ -n $dls_cut ]] && kill -0 -- "-$dls_child"; do
+    while [[ -n $dls_cut ]] && dls_is_left; do
         dls_clock dls_now
         ((dls_now < dls_kill_at)) || break
         sleep 0.2
     done
-    ! kill -0 -- "-$dls_child" || dls_kill
+    ! dls_is_left || dls_kill
 }
 
 # A job that was cut short at its limit is to end there: only then does Slurm call it TIMEOUT.

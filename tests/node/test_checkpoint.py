@@ -20,6 +20,7 @@ from datalad_slurm.jobs.runner_options import RunnerOptions
 from datalad_slurm.node.runner import NodePlan, build
 from datalad_slurm.node.states import read_kept
 from tests.conftest import wait_until
+from tests.node.steps import KilledAt
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -178,18 +179,19 @@ def test_told_to_end_it_leaves_a_state_with_which_the_next_attempt_begins(run):
 
 
 def test_before_the_limit_it_is_asked_for_one_and_then_told_to_end(run):
-    script = COUNT.replace("def save(*_):", "def save(*_):\n    print(*_[:1], flush=True)")
-    script = script.replace("500", "50000")
-    job = run.start(script, grace=100, limit=34)  # 24 seconds for the runner: 12, 6
+    script = COUNT.replace("def save(*_):", "def save(*_):\n    print(_[:1], flush=True)")
+    # the runner takes 24 seconds for the limit, so it begins when 12 are left
+    job = run.start(script.replace("500", "50000"), grace=100, limit=34)
     began = time.monotonic()
     assert job.stdout.readline() == b"from 0\n"
-    assert job.stdout.readline() == f"{int(signal.SIGUSR1)}\n".encode()
-    assert 9 < time.monotonic() - began < 15
-    if job.stdout.readline() == b"None\n":
-        assert 15 < time.monotonic() - began < 21
-    wait_until(lambda: int(run.state()) > 0 and len(run.kept()) == 1, 30)
-    job.terminate()
-    assert job.wait(timeout=60) == 1
+    assert job.stdout.readline() == f"({int(signal.SIGUSR1)},)\n".encode()
+    assert 9 < time.monotonic() - began < 17
+    assert job.stdout.readline() == b"()\n"  # at SIGTERM
+    assert 15 < time.monotonic() - began < 23
+    wait_until(lambda: len(run.kept()) == 1 and "00000002" in run.kept()[0], 30)
+    assert job.poll() is None  # Slurm is to end it, and call it TIMEOUT
+    wait_until(lambda: job.terminate() or job.poll() is not None, 30)
+    assert job.returncode == 1
 
 
 def test_what_is_written_in_place_when_it_is_killed_is_no_checkpoint(run):
@@ -224,22 +226,7 @@ _STEP = re.compile(r"^ +(?:tar |mv |rm |trap '' |sync|printf -v dls_file|if dls_
 
 
 def killed_at(number):
-    """Return a change to a runner after which it kills itself before its n-th step."""
-
-    def change(text):
-        lines, seen, is_joined = [], -1, False
-        start = text.index("dls_checkpoint_signal=")
-        for line in text[start:].split("\n"):
-            is_step = not is_joined and _STEP.match(line)
-            seen += bool(is_step)
-            if is_step and seen == number:
-                lines.append("    kill -KILL $$ $BASHPID")
-            is_joined = line.endswith(("\\", "|", "&&", "||"))
-            lines.append(line)
-        change.seen = seen
-        return text[:start] + "\n".join(lines)
-
-    return change
+    return KilledAt(number, _STEP, "dls_checkpoint_signal=")
 
 
 #: A state of two files, of which only one is there for a moment.
@@ -277,7 +264,7 @@ def test_killed_at_any_step_of_keeping_a_whole_state_is_put_back_or_none(tmp_pat
     (tmp_path / "count").mkdir()
     Run(tmp_path / "count").start("#!/bin/bash\n", change=count).communicate(timeout=60)
     runs = []
-    for number in range(count.seen + 1):
+    for number in range(count.steps):
         (tmp_path / str(number)).mkdir()
         runs.append(Run(tmp_path / str(number), os.getpid() * 100 + number))
     assert len(runs) > 6

@@ -328,25 +328,23 @@ def test_the_text_of_a_runner(endings):
 
 
 @pytest.mark.parametrize(
-    ("name", "grace", "node_local", "checkpoint"),
+    ("name", "node_local", "checkpoint"),
     [
-        ("grace", 60, None, None),
-        ("node-local", 120, NodeLocal("/scratch/$USER/x"), None),
+        ("node-local", NodeLocal("/scratch/$USER/x"), None),
         (
             "checkpoint",
-            120,
             None,
             Checkpoint(("state",), "USR2", ("it's a[*]", "s-[\ue0003a]/[\ue000x].h5")),
         ),
     ],
 )
-def test_the_text_of_a_runner_that_does_more(name, grace, node_local, checkpoint):
+def test_the_text_of_a_runner_that_does_more(name, node_local, checkpoint):
     """The whole of it: tests/data/runner-*.bash."""
     script = b"#!/usr/bin/env python3\n#SBATCH --time=5\n\nprint('x')\n"
     store = "/ds/.git/datalad-slurm/stores/token"
     outputs = ("out", "it's/*.cs[v]", "sub-[\ue0003a]/**")
     plan = NodePlan(
-        RunnerOptions(grace, node_local, checkpoint),
+        RunnerOptions(120, node_local, checkpoint),
         root="/ds",
         store=store,
         kill_wait=30,

@@ -20,6 +20,7 @@ from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.node.deliveries import read_runs
 from datalad_slurm.node.runner import NodePlan, Stage, build
 from tests.conftest import wait_until
+from tests.node.steps import KilledAt
 
 JOB = {"SLURM_JOB_ID": "12", "SLURMD_NODENAME": "n1", "SLURM_CLUSTER_NAME": "c1"}
 
@@ -254,29 +255,13 @@ _STEP = re.compile(
 
 
 def killed_at(number):
-    """Return a change to a runner after which it kills itself before its n-th step."""
-
-    def change(text):
-        lines, seen = [], -1
-        inside = joined = False
-        for line in text.split("\n"):
-            inside = inside or line.startswith("dls_store=")
-            is_step = inside and not joined and _STEP.match(line)
-            seen += bool(is_step)
-            if is_step and seen == number:
-                lines.append("    kill -KILL $$ $BASHPID")
-            joined = line.endswith(("\\", "|", "&&", "||"))
-            lines.append(line)
-        change.seen = seen
-        return "\n".join(lines)
-
-    return change
+    return KilledAt(number, _STEP, "dls_store=")
 
 
 def test_killed_at_any_of_its_steps_it_leaves_all_or_nothing(run, count_faults):
     count = killed_at(-1)
     run.start(WORK, change=count).wait(timeout=60)
-    steps = count.seen + 1
+    steps = count.steps
     assert steps > 20
     outcomes = set()
     for number in range(steps):
