@@ -19,7 +19,7 @@ from tests.slurm.test_schedule import finish, schedule
 _QUIET = {"result_renderer": "disabled", "on_failure": "ignore"}
 _EXAMPLES = ROOT / "docs/examples/checkpoint"
 _PAUSE = 0.1
-_LAST = 900
+_LAST = 1200
 _SUM = f"{_LAST * (_LAST + 1) // 2}\n"
 
 
@@ -64,7 +64,7 @@ def commands(box):
         "sh": "count.sh {} {} sh",
         "py": "--wrap 'python3 count.py {} {} py'",
         "node": "--wrap 'python3 count.py {} {} node'",
-        "deaf": "--wrap 'python3 deaf.py {} {} deaf 20'",
+        "deaf": "--wrap 'python3 deaf.py {} {} deaf 50'",
     }
     if shutil.which("g++"):
         subprocess.run(["g++", "-o", "count", "count.cpp"], cwd=box.path, check=True)
