@@ -17,6 +17,8 @@ dls_number=0
 dls_look_at=0
 dls_keeper=
 dls_keeping_since=0
+# it may come before there is anybody to ask
+trap '' "$dls_checkpoint_signal"
 
 # What tells one state from another: a line for each file, its inode first.
 dls_look() {

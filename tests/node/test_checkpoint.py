@@ -156,6 +156,17 @@ def test_programs_that_do_not_handle_the_signal_do_not_get_it(run):
     assert job.returncode == 0
 
 
+def test_asked_before_the_work_has_begun_it_goes_on(run):
+    def change(text):
+        return text.replace("dls_restore() {\n", "dls_restore() {\n    dls_say asked; sleep 2\n")
+
+    job = run.start("#!/bin/bash\ntrap -p; echo end\n", change=change)
+    assert job.stdout.readline() == b"datalad-slurm: asked\n"
+    job.send_signal(signal.SIGUSR1)
+    out, _ = job.communicate(timeout=60)
+    assert (out, job.returncode) == (b"end\n", 0)
+
+
 def test_told_to_end_it_leaves_a_state_with_which_the_next_attempt_begins(run):
     # bash ends by the signal, python goes on until its state is written
     (run.root / "count.py").write_text(COUNT)

@@ -359,6 +359,8 @@ def test_options_that_are_of_no_use_without_it_are_refused(box, slurm):
         assert done.returncode != 0
         said = ("only", "number of seconds", "must be one of USR1")
         assert any(text in done.stderr for text in said), option
+    done = box.cli("slurm-schedule", "--job-id=7", "--grace=5", "-o", "out", code=None)
+    assert "--job-id tracks a job as it was submitted" in done.stderr
     done = box.cli("slurm-schedule", "--node-local", "sbatch", "--wrap", "true", code=1)
     assert "at least one output must be declared" in done.stdout
 
