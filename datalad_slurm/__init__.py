@@ -19,6 +19,12 @@ _COMMAND_SUITE = (
         ("datalad_slurm.commands.schedule", "Schedule", "slurm-schedule", "slurm_schedule"),
         ("datalad_slurm.commands.finish", "Finish", "slurm-finish", "slurm_finish"),
         ("datalad_slurm.commands.reschedule", "Reschedule", "slurm-reschedule", "slurm_reschedule"),
+        (
+            "datalad_slurm.commands.checkpoint",
+            "AskCheckpoint",
+            "slurm-checkpoint",
+            "slurm_checkpoint",
+        ),
         ("datalad_slurm.commands.report", "Report", "slurm-report", "slurm_report"),
         ("datalad_slurm.commands.export", "Export", "slurm-export", "slurm_export"),
         ("datalad_slurm.commands.archive", "Archive", "slurm-archive", "slurm_archive"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+from signal import Signals
 from typing import TYPE_CHECKING, Any
 
 from datalad_next.constraints import Constraint, EnsureBool, EnsureDataset
@@ -21,6 +23,7 @@ __all__ = [
     "EnsureParallelJobs",
     "EnsureRetries",
     "EnsureSeconds",
+    "EnsureSignal",
     "EnsureTable",
     "EnsureTexts",
     "EnsureWholeSeconds",
@@ -83,10 +86,12 @@ class EnsureRetries(EnsureJobIds):
 
 def only_retry(**kwargs: Any) -> None:
     """Refuse, beside ``retry``, what is about commits."""
-    if kwargs["retry_with"] and not kwargs["retry"]:
-        raise ConstraintError(EnsureRetries(), kwargs, "--retry-with is of use with --retry only")
     given = [name for name, value in kwargs.items() if value not in (None, False)]
-    others = [name for name in given if not name.startswith("retry")]
+    own = [name for name in ("retry_with", "max_attempts") if name in given]
+    if own and not kwargs["retry"]:
+        said = f"--{own[0].replace('_', '-')} is of use with --retry only"
+        raise ConstraintError(EnsureRetries(), kwargs, said)
+    others = [name for name in given if name not in ("retry", *own)]
     if kwargs["retry"] and others:
         said = ", ".join(f"--{name.replace('_', '-')}" for name in others)
         said = said.replace("--revision", "REVISION")
@@ -186,6 +191,26 @@ class EnsureWholeSeconds(EnsureSeconds):
         return "whole number of seconds"
 
 
+class EnsureSignal(Constraint):
+    """Ensure a signal that asks for a checkpoint, by its name or number."""
+
+    def __call__(self, value: Any) -> str:
+        """Return its name, without SIG."""
+        from datalad_slurm.jobs.checkpoints import SIGNALS
+
+        text = str(value).strip().upper().removeprefix("SIG")
+        with suppress(ValueError):
+            text = Signals(int(text)).name.removeprefix("SIG")
+        if text not in SIGNALS:
+            said = "must be one of {names}, not {given}"
+            self.raise_for(value, said, names=", ".join(SIGNALS), given=value)
+        return text
+
+    def short_description(self) -> str:
+        """Return what is expected, for documentation."""
+        return "signal"
+
+
 def dataset_with_repository(purpose: str) -> Any:
     """Return the constraint for the dataset a command works on."""
     return EnsureDataset(installed=True, purpose=purpose)
@@ -194,16 +219,20 @@ def dataset_with_repository(purpose: str) -> Any:
 def one_job(**kwargs: Any) -> None:
     """Refuse what cannot be said together with the id of a job that is to be tracked."""
     job_id = kwargs["job_id"]
-    if not kwargs["node_local"] and (kwargs["node_local_dir"] or kwargs["grace"] is not None):
-        given = "--node-local-dir" if kwargs["node_local_dir"] else "--grace"
-        said = f"{given} is of use with --node-local only"
-        raise ConstraintError(EnsureBool(), kwargs, said)
+    for option, needed in (("node_local_dir", "node_local"), ("checkpoint_signal", "checkpoint")):
+        if kwargs[option] and not kwargs[needed]:
+            names = (f"--{name.replace('_', '-')}" for name in (option, needed))
+            said = "{} is of use with {} only".format(*names)
+            raise ConstraintError(EnsureBool(), kwargs, said)
     if job_id is not None and (kwargs["cmd"] or len(job_id) != 1):
         raise ConstraintError(
             EnsureJobIds(), kwargs, "--job-id takes the id of one job, and no command with it"
         )
     if job_id is not None and job_id[0].indices:
         raise ConstraintError(EnsureJobIds(), kwargs, "--job-id takes the id of a whole array")
+    if job_id is not None and (kwargs["checkpoint"] or kwargs["grace"] is not None):
+        said = "--job-id tracks a job as it was submitted, so it takes no --checkpoint or --grace"
+        raise ConstraintError(EnsureJobIds(), kwargs, said)
     if kwargs["table"] is not None and (kwargs["then_finish"] or kwargs["then_push"]):
         said = "--then-finish is for one job; `slurm-finish --wait` waits for those of a table"
         raise ConstraintError(EnsureTable(), kwargs, said)

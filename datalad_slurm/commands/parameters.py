@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datalad_next.commands import Parameter
+
+if TYPE_CHECKING:
+    from datalad_slurm.jobs.runner_options import RunnerOptions
 
 __all__ = [
     "alt_dir_parameter",
     "assume_ready_parameter",
     "check_outputs_parameter",
+    "checkpoint_parameter",
+    "checkpoint_signal_parameter",
     "container_name_parameter",
     "dry_run_parameter",
     "grace_parameter",
@@ -23,6 +29,7 @@ __all__ = [
     "no_auto_dependency_parameter",
     "node_local_dir_parameter",
     "node_local_parameter",
+    "runner_options",
     "show_log_parameter",
     "table_parameter",
     "then_finish_parameter",
@@ -73,10 +80,28 @@ node_local_dir_parameter = Parameter(
 grace_parameter = Parameter(
     args=("--grace",),
     metavar="SEC",
-    doc="""with --node-local, how many seconds before its time limit the work is sent SIGTERM,
-    so that there is time to bring its outputs back: at most half of the limit is taken, and
-    half of that is left to the work. 0 means no sooner than Slurm does it. By default what
-    the configuration 'datalad.slurm.grace' says, or 120.""",
+    doc="""how many seconds before its time limit the work is sent SIGTERM, so that it can
+    write what it has; never in the first half of its time. With --node-local or --checkpoint
+    half of them is left to the work, as there must be time to keep what it has written; the
+    default is then what the configuration 'datalad.slurm.grace' says, or 120. 0 means no
+    sooner than Slurm does it.""",
+)
+checkpoint_parameter = Parameter(
+    args=("--checkpoint",),
+    metavar="PATH",
+    action="append",
+    doc="""state file, or directory, with which the work can go on after it was interrupted. It
+    is kept whenever it has changed, and when the work is told to end; another attempt, by
+    `slurm-reschedule --retry` or by Slurm, finds it in place. At the time of --grace the work
+    is asked for one, with half of that time to write it. It is no output, and goes when the
+    job is committed. In arrays %a tells tasks apart. [CMD: Can be given more than once.
+    CMD]""",
+)
+checkpoint_signal_parameter = Parameter(
+    args=("--checkpoint-signal",),
+    metavar="SIG",
+    doc="""with --checkpoint, the signal that asks the work for one: USR1, which is the default,
+    USR2, HUP, INT, QUIT or ALRM. It is sent only to programs that handle it.""",
 )
 jobs_parameter = Parameter(
     args=("-J", "--jobs"),
@@ -184,3 +209,38 @@ def joined(cmd: tuple[str, ...]) -> str:
 def working_directory(dataset: Any) -> Path:
     """Return where a command runs: in a dataset that was named, its root, else here."""
     return Path(dataset.ds.path) if dataset.original is not None else Path.cwd()
+
+
+def runner_options(
+    default_grace: int,
+    grace: int | None,
+    node_local: str | None,
+    checkpoint: Sequence[str] | None,
+    checkpoint_signal: str | None,
+) -> RunnerOptions:
+    """Return what is to be done around the script of a job.
+
+    Parameters
+    ----------
+    default_grace : int
+        Seconds, for jobs of which something is to be kept.
+    grace : int, optional
+        As asked for.
+    node_local : str, optional
+        Directory on the node; empty for where it has its own; None for none.
+    checkpoint : sequence of str, optional
+        State files.
+    checkpoint_signal : str, optional
+        Name of the signal that asks for one.
+    """
+    from datalad_slurm.jobs.checkpoints import DEFAULT_SIGNAL, Checkpoint
+    from datalad_slurm.jobs.node_local import NodeLocal
+    from datalad_slurm.jobs.runner_options import RunnerOptions
+
+    if node_local is None and not checkpoint:
+        return RunnerOptions(grace or 0)
+    return RunnerOptions(
+        default_grace if grace is None else grace,
+        None if node_local is None else NodeLocal(node_local),
+        Checkpoint(tuple(checkpoint), checkpoint_signal or DEFAULT_SIGNAL) if checkpoint else None,
+    )

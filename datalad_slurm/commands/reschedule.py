@@ -16,7 +16,7 @@ from datalad_next.commands import (
     datasetmethod,
     eval_results,
 )
-from datalad_next.constraints import EnsureBool, EnsureChoice, EnsureStr
+from datalad_next.constraints import EnsureBool, EnsureChoice, EnsureInt, EnsureRange, EnsureStr
 
 from datalad_slurm.commands.constraints import (
     EnsureParallelJobs,
@@ -37,7 +37,7 @@ __all__ = ["Reschedule"]
 
 #: What belongs to the job of a commit, or to one that has failed, not to both.
 _OF_COMMITS = (
-    *("retry", "retry_with", "revision", "since", "message", "report", "script"),
+    *("retry", "retry_with", "max_attempts", "revision", "since", "message", "report", "script"),
     *("with_failed_jobs", "verify", "as_recorded", "alt_dir"),
 )
 
@@ -87,6 +87,7 @@ class Reschedule(ValidatedInterface):
             "with_failed_jobs": EnsureBool(),
             "retry": EnsureRetries(),
             "retry_with": EnsureStr(min_len=1),
+            "max_attempts": EnsureInt() & EnsureRange(min=1),
             "verify": EnsureBool(),
             "as_recorded": EnsureBool(),
             "assume_ready": EnsureChoice("inputs", "outputs", "both"),
@@ -161,6 +162,12 @@ class Reschedule(ValidatedInterface):
             doc="""options of sbatch for a --retry, in one text: '--mem=8G --time=2:00:00'. They
             win over those that the job had, and are part of the command from then on.""",
         ),
+        "max_attempts": Parameter(
+            args=("--max-attempts",),
+            metavar="N",
+            doc="""with --retry, leave a job alone that has had so many attempts. With 'all' it is
+            named, and the others are submitted.""",
+        ),
         "verify": Parameter(
             args=("--verify",),
             action="store_true",
@@ -213,6 +220,11 @@ class Reschedule(ValidatedInterface):
             "code_py": "slurm_reschedule(retry=123, retry_with='--mem=8G')",
             "code_cmd": "datalad slurm-reschedule --retry 123 --retry-with=--mem=8G",
         },
+        {
+            "text": "Let all jobs go on that were interrupted, but none for a fifth time",
+            "code_py": "slurm_reschedule(retry='all', max_attempts=4)",
+            "code_cmd": "datalad slurm-reschedule --retry all --max-attempts 4",
+        },
     ]
 
     @staticmethod
@@ -229,6 +241,7 @@ class Reschedule(ValidatedInterface):
         with_failed_jobs: bool = False,
         retry: tuple[JobName | str, ...] | None = None,
         retry_with: str | None = None,
+        max_attempts: int | None = None,
         verify: bool = False,
         as_recorded: bool = False,
         assume_ready: str | None = None,
@@ -250,7 +263,7 @@ class Reschedule(ValidatedInterface):
             if retry:
                 names = [name for name in retry if isinstance(name, JobName)]
                 further = parse_further_options(retry_with) if retry_with else ()
-                how = RetryOptions(further, assume_ready or "", jobs)
+                how = RetryOptions(further, assume_ready or "", jobs, max_attempts)
                 return submit_again(context, None if "all" in retry else names, how)
             if (verify or as_recorded) and (script or report):
                 name = "--verify" if verify else "--as-recorded"

@@ -21,6 +21,7 @@ from datalad_next.constraints import EnsureBool, EnsureChoice, EnsureStr
 from datalad_slurm.commands.constraints import (
     EnsureJobIds,
     EnsureParallelJobs,
+    EnsureSignal,
     EnsureTable,
     EnsureTexts,
     EnsureWholeSeconds,
@@ -31,6 +32,8 @@ from datalad_slurm.commands.parameters import (
     alt_dir_parameter,
     assume_ready_parameter,
     check_outputs_parameter,
+    checkpoint_parameter,
+    checkpoint_signal_parameter,
     container_name_parameter,
     dry_run_parameter,
     grace_parameter,
@@ -41,6 +44,7 @@ from datalad_slurm.commands.parameters import (
     no_auto_dependency_parameter,
     node_local_dir_parameter,
     node_local_parameter,
+    runner_options,
     table_parameter,
     then_finish_parameter,
     then_push_parameter,
@@ -106,6 +110,8 @@ class Schedule(ValidatedInterface):
             "node_local": EnsureBool(),
             "node_local_dir": EnsureStr(min_len=1),
             "grace": EnsureWholeSeconds(),
+            "checkpoint": EnsureTexts(),
+            "checkpoint_signal": EnsureSignal(),
             "check_outputs": EnsureBool(),
             "dry_run": EnsureChoice("basic", "command"),
             "jobs": EnsureParallelJobs(),
@@ -121,7 +127,7 @@ class Schedule(ValidatedInterface):
             ParameterConstraintContext(
                 (
                     *("cmd", "job_id", "dry_run", "expand", "table", "then_finish", "then_push"),
-                    *("node_local", "node_local_dir", "grace"),
+                    *("node_local", "node_local_dir", "grace", "checkpoint", "checkpoint_signal"),
                 ),
                 "one job",
             ): one_job,
@@ -174,6 +180,8 @@ class Schedule(ValidatedInterface):
         "node_local": node_local_parameter,
         "node_local_dir": node_local_dir_parameter,
         "grace": grace_parameter,
+        "checkpoint": checkpoint_parameter,
+        "checkpoint_signal": checkpoint_signal_parameter,
         "check_outputs": check_outputs_parameter,
         "dry_run": dry_run_parameter,
         "jobs": jobs_parameter,
@@ -203,6 +211,8 @@ class Schedule(ValidatedInterface):
         node_local: bool = False,
         node_local_dir: str | None = None,
         grace: int | None = None,
+        checkpoint: tuple[str, ...] | None = None,
+        checkpoint_signal: str | None = None,
         check_outputs: bool = True,
         dry_run: str | None = None,
         jobs: int | str | None = "auto",
@@ -232,12 +242,10 @@ class Schedule(ValidatedInterface):
         )
 
         def asked(context: Context) -> Request:
-            if not node_local:
-                return request
-            from datalad_slurm.jobs.node_local import NodeLocal
-
-            seconds = context.settings.grace if grace is None else grace
-            return replace(request, node_local=NodeLocal(node_local_dir or "", seconds))
+            place = (node_local_dir or "") if node_local else None
+            default = context.settings.grace
+            runner = runner_options(default, grace, place, checkpoint, checkpoint_signal)
+            return replace(request, runner=runner)
 
         def in_image(context: Context) -> Request:
             wanted = asked(context)

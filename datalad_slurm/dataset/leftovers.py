@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,15 @@ from datalad_slurm.dataset.transfer import move
 from datalad_slurm.jobs.claims import covers, top_of
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["Leftovers", "drop_aside", "find_leftovers", "move_aside", "put_back", "restore"]
+__all__ = [
+    "Leftovers",
+    "drop_aside",
+    "find_leftovers",
+    "known_to_git",
+    "move_aside",
+    "put_back",
+    "restore",
+]
 
 #: Name of the note of what was moved, among those of a submission.
 _NOTE = "leftovers.json"
@@ -34,7 +42,11 @@ class Leftovers:
 
 
 def find_leftovers(
-    hierarchy: Hierarchy, place: Repo, outputs: Iterable[str], since: int, kept: Collection[str]
+    hierarchy: Hierarchy,
+    place: Repo,
+    outputs: Iterable[str],
+    since: int,
+    stays: Callable[[str], bool],
 ) -> Leftovers:
     """Return what has changed at and below outputs since a time.
 
@@ -50,8 +62,9 @@ def find_leftovers(
         Claims, which may be globs.
     since : int
         By the clock of that file system (ns since the epoch).
-    kept : collection of str
-        Files that are not meant, and directories that stay if they are empty.
+    stays : callable
+        Tells of a file whether it is not meant, and of a directory whether it stays if it is
+        empty.
 
     Raises
     ------
@@ -66,10 +79,10 @@ def find_leftovers(
         for output in dict.fromkeys(outputs):
             for top in matches(place, output, *args):
                 for path, is_committable in walk(place, top, *args):
-                    if is_committable and path not in kept and _is_new(place, path, since):
+                    if is_committable and not stays(path) and _is_new(place, path, since):
                         files[path] = None
             for path in _directories(place, top_of(output)):
-                if path and path not in kept and _is_new(place, path, since):
+                if path and not stays(path) and _is_new(place, path, since):
                     directories[path] = None
     except OSError as exc:
         raise DatasetError(
@@ -176,6 +189,23 @@ def restore(hierarchy: Hierarchy, outputs: Collection[str]) -> None:
         ]
         if gone:
             _check_out(repo, gone)
+
+
+def known_to_git(hierarchy: Hierarchy, paths: Iterable[str]) -> set[str]:
+    """Return those paths at or below which git, in the dataset or a subdataset, knows files.
+
+    Raises
+    ------
+    DatasetError
+        When git fails.
+    """
+    known = set()
+    for path in paths:
+        name = hierarchy.holder(path)
+        within = hierarchy.within(name, path)
+        if hierarchy.is_here(name) and hierarchy.repo(name).run("ls-files", "-z", "--", within):
+            known.add(path)
+    return known
 
 
 def _within(hierarchy: Hierarchy, name: str, top: str) -> str:

@@ -277,6 +277,11 @@ class TrackedJob:
         return bool(self.extra.get("node_local"))
 
     @property
+    def states(self) -> tuple[str, ...]:
+        """Claims of its state files, as far as these are no outputs."""
+        return tuple(self.extra.get("states", ()))
+
+    @property
     def tasks(self) -> tuple[TaskId, ...]:
         """The tasks that are open, as far as they are known."""
         return tuple(task for job in self.slurm_jobs for task in job.tasks or ())

@@ -1,46 +1,23 @@
-"""Jobs that run in a directory of their node, and what that asks of a submission."""
+"""Jobs that run in a directory of their node."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from datalad_slurm.jobs.claims import is_glob
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.globs import parse_glob
-from datalad_slurm.jobs.quantities import parse_duration
-from datalad_slurm.jobs.sbatch_options import Call, directives, read_call, script_head
 
-__all__ = [
-    "DEFAULT_GRACE",
-    "NODE_LOCAL",
-    "WARNING",
-    "NodeLocal",
-    "asked_of_sbatch",
-    "bash_path",
-    "bash_patterns",
-    "further_options",
-    "read_limit",
-    "why_not",
-]
+__all__ = ["NODE_LOCAL", "NodeLocal", "bash_path", "bash_patterns"]
 
 #: Key in a job's notes, and in its record.
 NODE_LOCAL = "node_local"
-#: Seconds before the time limit at which a job is told to come to an end.
-DEFAULT_GRACE = 120
-#: The signal with which Slurm tells our runner that the time limit is near. It ends no process
-#: that does not expect it, so it may come before the runner does (signal(7)).
-WARNING = "URG"
 
-_LONG = {"-D": "--chdir", "-N": "--nodes", "-t": "--time"}
-#: Input environment variables of sbatch(1).
-_VARIABLES = {"--signal": "SBATCH_SIGNAL", "--time": "SBATCH_TIMELIMIT"}
-_ONE_NODE = re.compile(r"0*1(-0*1)?")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
-_TERM_TO_SHELL = re.compile(r"[RB]*B[RB]*:(?:SIG)?(?:TERM|15)(?:@.*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -49,8 +26,6 @@ class NodeLocal:
 
     #: where that is made; empty for where the node has its own temporary directories
     directory: str = ""
-    #: seconds; 0 for no warning before the time limit
-    grace: int = DEFAULT_GRACE
 
     def __post_init__(self) -> None:
         """Raise InvalidRequestError for a directory that cannot be one on a node."""
@@ -59,7 +34,7 @@ class NodeLocal:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as it stands in notes and records."""
-        return ({"directory": self.directory} if self.directory else {}) | {"grace": self.grace}
+        return {"directory": self.directory}
 
     @classmethod
     def read(cls, value: object) -> NodeLocal | None:
@@ -70,13 +45,8 @@ class NodeLocal:
         InvalidRequestError
             When the directory cannot be one on a node.
         """
-        if not isinstance(value, dict):
-            return None
-        directory, grace = value.get("directory", ""), value.get("grace", DEFAULT_GRACE)
-        is_number = isinstance(grace, int) and not isinstance(grace, bool) and grace >= 0
-        if not isinstance(directory, str) or not is_number:
-            return None
-        return cls(directory, grace)
+        directory = value.get("directory", "") if isinstance(value, dict) else None
+        return cls(directory) if isinstance(directory, str) else None
 
 
 def bash_path(text: str) -> tuple[str, tuple[str, ...]]:
@@ -144,60 +114,3 @@ def _widened(name: str) -> str:
         else:
             word += shlex.quote(part)
     return word
-
-
-def asked_of_sbatch(call: Call, script: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the values of options, by their long names, as sbatch will count them.
-
-    The command line counts before the environment, and that before the
-    script; a line of the script that is not known for certain is left out.
-    """
-    values: dict[str, str] = {}
-    for line in script_head(script):
-        found = read_call(directives(line))
-        values |= found.values if found else {}
-    asked = {_LONG.get(name, name): value for name, value in values.items()}
-    asked |= {
-        option: environment[name] for option, name in _VARIABLES.items() if environment.get(name)
-    }
-    return asked | {_LONG.get(name, name): value for name, value in call.values.items()}
-
-
-def why_not(asked: Mapping[str, str]) -> str:
-    """Return why a job cannot run in a directory of its node, or nothing when it can."""
-    nodes = asked.get("--nodes")
-    if nodes is not None and not _ONE_NODE.fullmatch(nodes.strip()):
-        return (
-            f"--node-local is for jobs on one node, and this one asks for --nodes={nodes}; leave "
-            "out --node-local, or ask for one node"
-        )
-    if _TERM_TO_SHELL.fullmatch(asked.get("--signal", "")):
-        return (
-            f"--signal={asked['--signal']} is what --node-local does by itself; leave it out, and "
-            "say with --grace how long before its time limit the job is told to come to an end"
-        )
-    return ""
-
-
-def further_options(asked: Mapping[str, str], grace: int) -> list[str]:
-    """Return options that sbatch is to get in addition."""
-    options = [] if "--nodes" in asked else ["--nodes=1"]
-    if grace and "--signal" not in asked:
-        options.append(f"--signal=B:{WARNING}@{grace}")
-    return options
-
-
-def read_limit(text: str) -> int | None:
-    """Return a time limit in seconds as sbatch's ``--time`` takes it; None when there is none.
-
-    That is ``MM``, ``MM:SS``, ``HH:MM:SS``, ``D-HH``, ``D-HH:MM`` or ``D-HH:MM:SS`` (sbatch(1)).
-    """
-    text = text.strip()
-    days, dash, rest = text.rpartition("-")
-    parts: Sequence[str] = rest.split(":")
-    if dash:
-        text = f"{days}-{':'.join([*parts, '00', '00'][:3])}"
-    elif len(parts) == 1:
-        text = f"{rest}:00"
-    seconds = parse_duration(text)
-    return int(seconds) if seconds else None

@@ -1,6 +1,8 @@
-"""Keys of what is noted with a job as it comes up (`TrackedJob.extra`)."""
+"""What is noted with a job as it comes up (`TrackedJob.extra`): keys, and what it means."""
 
 from __future__ import annotations
+
+from datalad_slurm.jobs.model import TrackedJob
 
 __all__ = ["COMMITTED_IN", "RELEASED"]
 
@@ -8,3 +10,18 @@ __all__ = ["COMMITTED_IN", "RELEASED"]
 RELEASED = "released_tasks"
 #: What an interrupted finish has committed in subdatasets.
 COMMITTED_IN = "committed_in"
+
+
+def has_checkpoints(job: TrackedJob) -> bool:
+    """Return whether state files of a job's work are kept."""
+    return bool(job.extra.get("checkpoint"))
+
+
+def has_store(job: TrackedJob) -> bool:
+    """Return whether something travels between a job's node and the shared side."""
+    return job.is_node_local or has_checkpoints(job)
+
+
+def needs_runner(job: TrackedJob) -> bool:
+    """Return whether more is to be done around a job's script than noting how it ended."""
+    return has_store(job) or bool(job.extra.get("grace"))

@@ -11,7 +11,7 @@ import glob
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from datalad_slurm.jobs.claims import collide, is_glob
 from datalad_slurm.jobs.errors import InvalidRequestError
@@ -20,6 +20,8 @@ from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.tasks import TaskId
 
 __all__ = [
+    "Piece",
+    "claim_of_any",
     "claimed_ever",
     "claims_expected",
     "claims_of",
@@ -31,6 +33,7 @@ __all__ = [
     "marked",
     "names_own_id",
     "names_task",
+    "pieces_of",
     "places_expected",
     "shown",
     "task_of",
@@ -47,6 +50,16 @@ _KNOWN = "Aajx"
 _ANY_NUMBER, _ANY_NAME = "[0-9]*", "*"
 #: A wildcard, a mark, or a character.
 _PIECE = re.compile(r"\[!?\]?[^]]*\]|.", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a template: a text, which is a claim's, or one of sbatch's patterns."""
+
+    text: str = ""
+    #: of the pattern; empty for a text
+    letter: str = ""
+    width: str = ""
 
 
 def names_task(output: str) -> bool:
@@ -131,6 +144,15 @@ def is_template(claim: str) -> bool:
 def is_of_task(template: str) -> bool:
     """Return whether a template is another claim for each task of an array."""
     return any(match[2] == "a" for match in _MARKED.finditer(template))
+
+
+def pieces_of(template: str) -> list[Piece]:
+    """Return texts and patterns of a template in their order."""
+    pieces, end = [], 0
+    for match in _MARKED.finditer(template):
+        pieces += [Piece(template[end : match.start()]), Piece("", match[2], match[1])]
+        end = match.end()
+    return [*pieces, Piece(template[end:])]
 
 
 def typed(claim: str) -> str:
@@ -243,8 +265,12 @@ def comparable(job: TrackedJob) -> tuple[str, ...]:
 
 def claimed_ever(job: TrackedJob) -> tuple[str, ...]:
     """Return claims that cover all outputs of a job, those of tasks that are finished as well."""
-    values = dict.fromkeys(_KNOWN)
-    return tuple(_filled(template, values) for template in job.templates) or job.outputs
+    return tuple(map(claim_of_any, job.templates)) or job.outputs
+
+
+def claim_of_any(template: str) -> str:
+    """Return a claim that covers whatever a template may stand for."""
+    return _filled(template, dict.fromkeys(_KNOWN))
 
 
 def with_claims(job: TrackedJob) -> TrackedJob:

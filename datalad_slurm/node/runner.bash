@@ -151,7 +151,7 @@ dls_enter() { :; }
 dls_tick() { :; }
 dls_heeds() { false; }
 dls_after() { :; }
-#@stage@
+#@parts@
 dls_note began
 dls_run "$@"
 dls_after

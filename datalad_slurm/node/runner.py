@@ -6,18 +6,27 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datalad_slurm.jobs.node_local import WARNING, NodeLocal, bash_path, bash_patterns
+from datalad_slurm.jobs.checkpoints import Checkpoint, bash_words
+from datalad_slurm.jobs.node_local import NodeLocal, bash_path, bash_patterns
+from datalad_slurm.jobs.runner_options import WARNING, RunnerOptions
 
-__all__ = ["IN_CONTAINER", "Stage", "build", "cannot_be_wrapped", "script_in", "submitted_as"]
+__all__ = [
+    "IN_CONTAINER",
+    "NodePlan",
+    "Stage",
+    "build",
+    "cannot_be_wrapped",
+    "script_in",
+    "submitted_as",
+]
 
 #: Neither bash nor the directory for the notes need be there.
 IN_CONTAINER = "it runs in a container"
-_TEMPLATE = Path(__file__).parent / "runner.bash"
-_STAGE = Path(__file__).parent / "stage.bash"
+_HERE = Path(__file__).parent
 #: One pass over the template, so that nothing is filled into what was filled in.
 _BLANK = re.compile(rb"'@(\w+)@'|#?@(\w+)@")
 _SCRIPT = re.compile(
@@ -33,20 +42,32 @@ _HET_JOB = re.compile(rb"^#SBATCH[ \t].*\b(?:hetjob|packjob)\b", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Stage:
-    """What a runner is to know for work in a directory of the node. Paths are absolute."""
+    """What travels to a directory of the node, and back."""
 
-    #: directory on the shared side for what is brought back
-    store: str
-    #: archive of the inputs, there
+    #: absolute path of the archive of the inputs, on the shared side
     inputs: str
     #: room that the inputs take (KiB)
     needed: int
     #: claims, or templates of them
     outputs: Sequence[str]
-    node_local: NodeLocal
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """What a runner is to do around the work, beyond noting how it ended."""
+
+    options: RunnerOptions
+    #: absolute path of the dataset's root, or of what stands for it, without links
+    root: str
+    #: absolute path of the directory on the shared side for what travels
+    store: str
     #: seconds that Slurm gives a job between SIGTERM and SIGKILL
     kill_wait: int
-    #: where the work runs, relative to the dataset's root
+    #: number of the attempt, from 1
+    attempt: int = 1
+    #: for work in a directory of the node
+    stage: Stage | None = None
+    #: where the work runs, relative to the root
     pwd: str = "."  # noqa: S105 - a directory
     #: seconds, where it is known at submission
     limit: int | None = None
@@ -70,7 +91,9 @@ def cannot_be_wrapped(script: bytes) -> str:
     return ""
 
 
-def build(script: bytes, endings: Path, words: Sequence[str], stage: Stage | None = None) -> bytes:
+def build(
+    script: bytes, endings: Path, words: Sequence[str], plan: NodePlan | None = None
+) -> bytes:
     """Return a batch script that runs `script` and notes how it went.
 
     Parameters
@@ -81,8 +104,8 @@ def build(script: bytes, endings: Path, words: Sequence[str], stage: Stage | Non
         Directory for the notes; seen by the login and the compute nodes alike.
     words : sequence of str
         What sbatch was called with, for whoever looks at the job later.
-    stage : Stage, optional
-        For work in a directory of the node.
+    plan : NodePlan, optional
+        What more it is to do.
     """
     values = {
         "head": _head(script).rstrip(b"\n"),
@@ -92,35 +115,63 @@ def build(script: bytes, endings: Path, words: Sequence[str], stage: Stage | Non
         "size": str(len(script)).encode(),
         "script": script.removesuffix(b"\n"),
         "end": _delimiter(script),
-        "stage": _stage(stage) if stage else b"",
+        "parts": _parts(plan) if plan else b"",
     }
 
     def fill(blank: re.Match[bytes]) -> bytes:
         name = (blank[1] or blank[2]).decode()
         return b"'%b'" % values[name] if name == "end" and blank[1] else values[name]
 
-    return _BLANK.sub(fill, _TEMPLATE.read_bytes())
+    return _BLANK.sub(fill, (_HERE / "runner.bash").read_bytes())
 
 
-def _stage(stage: Stage) -> bytes:
+def _parts(plan: NodePlan) -> bytes:
+    """Return the functions for what is done around the work."""
+    options = plan.options
+    parts = [_part("around", {"store": _quoted(plan.store)})]
+    if plan.stage and options.node_local:
+        parts.append(_stage(plan.stage, plan.pwd, options.node_local))
+    if options.checkpoint:
+        parts.append(_checkpoint(options.checkpoint, plan.root, plan.attempt))
+    limit = {
+        "grace": str(options.grace).encode(),
+        "kill_wait": str(plan.kill_wait).encode(),
+        "limit": str(plan.limit or "").encode(),
+        "warning": WARNING.encode(),
+    }
+    return b"\n".join([*parts, _part("limit", limit)])
+
+
+def _stage(stage: Stage, pwd: str, node_local: NodeLocal) -> bytes:
     """Return the functions for work in a directory of the node."""
-    directory = stage.node_local.directory
+    directory = node_local.directory
     default: tuple[str, tuple[str, ...]] = '"${SLURM_TMPDIR:-}" "${TMPDIR:-}" /tmp', ()
     places, variables = bash_path(directory) if directory else default
     values = {
-        "store": _quoted(stage.store),
         "inputs": _quoted(stage.inputs),
         "needed": str(stage.needed).encode(),
-        "pwd": _quoted(stage.pwd),
-        "grace": str(stage.node_local.grace).encode(),
-        "kill_wait": str(stage.kill_wait).encode(),
-        "limit": str(stage.limit or "").encode(),
+        "pwd": _quoted(pwd),
         "variables": " ".join(variables).encode(),
         "places": os.fsencode(places),
         "patterns": os.fsencode(" ".join(bash_patterns(stage.outputs))),
-        "warning": WARNING.encode(),
     }
-    return _BLANK.sub(lambda blank: values[(blank[1] or blank[2]).decode()], _STAGE.read_bytes())
+    return _part("stage", values)
+
+
+def _checkpoint(checkpoint: Checkpoint, root: str, attempt: int) -> bytes:
+    """Return the functions for state files of the work."""
+    values = {
+        "signal": checkpoint.signal.encode(),
+        "states": os.fsencode(" ".join(bash_words(checkpoint.templates))),
+        "root": _quoted(root),
+        "attempt": str(attempt).encode(),
+    }
+    return _part("checkpoint", values)
+
+
+def _part(name: str, values: Mapping[str, bytes]) -> bytes:
+    text = (_HERE / f"{name}.bash").read_bytes()
+    return _BLANK.sub(lambda blank: values[(blank[1] or blank[2]).decode()], text)
 
 
 def script_in(batch_script: bytes) -> bytes:

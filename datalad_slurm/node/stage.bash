@@ -2,35 +2,12 @@
 # With --node-local the work runs in a directory of the node: its inputs come out of
 # one archive, and what it leaves at its outputs goes back as one.
 
-dls_store='@store@'
 dls_inputs='@inputs@'
 dls_needed='@needed@'
 dls_pwd='@pwd@'
-dls_grace='@grace@'
-dls_kill_wait='@kill_wait@'
-dls_limit='@limit@'
 dls_variables=('@variables@')
 dls_node=
-dls_cut=
-dls_hinted=
-dls_moment=
-dls_kill_at=
-
-dls_say() {
-    printf 'datalad-slurm: %s\n' "$1" >&"$dls_log"
-}
-
-dls_clock() {
-    printf -v "$1" '%(%s)T' -1
-}
-
-# The job has failed before its work begins.
-dls_refuse() {
-    dls_say "$1; the job's work was not begun"
-    dls_status=1
-    dls_remove
-    return 1
-}
+dls_must_keep=yes
 
 dls_remove() {
     cd /
@@ -54,9 +31,9 @@ dls_choose_place() {
 written to; choose another place with --node-local-dir"
 }
 
-dls_before() {
+dls_stage_in() {
+    local dls_place dls_places dls_free dls_code
     : >"$dls_store/$dls_task.${SLURM_RESTART_COUNT:-0}.begun"
-    local PATH=$PATH:/usr/bin:/bin dls_place dls_places dls_free dls_tar dls_code dls_stopped
     if ((${SLURM_JOB_NUM_NODES:-1} > 1)); then
         dls_refuse "--node-local is for jobs on one node, and this one has $SLURM_JOB_NUM_NODES: \
 ask for --nodes=1"
@@ -69,15 +46,10 @@ ask for --nodes=1"
 $((dls_free / 1024)) MiB free; choose another place with --node-local-dir, or a node by --tmp"
         return
     fi
-    tar --extract --no-same-owner --file=- -C "$dls_node" <"$dls_inputs" >&"$dls_log" 2>&1 &
-    dls_tar=$!
-    # shellcheck disable=SC2064 # the process is meant as it is now
-    trap "dls_stopped=yes; dls_receive TERM; kill $dls_tar" TERM
-    while wait "$dls_tar"; dls_code=$?; kill -0 "$dls_tar"; do :; done
-    trap - TERM
-    if [[ -n $dls_stopped ]]; then
+    dls_unpack "$dls_inputs" "$dls_node"
+    dls_code=$?
+    if ((dls_code == 143)); then
         dls_status=143
-        dls_remove
         return 1
     elif ((dls_code)) || [[ ! -e $dls_node/inputs ]]; then # it is the last one in the archive
         dls_refuse "the inputs could not be unpacked in $dls_place on $HOSTNAME from $dls_inputs"
@@ -93,74 +65,6 @@ dls_enter() {
     local dls_had_one=${OLDPWD+yes}
     cd -- "$dls_node/tree/$dls_pwd" || exit 1
     [[ -n $dls_had_one ]] || unset OLDPWD
-}
-
-# When the work is told to end: so long before the time limit, but not in the first half of
-# its time. How the limit is now, Slurm knows; without an answer it is what it was at first.
-dls_set_moment() {
-    local dls_due dls_now dls_patience dls_answer=''
-    dls_clock dls_now
-    if [[ ${1:-} == asking ]]; then
-        dls_patience=$((dls_kill_at ? (dls_kill_at - dls_now) / 4 : dls_grace / 8))
-        ((dls_patience < 10)) || dls_patience=10
-        ((dls_patience > 0)) || dls_patience=1
-        dls_answer=$(SLURM_TIME_FORMAT=%s timeout "$dls_patience" squeue -h -o %e -j "$dls_task")
-        [[ ! $dls_answer =~ ^[0-9]+$ ]] || dls_limit_at=$dls_answer
-    fi
-    if [[ -z $dls_limit_at ]]; then
-        dls_moment=$dls_now
-        dls_kill_at=$((dls_now + dls_grace / 2))
-        return
-    fi
-    dls_due=$(((dls_limit_at - dls_start) / 2))
-    ((dls_due < dls_grace)) || dls_due=$dls_grace
-    dls_moment=$((dls_limit_at - dls_due))
-    dls_kill_at=$((dls_limit_at - dls_due / 2))
-}
-
-# Signals that mean the end, and Slurm's word that the time limit is near, which comes up
-# to a minute early. What is left to the work is half of the time; the other half is for
-# bringing its outputs back.
-dls_heeds() {
-    local dls_now dls_due
-    case $1 in
-        '@warning@') ((dls_grace)) && dls_hinted=yes ;;
-        TERM)
-            dls_clock dls_now
-            dls_due=$((dls_now + (dls_kill_wait > 1 ? dls_kill_wait / 2 : 1)))
-            [[ -n $dls_cut && $dls_kill_at -lt $dls_due ]] || dls_kill_at=$dls_due
-            dls_cut=${dls_cut:-signal}
-            dls_whole_group=-
-            return 1
-            ;;
-        *) return 1 ;;
-    esac
-}
-
-dls_tick() {
-    local dls_now
-    dls_clock dls_now
-    if [[ -z $dls_cut && (-n $dls_hinted || (-n $dls_moment && $dls_now -ge $dls_moment)) ]]; then
-        dls_hinted=
-        dls_set_moment asking
-        if ((dls_now >= dls_moment)); then
-            dls_cut=limit
-            kill -CONT -- "-$dls_child"
-            kill -TERM -- "-$dls_child"
-        fi
-    fi
-    [[ -z $dls_cut || $dls_now -lt $dls_kill_at ]] || kill -KILL -- "-$dls_child"
-}
-
-# All that the job's processes have left: Slurm would end them now, too.
-dls_settle() {
-    local dls_now
-    while [[ -n $dls_cut ]] && kill -0 -- "-$dls_child"; do
-        dls_clock dls_now
-        ((dls_now < dls_kill_at)) || break
-        sleep 0.2
-    done
-    kill -KILL -- "-$dls_child"
 }
 
 # Every file and link at the outputs, but for inputs that are as they were.
@@ -228,38 +132,10 @@ dls_bring_back() {
         mv -f -- "$dls_name.part" "$dls_name.brought" && [[ $dls_is_whole == yes ]]
 }
 
-dls_after() {
-    local PATH=$PATH:/usr/bin:/bin dls_was_brought dls_over=
-    [[ -n $dls_node ]] || return
-    dls_settle
-    trap 'dls_receive TERM; dls_over=yes' TERM
-    # Signals to the whole job are none of the packer's business.
-    # shellcheck disable=SC2086 # each is a word
-    (trap '' $dls_signals; dls_bring_back)
-    dls_was_brought=$?
-    if ((dls_was_brought)); then
+dls_stage_out() {
+    if ! dls_undisturbed dls_bring_back; then
         dls_say "not all that the job left at its outputs could be brought back from $HOSTNAME"
         ((dls_status)) || dls_status=1
     fi
-    # shellcheck disable=SC2086
-    (trap '' $dls_signals; dls_remove)
-    [[ $dls_cut != limit ]] || dls_await_limit
-    trap '' TERM
+    dls_undisturbed dls_remove
 }
-
-# A job that was cut short at its limit is to end there: only then does Slurm call it TIMEOUT.
-dls_await_limit() {
-    local dls_now dls_pipe
-    exec {dls_pipe}<> <(:)
-    while [[ -z $dls_over ]]; do
-        dls_clock dls_now
-        # Slurm looks at limits twice a minute
-        ((dls_now < ${dls_limit_at:-$((dls_kill_at + dls_grace))} + 120)) || break
-        read -r -t 1 <&"$dls_pipe"
-        (($? > 128)) || sleep 1
-    done
-    ((dls_status)) || dls_status=1
-}
-
-dls_limit_at=${SLURM_JOB_END_TIME:-${dls_limit:+$((dls_start + dls_limit - 10))}}
-((dls_grace == 0)) || [[ -z $dls_limit_at ]] || dls_set_moment

@@ -2,9 +2,8 @@
 
 Called as ``wrap.py PLACE ENDINGS PLAN WORD...`` with the words behind sbatch's name.
 Prints, for a shell to evaluate, the words to call sbatch with instead; nothing
-when it is to be called as it was. PLAN is empty, or a file about a job that is to
-run in a directory of its node; when that cannot be, nothing must be submitted:
-exit status 3.
+when it is to be called as it was. PLAN is empty, or a file about what more
+the runner is to do; when that cannot be, nothing must be submitted: exit status 3.
 """
 
 from __future__ import annotations
@@ -15,35 +14,26 @@ import shlex
 import stat
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
 
 from datalad_slurm.jobs.callbacks import python_call
 from datalad_slurm.jobs.errors import InvalidRequestError
-from datalad_slurm.jobs.node_local import (
-    NodeLocal,
+from datalad_slurm.jobs.runner_options import (
+    RunnerOptions,
     asked_of_sbatch,
     further_options,
     read_limit,
     why_not,
 )
 from datalad_slurm.jobs.sbatch_options import Call, read_call, script_paths, wrapped_script
-from datalad_slurm.node.runner import IN_CONTAINER, Stage, build, cannot_be_wrapped
+from datalad_slurm.node.runner import IN_CONTAINER, NodePlan, Stage, build, cannot_be_wrapped
 
-__all__ = ["NodePlan", "main", "place"]
+__all__ = ["main", "place"]
 
 #: Exit status that tells our sbatch to submit nothing.
 _REFUSED = 3
-
-
-@dataclass(frozen=True)
-class NodePlan:
-    """How what a command submits is to run in a directory of its node."""
-
-    #: the dataset's root, without links
-    root: str
-    stage: Stage
 
 
 def place(notes: Path, endings: Path, plan: NodePlan | None = None) -> None:
@@ -61,7 +51,7 @@ def place(notes: Path, endings: Path, plan: NodePlan | None = None) -> None:
     told = ""
     if plan:
         told = str(notes / "plan.json")
-        Path(told).write_text(json.dumps(asdict(plan)))
+        Path(told).write_text(json.dumps(asdict(plan) | {"options": plan.options.to_json()}))
     rest = f"{shlex.quote(str(endings))} {shlex.quote(told)}"
     # whatever goes wrong there, such a job must not be submitted as it is
     failing = f" || exit {_REFUSED}" if plan else ""
@@ -85,9 +75,8 @@ def _read(told: str) -> NodePlan | None:
     if not told:
         return None
     content = json.loads(Path(told).read_text())
-    stage = content["stage"]
-    stage["node_local"] = NodeLocal(**stage["node_local"])
-    return NodePlan(content["root"], Stage(**stage))
+    stage = Stage(**content["stage"]) if content["stage"] else None
+    return NodePlan(**content | {"options": RunnerOptions.read(content["options"]), "stage": stage})
 
 
 def wrap(
@@ -105,18 +94,18 @@ def wrap(
     endings : Path
         Where the runner is to leave its notes.
     plan : NodePlan, optional
-        How the job is to run in a directory of its node.
+        What more the runner is to do.
 
     Raises
     ------
     InvalidRequestError
-        When it cannot run there.
+        When it cannot do that.
     """
     call = read_call(words)
     if call is None:
         why = "the command is not one that datalad-slurm reads for certain"
         if plan:
-            _refuse(why)
+            _refuse(why, plan)
         _say(why)
         return None
     if call.only_tells:
@@ -127,44 +116,44 @@ def wrap(
     problem = cannot_be_wrapped(script)
     if "SBATCH_CONTAINER" in os.environ or any(w.startswith("--container") for w in call.options):
         problem = problem or IN_CONTAINER
-    options, stage = call.options, None
+    options = call.options
     if plan and problem:
-        _refuse(problem)
+        _refuse(problem, plan)
     if plan:
-        options, stage = _staged(call, script, plan)
+        options, plan = _fitted(call, script, plan)
     if problem:
         _say(problem)
         if not is_gone:
             return None
     place.mkdir()
     runner = place / name
-    runner.write_bytes(script if problem else build(script, endings, words, stage))
+    runner.write_bytes(script if problem else build(script, endings, words, plan))
     return [*options, str(runner), *call.arguments]
 
 
-def _staged(call: Call, script: bytes, plan: NodePlan) -> tuple[tuple[str, ...], Stage]:
-    """Return the options for sbatch, and what the runner is to know."""
+def _fitted(call: Call, script: bytes, plan: NodePlan) -> tuple[tuple[str, ...], NodePlan]:
+    """Return the options for sbatch, and the plan with what they tell of the job."""
     asked = asked_of_sbatch(call, os.fsdecode(script), os.environ)
-    problem = why_not(asked)
+    problem = why_not(plan.options, asked)
     if problem:
         raise InvalidRequestError(problem)
     where = os.path.relpath(os.path.realpath(asked.get("--chdir", ".")), plan.root)
-    if where == ".." or where.startswith("../"):
+    if plan.stage and (where == ".." or where.startswith("../")):
         raise InvalidRequestError(
             f"the job would run in {os.path.realpath(asked['--chdir'])}, which is outside the "
             "dataset, and so in no directory that --node-local could put in its place"
             if "--chdir" in asked
             else "sbatch is called outside the dataset, where --node-local cannot be used"
         )
-    more = further_options(asked, plan.stage.node_local.grace)
+    more = further_options(plan.options, asked)
     end = call.options[-1:] == ("--",)
     options = (*(call.options[:-1] if end else call.options), *more, *(("--",) if end else ()))
     limit = read_limit(asked.get("--time", ""))
-    return options, replace(plan.stage, pwd=where, limit=limit)
+    return options, replace(plan, pwd=where, limit=limit)
 
 
-def _refuse(why: str) -> NoReturn:
-    raise InvalidRequestError(f"the job cannot be submitted with --node-local: {why}")
+def _refuse(why: str, plan: NodePlan) -> NoReturn:
+    raise InvalidRequestError(f"the job cannot be submitted with {plan.options}: {why}")
 
 
 def _script(call: Call) -> tuple[str, bytes | None, bool]:

@@ -16,7 +16,7 @@ from datalad_slurm.jobs.task_outputs import task_of
 from datalad_slurm.tracking.rows import ONE, load
 from datalad_slurm.tracking.schema import path_from_row, path_to_row
 
-__all__ = ["holders", "refuse_conflicts"]
+__all__ = ["holders", "refuse_conflicts", "refuse_conflicts_of"]
 
 #: Of more outputs, the claims that may collide with them are read at once.
 _LOOKED_UP_ONE_BY_ONE = 50
@@ -28,8 +28,32 @@ _CLAIMS_BELOW = "SELECT path, job FROM claims WHERE start >= ? AND start < ?"
 _CLAIMS_FROM = "SELECT path, job FROM claims WHERE start >= ?"
 
 
-def refuse_conflicts(connection: sqlite3.Connection, outputs: Iterable[str]) -> None:
+def refuse_conflicts_of(connection: sqlite3.Connection, job: TrackedJob) -> None:
+    """Make sure, inside a transaction, that no open job claims what a new one is to claim.
+
+    Raises
+    ------
+    OutputConflictError
+        As `refuse_conflicts` does.
+    """
+    refuse_conflicts(connection, job.outputs)
+    if job.states:
+        refuse_conflicts(connection, job.states, "checkpoint")
+
+
+def refuse_conflicts(
+    connection: sqlite3.Connection, outputs: Iterable[str], what: str = "output"
+) -> None:
     """Make sure, inside a transaction, that no open job claims any of these outputs.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+        The transaction.
+    outputs : iterable of str
+        Claims.
+    what : str
+        How messages call them.
 
     Raises
     ------
@@ -52,7 +76,7 @@ def refuse_conflicts(connection: sqlite3.Connection, outputs: Iterable[str]) -> 
         wanted = output or "."
         covers = "" if path == output else f", which claims '{path or '.'}'"
         raise OutputConflictError(
-            f"output '{wanted}' conflicts with {who}{covers}; {ways_on}, or choose another output"
+            f"{what} '{wanted}' conflicts with {who}{covers}; {ways_on}, or choose another {what}"
         )
 
 

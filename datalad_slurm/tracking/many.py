@@ -8,7 +8,7 @@ from typing import Any
 from datalad_slurm.jobs.claims import first_collision
 from datalad_slurm.jobs.errors import OutputConflictError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
-from datalad_slurm.tracking.conflicts import refuse_conflicts
+from datalad_slurm.tracking.conflicts import refuse_conflicts_of
 from datalad_slurm.tracking.contents import keep
 from datalad_slurm.tracking.retries import free, note_submitted
 from datalad_slurm.tracking.rows import WITHOUT_SLURM_JOB, add, load
@@ -42,7 +42,7 @@ def claim_all(
     with tracker.database.transaction() as connection:
         for label, job in jobs if check else ():
             try:
-                refuse_conflicts(connection, job.outputs)
+                refuse_conflicts_of(connection, job)
             except OutputConflictError as exc:
                 raise OutputConflictError(f"{label}: {exc}") from exc
         added = {add(connection, job) for _, job in jobs}
@@ -57,13 +57,18 @@ def refuse_collisions(jobs: Sequence[tuple[str, TrackedJob]]) -> None:
     OutputConflictError
         When two do; names both.
     """
-    claims = [(path, number) for number, (_, job) in enumerate(jobs) for path in job.outputs]
+    claims = [
+        (path, number)
+        for number, (_, job) in enumerate(jobs)
+        for path in (*job.outputs, *job.states)
+    ]
     hit = first_collision([path for path, _ in claims], [number for _, number in claims])
     if hit is not None:
         (held, holder), (wanted, job) = (claims[position] for position in hit)
+        what = "checkpoint" if wanted in jobs[job][1].states else "output"
         raise OutputConflictError(
-            f"{jobs[job][0]}: output '{wanted}' conflicts with '{held}' of {jobs[holder][0]}; "
-            "each job needs outputs of its own"
+            f"{jobs[job][0]}: {what} '{wanted}' conflicts with '{held}' of {jobs[holder][0]}; "
+            f"each job needs {what}s of its own"
         )
 
 

@@ -86,7 +86,7 @@ def add(connection: sqlite3.Connection, job: TrackedJob) -> int:
     )
     tracked_id = connection.execute(_ADD_JOB, values).lastrowid
     assert tracked_id is not None  # noqa: S101 - a row was inserted
-    _add_claims(connection, tracked_id, job.outputs)
+    _add_claims(connection, tracked_id, (*job.outputs, *job.states))
     keep(connection, tracked_id, job.contents)
     return tracked_id
 
@@ -107,7 +107,7 @@ def _renew_claims(connection: sqlite3.Connection, tracked_id: int) -> None:
     claims = with_claims(job).outputs
     if claims != job.outputs:
         connection.execute("DELETE FROM claims WHERE job = ?", (tracked_id,))
-        _add_claims(connection, tracked_id, claims)
+        _add_claims(connection, tracked_id, (*claims, *job.states))
 
 
 def note_slurm_jobs(
@@ -234,13 +234,15 @@ def _tracked_job(
         identities,
         templates,
     ) = row
+    noted = from_json(extra)
+    states = noted.get("states", ())
     return TrackedJob(
         id=tracked_id,
         token=token,
         cmd=from_json(cmd),
         pwd=path_from_row(pwd),
         dsid=dsid,
-        outputs=tuple(outputs),
+        outputs=tuple(path for path in outputs if path not in states),
         declared_outputs=tuple(from_json(declared_outputs)),
         templates=tuple(from_json(templates)),
         inputs=tuple(from_json(inputs)),
@@ -251,6 +253,6 @@ def _tracked_job(
         claimed_at=claimed_at,
         claimed_by=process_from_row(from_json(claimed_by)),
         slurm_jobs=tuple(slurm_jobs),
-        extra=from_json(extra),
+        extra=noted,
         identities=from_json(identities),
     )

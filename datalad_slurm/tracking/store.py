@@ -13,7 +13,7 @@ from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.names import JobName, select_jobs
 from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.tracking import retries
-from datalad_slurm.tracking.conflicts import holders, refuse_conflicts
+from datalad_slurm.tracking.conflicts import holders, refuse_conflicts, refuse_conflicts_of
 from datalad_slurm.tracking.contents import keep
 from datalad_slurm.tracking.database import DEFAULT_BUSY_TIMEOUT, Database
 from datalad_slurm.tracking.rows import (
@@ -274,7 +274,7 @@ def adopt_in(
 
 def _claim(connection: sqlite3.Connection, job: TrackedJob, *, check: bool) -> TrackedJob:
     if check:
-        refuse_conflicts(connection, job.outputs)
+        refuse_conflicts_of(connection, job)
     return load(connection, ONE, add(connection, job))[0]
 
 

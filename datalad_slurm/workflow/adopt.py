@@ -29,6 +29,7 @@ from datalad_slurm.workflow.context import Context, Outcome, default_cluster
 from datalad_slurm.workflow.endings import has_notes
 from datalad_slurm.workflow.request import Request, at_head, claim_of
 from datalad_slurm.workflow.scripts import with_held_script
+from datalad_slurm.workflow.stores import store_with, was_packed
 from datalad_slurm.workflow.submissions import settle_claims
 from datalad_slurm.workflow.submitted import scheduled
 
@@ -102,9 +103,9 @@ def adopt_job(context: Context, name: JobName, request: Request) -> Iterator[Out
     if has_notes(context, token):
         claim = replace(claim, token=token)  # lost with the database, but not its notes
     is_free = bool(token) and token not in context.tracker.tokens()
-    if is_free and (context.repo.state_dir / "node-local" / token).is_dir():
-        noted = claim.extra.get(NODE_LOCAL) or NodeLocal().to_json()
-        claim = replace(claim, token=token, extra={**claim.extra, NODE_LOCAL: noted})
+    if is_free and store_with(context, token).is_dir():
+        noted = {NODE_LOCAL: NodeLocal().to_json()} if was_packed(context, token) else {}
+        claim = replace(claim, token=token, extra={**noted, **claim.extra})
     if claim.alt_dir:
         claim = replace(claim, extra={**claim.extra, INPUTS: []})  # nothing was copied there
     claim = context.tracker.adopt(claim, job, own_cluster, check=request.check_outputs)

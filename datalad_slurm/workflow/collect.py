@@ -18,8 +18,7 @@ from datalad_slurm.jobs.claims import is_glob, top_of
 from datalad_slurm.jobs.facts import job_facts, task_rows
 from datalad_slurm.jobs.inputs import InputReport
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
-from datalad_slurm.jobs.node_local import NODE_LOCAL
-from datalad_slurm.jobs.notes import RELEASED
+from datalad_slurm.jobs.notes import RELEASED, needs_runner
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.verify import Verdict
 from datalad_slurm.workflow.context import Context, lgr
@@ -78,8 +77,10 @@ class Findings:
             slurm["attempts"] = attempts
         if ENVIRONMENT in job.identities:
             slurm[ENVIRONMENT] = job.identities[ENVIRONMENT]
-        if job.is_node_local:
-            slurm[NODE_LOCAL] = job.extra[NODE_LOCAL]
+        if needs_runner(job):
+            from datalad_slurm.jobs.runner_options import RunnerOptions
+
+            slurm |= RunnerOptions.read(job.extra).recorded()
         if "table" in job.extra:
             slurm["table"] = job.extra["table"]
         if self.verdict is not None:

@@ -20,7 +20,7 @@ from datalad_slurm.tracking.earlier import database_name
 from datalad_slurm.tracking.store import Tracker
 from datalad_slurm.workflow.settings import Configuration, Settings
 
-__all__ = ["Context", "Outcome", "default_cluster", "open_context", "open_jobs"]
+__all__ = ["STORES", "Context", "Outcome", "default_cluster", "open_context", "open_jobs"]
 
 lgr = logging.getLogger("datalad.slurm")
 
@@ -29,6 +29,10 @@ class _Dataset(Protocol):
     path: str
     id: str | None
     config: Configuration
+
+
+#: Name, in the state directory, of the directory for all that travels to and from runners.
+STORES = "stores"
 
 
 @dataclass(frozen=True)

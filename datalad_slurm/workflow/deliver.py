@@ -15,6 +15,7 @@ from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.archive import archived_files
 from datalad_slurm.jobs.errors import TransferError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
+from datalad_slurm.jobs.notes import has_checkpoints
 from datalad_slurm.jobs.plan import Shape
 from datalad_slurm.jobs.record import render_message
 from datalad_slurm.workflow.archive import stage_archive, without_repetition
@@ -100,6 +101,10 @@ def _delivered_together(
     yield from _packed(context, judged(context, found, staging), staging, message, parcels)
     if not parcels:
         return
+    if any(has_checkpoints(parcel.findings.job) for parcel in parcels):
+        from datalad_slurm.workflow.checkpoints import drop_states
+
+        drop_states(context, (parcel.findings.job for parcel in parcels))
     if shape is Shape.CHAIN:
         parcels = without_repetition(parcels)
     published = publish_parcels(context, parcels, shape)

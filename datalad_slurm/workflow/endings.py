@@ -12,7 +12,8 @@ from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.quantities import parse_duration
 from datalad_slurm.jobs.tasks import TaskId
-from datalad_slurm.node.wrap import NodePlan, place
+from datalad_slurm.node.runner import NodePlan
+from datalad_slurm.node.wrap import place
 from datalad_slurm.slurm import scontrol
 from datalad_slurm.workflow.context import Context, default_cluster, lgr
 
@@ -63,7 +64,7 @@ def have_endings_noted(
     notes : Path
         Where our sbatch will look for what it is to do.
     plan : NodePlan, optional
-        How the job is to run in a directory of its node: that needs a runner in any case.
+        What more is to be done around the job's script: that needs a runner in any case.
     """
     if plan is not None or _is_wanted(context):
         endings = _root(context) / token

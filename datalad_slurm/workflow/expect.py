@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from datalad_slurm.jobs.errors import InvalidRequestError
-from datalad_slurm.jobs.foresee import foresee
+from datalad_slurm.jobs.foresee import Foreseen, foresee
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.sbatch_options import Call
 from datalad_slurm.jobs.task_outputs import claims_expected, names_own_id, names_task
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.scripts import script_text
 
-__all__ = ["with_expected_claims"]
+__all__ = ["indices_expected", "with_expected_claims"]
 
 
 def with_expected_claims(context: Context, claim: TrackedJob, command: str) -> TrackedJob:
@@ -35,10 +35,7 @@ def with_expected_claims(context: Context, claim: TrackedJob, command: str) -> T
     InvalidRequestError
         When a pattern will not stand for anything useful.
     """
-    cwd = context.repo.root / claim.pwd
-    if claim.alt_dir:  # the script is not there yet
-        command = command.replace(claim.alt_dir, str(context.repo.root))
-    found = foresee(command, os.environ, _reader(cwd))
+    found = _foreseen(context, claim, command)
     for output in claim.declared_outputs:
         if found.indices == () and names_task(output):
             raise InvalidRequestError(
@@ -54,6 +51,18 @@ def with_expected_claims(context: Context, claim: TrackedJob, command: str) -> T
             )
     expected = claims_expected(claim.templates, found.indices, found.name, claim.token)
     return replace(claim, outputs=expected)
+
+
+def indices_expected(context: Context, claim: TrackedJob, command: str) -> Sequence[int] | None:
+    """Return which tasks an array will have: none if it is no array, None if nobody knows."""
+    return _foreseen(context, claim, command).indices
+
+
+def _foreseen(context: Context, claim: TrackedJob, command: str) -> Foreseen:
+    cwd = context.repo.root / claim.pwd
+    if claim.alt_dir:  # the script is not there yet
+        command = command.replace(claim.alt_dir, str(context.repo.root))
+    return foresee(command, os.environ, _reader(cwd))
 
 
 def _reader(cwd: Path) -> Callable[[Call], str | None]:

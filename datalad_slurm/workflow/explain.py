@@ -13,6 +13,7 @@ from datalad_slurm.jobs.commands import with_options
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import JobStatus, TaskStatus, TrackedJob
 from datalad_slurm.jobs.names import names_of
+from datalad_slurm.jobs.notes import needs_runner
 from datalad_slurm.jobs.plan import Action
 from datalad_slurm.jobs.reasons import Reason, helpful_options, reasons
 from datalad_slurm.workflow.context import Context, Outcome
@@ -76,10 +77,10 @@ def explain(
         if log_lines:
             details["logs"] = log_ends(job, found, log_lines)
         brought = ""
-        if job.is_node_local:
-            from datalad_slurm.workflow.node_results import results_told
+        if needs_runner(job):
+            from datalad_slurm.workflow.left_by_runner import told_of_failed
 
-            brought = results_told(context, job, status)
+            brought = told_of_failed(context, job, status)
         message += (
             f"; {_told(status, found)}{brought}. "
             f"To run it again: {retry_it}; to commit what it left: "

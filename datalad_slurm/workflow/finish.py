@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datalad_slurm.dataset.commits import check_identity
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.names import JobName, select_tasks
+from datalad_slurm.jobs.notes import has_store
 from datalad_slurm.jobs.parts import (
     Split,
     parts_staying,
@@ -17,7 +18,7 @@ from datalad_slurm.jobs.parts import (
 from datalad_slurm.jobs.plan import Action, FailedJobs, Shape
 from datalad_slurm.workflow.alt_notes import clean_up
 from datalad_slurm.workflow.bring_back import leave
-from datalad_slurm.workflow.context import Context, Outcome, open_jobs
+from datalad_slurm.workflow.context import STORES, Context, Outcome, open_jobs
 from datalad_slurm.workflow.deliver import deliver
 from datalad_slurm.workflow.endings import tidy_endings
 from datalad_slurm.workflow.explain import explain
@@ -151,14 +152,14 @@ def _stays_whole(job: TrackedJob, found: Split) -> Outcome:
 
 
 def _let_go(context: Context, closed: Sequence[TrackedJob]) -> None:
-    if any(job.is_node_local for job in closed):
-        from datalad_slurm.workflow.node_local import let_go
+    if any(has_store(job) for job in closed):
+        from datalad_slurm.workflow.stores import let_go
 
         let_go(context, closed)
 
 
 def _tidy_stores(context: Context) -> None:
-    if (context.repo.state_dir / "node-local").is_dir():
-        from datalad_slurm.workflow.node_local import tidy_stores
+    if (context.repo.state_dir / STORES).is_dir():
+        from datalad_slurm.workflow.stores import tidy_stores
 
         tidy_stores(context)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datalad_slurm.dataset.leftovers import find_leftovers, move_aside, restore
+from datalad_slurm.jobs.claims import covers
 from datalad_slurm.jobs.errors import DatasetError, TransferError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.workflow.alt_notes import MARKER
@@ -26,13 +27,15 @@ class Stale:
     attempts: Collection[int]
     #: files in them that stay, whoever has written them: logs
     logs: Collection[str] = ()
+    #: claims of what stays for the next attempt: state files
+    states: tuple[str, ...] = ()
 
 
 def cleared(context: Context, claim: TrackedJob, stale: Stale, notes: Path) -> Iterator[Outcome]:
     """Move away what has changed in outputs since failed attempts were submitted.
 
     What git knows there is as it was before; else a job that adds to a file would
-    add to what is half done. Log files stay. All is moved first, and removed
+    add to what is half done. Log files and state files stay. All is moved first, and removed
     when the new attempt has its Slurm job.
 
     Parameters
@@ -53,8 +56,12 @@ def cleared(context: Context, claim: TrackedJob, stale: Stale, notes: Path) -> I
     """
     place = context.place_of(claim)
     since = min(claim.extra["beginnings"][str(attempt)] for attempt in stale.attempts)
-    kept = {*stale.logs, *claim.extra.get(DIRECTORIES, ())}
-    found = find_leftovers(context.hierarchy, place, stale.outputs, since, kept)
+    own = {*stale.logs, *claim.extra.get(DIRECTORIES, ())}
+
+    def stays(path: str) -> bool:
+        return path in own or any(covers(state, path) for state in stale.states)
+
+    found = find_leftovers(context.hierarchy, place, stale.outputs, since, stays)
     if found.files:
         told = f"{len(found.files)} file{'s' if len(found.files) > 1 else ''}"
         yield Outcome(

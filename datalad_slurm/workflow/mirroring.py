@@ -46,7 +46,7 @@ def mirror_of(
     root = context.repo.root
     mirror = Mirror(root)
     mirror.add_directory(_relative(context, claim, ".") or "")
-    for output in places_expected(claim):
+    for output in (*places_expected(claim), *claim.states):
         top = top_of(output)
         mirror.add_directory(top if is_glob(output) else top.rpartition("/")[0])
         mirror.add_way(top)

@@ -17,9 +17,10 @@ from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.node.deliveries import Delivery, TaskRuns, mark_taken, read_runs
 from datalad_slurm.workflow.bring_back import Brought, make_way
 from datalad_slurm.workflow.context import Context, lgr
-from datalad_slurm.workflow.node_local import let_go, read_inputs, store_of
+from datalad_slurm.workflow.node_local import read_inputs
+from datalad_slurm.workflow.stores import let_go, store_of
 
-__all__ = ["results_told", "unpack_results"]
+__all__ = ["unpack_results"]
 
 
 def unpack_results(context: Context, job: TrackedJob, status: JobStatus) -> Brought:
@@ -180,27 +181,3 @@ def _take(
                 is_any = True
     if not is_any:
         let_go(context, [job])
-
-
-def results_told(context: Context, job: TrackedJob, status: JobStatus) -> str:
-    """Return what is to be said of the outputs of a job that has failed."""
-    runs = read_runs(store_of(context, job))
-    found = [runs.get(task.task, TaskRuns()) for task in status.tasks]
-    here = [each.delivery for each in found if each.delivery is not None]
-    if len(found) > 1:
-        return f"; of {len(here)} of its {len(found)} tasks, what they had at their outputs is here"
-    if here:
-        when = {
-            "limit": "as they were before the time limit, partial",
-            "signal": "as they were when it was told to end, partial",
-        }
-        lacking = "" if here[0].is_whole else ", and not all of them could be brought back"
-        return f"; its outputs are here, {when.get(here[0].cut, 'as it left them')}{lacking}"
-    (run,) = found or [TaskRuns()]
-    if run.half:
-        why = "it was killed while it packed them, and what there is of that is no use"
-    elif run.begun:
-        why = "it was killed, or lost with its node, before it could bring them back"
-    else:
-        why = "its work was never begun"
-    return f"; its outputs are not here: {why}"

@@ -74,14 +74,21 @@ class Placeholders:
             self._dspath = str(top)
             self._pwd = str(top / cwd.relative_to(Path(dataset.path).resolve()))
         self._unformatted = {"inputs": list(inputs), "outputs": list(outputs)}
-        self.inputs = self._formatted(inputs)
-        self.outputs = self._formatted(outputs)
+        self.inputs = self.formatted(inputs)
+        self.outputs = self.formatted(outputs)
 
     @cached_property
     def _substitutions(self) -> dict[str, Any]:
         return substitutions(self._dataset)
 
-    def _formatted(self, specs: Sequence[str]) -> list[str]:
+    def formatted(self, specs: Sequence[str]) -> list[str]:
+        """Return paths as typed with placeholders filled in.
+
+        Raises
+        ------
+        InvalidRequestError
+            When a placeholder is unknown.
+        """
         if not any(brace in spec for spec in specs for brace in "{}"):
             return list(specs)
         values = self._substitutions | self._unformatted

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.notes import needs_runner
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.predecessors import find_predecessors
@@ -38,11 +39,11 @@ def shown(
     ------
     InvalidRequestError
         When the command has a placeholder that is unknown, or cannot run in a
-        directory of its node, where it is to.
+        runner, where it is to.
     """
     previewed = preview(claim, placeholders)
-    if claim.is_node_local:
-        from datalad_slurm.workflow.node_local import refuse_unfit
+    if needs_runner(claim):
+        from datalad_slurm.workflow.runner_plan import refuse_unfit
 
         refuse_unfit(context, claim, previewed["cmd"])
     expand = {

@@ -17,7 +17,6 @@ from datalad_slurm.jobs.dependencies import DEPENDS_ON, read_relations
 from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError, RecordError
 from datalad_slurm.jobs.foresee import with_array
 from datalad_slurm.jobs.model import TrackedJob
-from datalad_slurm.jobs.node_local import NODE_LOCAL, NodeLocal
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.replay import (
     Replay,
@@ -29,6 +28,7 @@ from datalad_slurm.jobs.replay import (
 from datalad_slurm.jobs.task_outputs import comparable, literally
 from datalad_slurm.jobs.tasks import expand_index_list, format_index_list, shortened
 from datalad_slurm.workflow.as_recorded import scripts_to_submit
+from datalad_slurm.workflow.checkpoints import options_again
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.history import Recorded, Selection, read_history
 from datalad_slurm.workflow.placeholders import Placeholders
@@ -215,7 +215,7 @@ def _run(
         alt_dir=options.alt_dir,
         extra=extra,
         contents=contents,
-        node_local=NodeLocal.read(record.slurm.get(NODE_LOCAL)),
+        runner=options_again(record.slurm),
     )
     if not cwd.is_dir():
         raise InvalidRequestError(

@@ -15,7 +15,7 @@ from datalad_slurm.dataset.paths import normalise_output
 from datalad_slurm.jobs.claims import top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
-from datalad_slurm.jobs.node_local import NODE_LOCAL, NodeLocal
+from datalad_slurm.jobs.runner_options import RunnerOptions
 from datalad_slurm.jobs.task_outputs import is_template, marked
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.placeholders import Placeholders
@@ -55,8 +55,8 @@ class Request:
     jobs: int | str | None = None
     #: directory to run in instead of the dataset, as typed
     alt_dir: str = ""
-    #: how the job is to run in a directory of its node
-    node_local: NodeLocal | None = None
+    #: what is to be done around the job's script
+    runner: RunnerOptions = field(default_factory=RunnerOptions)
     #: whether the job may wait for open jobs that make its inputs
     auto_dependency: bool = True
     #: ids in a typed dependency, and those that stand for them now
@@ -96,16 +96,7 @@ def claim_of(
         When its command, its outputs or its directory are not such as can be
         claimed.
     """
-    if "\0" in request.cmd:
-        raise InvalidRequestError("a command cannot hold a null character")
-    if not request.cmd.strip():
-        raise InvalidRequestError("there is no command to submit, such as `sbatch job.sh`")
-    if not request.outputs:
-        raise InvalidRequestError(
-            "at least one output must be declared with -o/--output: a file or directory that "
-            "the job writes"
-        )
-    extra = _extra_of(request)
+    _refuse_incomplete(request)
     root = context.repo.root
     cwd = request.cwd.resolve()
     if not cwd.is_relative_to(root):
@@ -141,7 +132,7 @@ def claim_of(
         extra_inputs=request.extra_inputs,
         message=request.message,
         chain=request.chain,
-        extra=extra | ({"alt_dir": alt_dir} if alt_dir else {}),
+        extra=request.extra | ({"alt_dir": alt_dir} if alt_dir else {}),
         contents=request.contents,
     )
     if any(map(is_template, claim.outputs)):
@@ -153,21 +144,31 @@ def claim_of(
             from datalad_slurm.workflow.expect import with_expected_claims
 
             claim = with_expected_claims(context, claim, placeholders.preview(claim.cmd))
+    if request.runner:
+        from datalad_slurm.workflow.checkpoints import with_runner
+
+        claim = with_runner(context, claim, request.runner, placeholders)
     there = _directories_there(Path(alt_dir or root), claim.outputs)
     if there:
         claim = replace(claim, extra={**claim.extra, DIRECTORIES: there})
     return claim, placeholders
 
 
-def _extra_of(request: Request) -> dict[str, Any]:
-    if request.node_local is None:
-        return request.extra
-    if request.alt_dir:
+def _refuse_incomplete(request: Request) -> None:
+    if "\0" in request.cmd:
+        raise InvalidRequestError("a command cannot hold a null character")
+    if not request.cmd.strip():
+        raise InvalidRequestError("there is no command to submit, such as `sbatch job.sh`")
+    if not request.outputs:
+        raise InvalidRequestError(
+            "at least one output must be declared with -o/--output: a file or directory that "
+            "the job writes"
+        )
+    if request.runner.node_local and request.alt_dir:
         raise InvalidRequestError(
             "--node-local and --alt-dir do not go together: with either the work runs outside the "
             "dataset"
         )
-    return {**request.extra, NODE_LOCAL: request.node_local.to_json()}
 
 
 def at_head(context: Context, claim: TrackedJob) -> TrackedJob:

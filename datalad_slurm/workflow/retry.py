@@ -16,9 +16,9 @@ from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.names import JobName, select_tasks
 from datalad_slurm.jobs.notes import RELEASED
 from datalad_slurm.jobs.parts import outputs_only_of
-from datalad_slurm.jobs.task_outputs import is_of_task
 from datalad_slurm.jobs.tasks import TaskId, format_index_list
 from datalad_slurm.workflow.as_recorded import changed_scripts
+from datalad_slurm.workflow.checkpoints import states_of
 from datalad_slurm.workflow.context import Context, Outcome, open_jobs
 from datalad_slurm.workflow.leftovers import Stale
 from datalad_slurm.workflow.logs import logs_by_job, logs_of
@@ -32,6 +32,7 @@ from datalad_slurm.workflow.relations import (
     with_relations,
 )
 from datalad_slurm.workflow.request import Request
+from datalad_slurm.workflow.retry_choice import tasks_to_retry
 from datalad_slurm.workflow.schedule import require_sbatch, submit_claim
 from datalad_slurm.workflow.submissions import described, in_flight, settle_claims
 from datalad_slurm.workflow.successors import REPOINT_ACTION, repoint_to_latest
@@ -57,6 +58,8 @@ class RetryOptions:
     assume_ready: str = ""
     #: how many downloads of inputs may run at a time
     jobs: int | str | None = None
+    #: how many attempts at a job there may be; any number when None
+    max_attempts: int | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ def retry(
     logs = frozenset(logs_of(context, ((job, None) for job in context.tracker.open_jobs())))
     for job in jobs:
         try:
-            again = _run_again(job, statuses[job.id], chosen.get(job.id))
+            again = tasks_to_retry(job, statuses[job.id], chosen.get(job.id), options.max_attempts)
             plans.append(_plan(context, job, statuses[job.id], again, options, logs=logs))
         except InvalidRequestError as exc:
             if names is not None:
@@ -140,39 +143,6 @@ def retry(
 def _left_out(job: TrackedJob, reason: str) -> Outcome:
     said = f"job {job.label} is left out: {reason}"
     return Outcome(_ACTION, "notneeded", said, details={"slurm_job_id": job.job_id})
-
-
-def _run_again(
-    job: TrackedJob, status: JobStatus, chosen: frozenset[TaskId] | None
-) -> frozenset[TaskId]:
-    """Return which tasks are run again: the failed ones where each has outputs of its own, or all.
-
-    Raises
-    ------
-    InvalidRequestError
-        When it has not failed, or is not known to have.
-    """
-    has_parts = any(map(is_of_task, job.templates)) and all(t.index >= 0 for t in job.tasks)
-    asked = status
-    if chosen is not None:
-        if not has_parts:
-            raise InvalidRequestError(
-                "which of its outputs are those of which task is not known, as none is declared "
-                f"for each task, such as 'out-%a'; `--retry {job.job_id}` runs all of it again"
-            )
-        asked = status.of(chosen)
-    if asked.is_ok:
-        raise InvalidRequestError("it has completed; `datalad slurm-finish` commits its outputs")
-    if not asked.is_answered:
-        why = f" ({asked.failure})" if asked.failure else ""
-        raise InvalidRequestError(
-            f"whether it has ended is not known{why}. Statuses: {asked.describe()}"
-        )
-    if not asked.has_ended and not asked.never_starts:
-        raise InvalidRequestError(f"it has not ended. Statuses: {asked.describe()}")
-    if chosen is not None and any(task.is_ok for task in asked.tasks):
-        raise InvalidRequestError(f"some of it has completed. Statuses: {asked.describe()}")
-    return frozenset(t.task for t in asked.tasks if not (has_parts and t.is_ok))
 
 
 def _plan(
@@ -231,7 +201,12 @@ def _plan(
             jobs=options.jobs,
             stand_ins=attempts_that_count(context, job),
         ),
-        Stale(outputs_only_of(job, again), {each["attempt"] for each in replaced}, logs | made),
+        Stale(
+            outputs_only_of(job, again),
+            {each["attempt"] for each in replaced},
+            logs | made,
+            states_of(job),
+        ),
         format_index_list(indices),
         all(task.is_ok for task in status.tasks if task.task not in again),
     )

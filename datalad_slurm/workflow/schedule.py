@@ -14,6 +14,7 @@ from datalad_slurm.jobs.errors import (
     SubmissionError,
 )
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
+from datalad_slurm.jobs.notes import needs_runner
 from datalad_slurm.jobs.verify import VERIFY
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
@@ -124,10 +125,10 @@ def submit_claim(
         submission = sbatch.submit(text, context.run_directory(claim), claim.submission, notes)
         claim = note_typed(context, claim, submission.calls, request.stand_ins)
         jobs = settled(context, claim, submission)
-    if claim.is_node_local and not submission.is_noted:
-        from datalad_slurm.workflow.node_local import run_in_place
+    if needs_runner(claim) and not submission.is_noted:
+        from datalad_slurm.workflow.runner_plan import run_without
 
-        run_in_place(context, claim)
+        run_without(context, claim)
     message = f"submitted Slurm job {', '.join(str(job.job_id) for job in jobs)}"
     if submission.exit_code:
         message += f", though the command ended with exit status {submission.exit_code}"
@@ -143,10 +144,10 @@ def _placed(
         from datalad_slurm.workflow.alt_dir import place
 
         yield from place(context, claim, inputs, calls_elsewhere(context, claim, text))
-    if claim.is_node_local:
-        from datalad_slurm.workflow.node_local import place_on_node
+    if needs_runner(claim):
+        from datalad_slurm.workflow.runner_plan import place_in_runner
 
-        yield from place_on_node(context, claim, inputs, notes)
+        yield from place_in_runner(context, claim, inputs, notes)
     else:
         have_endings_noted(context, claim.token, notes)
     if VERIFY in claim.extra:
@@ -180,8 +181,8 @@ def _validated(
     require_sbatch()
     claim, placeholders = claim_of(context, request)
     command = placeholders.check_command(request.cmd)
-    if claim.is_node_local:
-        from datalad_slurm.workflow.node_local import refuse_unfit
+    if needs_runner(claim):
+        from datalad_slurm.workflow.runner_plan import refuse_unfit
 
         refuse_unfit(context, claim, placeholders.preview(claim.cmd))
     return at_head(context, claim), command, placeholders

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 
 from datalad_slurm.jobs.errors import JobNotTrackedError, QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
+from datalad_slurm.jobs.notes import has_store
 from datalad_slurm.slurm import sbatch, scontrol
 from datalad_slurm.tracking.process import current_process, is_running
 from datalad_slurm.workflow.context import Context, lgr
@@ -159,8 +160,8 @@ def free_claims(context: Context, claims: Sequence[TrackedJob]) -> list[TrackedJ
         return []
     from datalad_slurm.tracking.many import free_all
 
-    if any(claim.is_node_local for claim in claims):
-        from datalad_slurm.workflow.node_local import let_go
+    if any(has_store(claim) for claim in claims):
+        from datalad_slurm.workflow.stores import let_go
 
         let_go(context, claims)
     ids = free_all(context.tracker, [claim.id for claim in claims])

@@ -11,6 +11,7 @@ from typing import Any
 
 from datalad_slurm.jobs.braces import literal
 from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.jobs.notes import needs_runner
 from datalad_slurm.jobs.table import Table
 from datalad_slurm.tracking.many import claim_all, note_all, refuse_collisions
 from datalad_slurm.workflow.alt_dir import checked_alt_dir, place
@@ -129,8 +130,8 @@ def _validated(context: Context, rows: Sequence[RowRequest]) -> Iterator[Entry]:
         with naming_row(row.label):
             claim, placeholders = claim_of(context, row.request, alt_dir)
             claim = replace(claim, commit_at_submission=commit)
-            if claim.is_node_local:
-                from datalad_slurm.workflow.node_local import refuse_unfit
+            if needs_runner(claim):
+                from datalad_slurm.workflow.runner_plan import refuse_unfit
 
                 refuse_unfit(context, claim, placeholders.preview(claim.cmd))
             yield Entry(row, claim, placeholders, placeholders.check_command(row.request.cmd))
@@ -160,17 +161,17 @@ def _prepared(context: Context, entries: Sequence[Entry]) -> Iterator[Outcome]:
         claim = entry.claim
         inputs = (*entry.placeholders.inputs, *entry.row.request.extra_inputs)
         notes = notes_directory(context, claim.token)
-        if claim.is_node_local:
-            from datalad_slurm.workflow.node_local import place_on_node
-
-            with naming_row(entry.row.label):
-                yield from place_on_node(context, claim, inputs, notes, packed)
-            continue
         if claim.alt_dir:
             calls = calls_elsewhere(context, claim, entry.text)
             with naming_row(entry.row.label):
                 yield from place(context, claim, inputs, calls)
-        have_endings_noted(context, claim.token, notes)
+        if needs_runner(claim):
+            from datalad_slurm.workflow.runner_plan import place_in_runner
+
+            with naming_row(entry.row.label):
+                yield from place_in_runner(context, claim, inputs, notes, packed)
+        else:
+            have_endings_noted(context, claim.token, notes)
 
 
 def _fetched(context: Context, entries: Sequence[Entry]) -> Iterator[Outcome]:

@@ -16,6 +16,7 @@ from typing import Any
 from datalad_slurm.dataset.history import read_commits, resolve
 from datalad_slurm.jobs.command_template import CommandTemplate
 from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError, RecordError
+from datalad_slurm.jobs.runner_options import RunnerOptions
 from datalad_slurm.jobs.table import Row, Table
 from datalad_slurm.jobs.templates import Names, Template
 from datalad_slurm.workflow.containers import image_of, with_image
@@ -136,11 +137,14 @@ class _Filler:
         )
         self._outputs = [Template(path, paths, "an output") for path in request.outputs]
         self._inputs = [Template(path, paths, "an input") for path in request.inputs]
+        checkpoint = request.runner.checkpoint
+        states = checkpoint.paths if checkpoint else ()
+        self._states = [Template(path, paths, "a checkpoint") for path in states]
         self._message = Template(request.message, Names(columns), "the message")
         self._request = request
         self._container = container
         self._image = image_of(context, request, container) if container else ""
-        texts = (*self._outputs, *self._inputs, self._message)
+        texts = (*self._outputs, *self._inputs, *self._states, self._message)
         in_texts = (column for text in texts for column in text.columns)
         self._used = list(dict.fromkeys([*self._command.columns, *in_texts]))
 
@@ -154,8 +158,16 @@ class _Filler:
             outputs=self._paths(self._outputs, row.values, _no_pattern),
             inputs=self._paths(self._inputs, row.values, glob.escape),
             message=self._message.fill_whole(row.values),
+            runner=self._runner(row.values),
         )
         return with_image(filled, self._image, self._container) if self._container else filled
+
+    def _runner(self, values: Mapping[str, str]) -> RunnerOptions:
+        runner = self._request.runner
+        if runner.checkpoint is None:
+            return runner
+        states = self._paths(self._states, values, _no_pattern)
+        return replace(runner, checkpoint=replace(runner.checkpoint, paths=states))
 
     def _paths(
         self,

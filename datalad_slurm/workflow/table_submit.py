@@ -17,6 +17,7 @@ from datalad_slurm.jobs.errors import (
     SubmissionError,
 )
 from datalad_slurm.jobs.model import SlurmJob
+from datalad_slurm.jobs.notes import needs_runner
 from datalad_slurm.jobs.table import Table
 from datalad_slurm.jobs.tasks import format_index_list
 from datalad_slurm.slurm import sbatch, squeue
@@ -170,10 +171,10 @@ class Submitter:
                 if done.is_interrupted or time.monotonic() > began + _PATIENCE:
                     raise
             time.sleep(_PAUSES[1])
-        if found and entry.claim.is_node_local and not done.is_noted:
-            from datalad_slurm.workflow.node_local import run_in_place
+        if found and needs_runner(entry.claim) and not done.is_noted:
+            from datalad_slurm.workflow.runner_plan import run_without
 
-            run_in_place(self._context, entry.claim)
+            run_without(self._context, entry.claim)
         if found:
             claim = note_typed(self._context, entry.claim, done.calls, {})
             entry = replace(entry, claim=claim, calls=done.calls)

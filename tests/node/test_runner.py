@@ -12,8 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from datalad_slurm.jobs.checkpoints import Checkpoint
 from datalad_slurm.jobs.node_local import NodeLocal
-from datalad_slurm.node.runner import Stage, build, cannot_be_wrapped, script_in, submitted_as
+from datalad_slurm.jobs.runner_options import RunnerOptions
+from datalad_slurm.node.runner import (
+    NodePlan,
+    Stage,
+    build,
+    cannot_be_wrapped,
+    script_in,
+    submitted_as,
+)
 from tests.conftest import wait_until
 
 JOB = {"SLURM_JOB_ID": "12", "SLURMD_NODENAME": "n1", "SLURM_CLUSTER_NAME": "c1"}
@@ -318,17 +327,35 @@ def test_the_text_of_a_runner(endings):
     assert built.decode() == (Path(__file__).parent.parent / "data" / "runner.bash").read_text()
 
 
-def test_the_text_of_a_runner_for_a_directory_of_its_node():
-    """The whole of it: tests/data/runner-node-local.bash."""
+@pytest.mark.parametrize(
+    ("name", "node_local", "checkpoint"),
+    [
+        ("node-local", NodeLocal("/scratch/$USER/x"), None),
+        (
+            "checkpoint",
+            None,
+            Checkpoint(("state",), "USR2", ("it's a[*]", "s-[\ue0003a]/[\ue000x].h5")),
+        ),
+    ],
+)
+def test_the_text_of_a_runner_that_does_more(name, node_local, checkpoint):
+    """The whole of it: tests/data/runner-*.bash."""
     script = b"#!/usr/bin/env python3\n#SBATCH --time=5\n\nprint('x')\n"
-    store = "/ds/.git/datalad-slurm/node-local/token"
+    store = "/ds/.git/datalad-slurm/stores/token"
     outputs = ("out", "it's/*.cs[v]", "sub-[\ue0003a]/**")
-    node_local = NodeLocal("/scratch/$USER/x")
-    inputs = f"{store}/token.inputs.tar"
-    stage = Stage(store, inputs, 123, outputs, node_local, kill_wait=30, pwd="sub", limit=300)
+    plan = NodePlan(
+        RunnerOptions(120, node_local, checkpoint),
+        root="/ds",
+        store=store,
+        kill_wait=30,
+        attempt=2,
+        stage=Stage(f"{store}/token.inputs.tar", 123, outputs) if node_local else None,
+        pwd="sub",
+        limit=300,
+    )
     endings = Path("/ds/.git/datalad-slurm/endings/token")
-    built = build(script, endings, ["-n1", "job.py", "a b"], stage)
-    golden = Path(__file__).parent.parent / "data" / "runner-node-local.bash"
+    built = build(script, endings, ["-n1", "job.py", "a b"], plan)
+    golden = Path(__file__).parent.parent / "data" / f"runner-{name}.bash"
     assert built.decode() == golden.read_text()
     assert script_in(built) == script
     assert submitted_as(built.decode()) == ["-n1", "job.py", "a b"]

@@ -15,10 +15,12 @@ import pytest
 from datalad_slurm.dataset.mirror import Mirror
 from datalad_slurm.dataset.packing import checked_members, pack
 from datalad_slurm.jobs.node_local import NodeLocal
+from datalad_slurm.jobs.runner_options import RunnerOptions
 from datalad_slurm.jobs.tasks import TaskId
 from datalad_slurm.node.deliveries import read_runs
-from datalad_slurm.node.runner import Stage, build
+from datalad_slurm.node.runner import NodePlan, Stage, build
 from tests.conftest import wait_until
+from tests.node.steps import KilledAt
 
 JOB = {"SLURM_JOB_ID": "12", "SLURMD_NODENAME": "n1", "SLURM_CLUSTER_NAME": "c1"}
 
@@ -44,16 +46,25 @@ class Run:
         program.write_text(f"#!/bin/bash\n{body}\n")
         program.chmod(0o755)
 
-    def start(self, script, *, change=lambda text: text, env=(), needed=0, pack_it=True, **kwargs):
+    def start(
+        self, script, *, change=lambda text: text, env=(), needed=0, pack_it=True, grace=120,
+        outputs=("out", "in"), kill_wait=30, limit=None,
+    ):  # fmt: skip
         """Start a runner; `change` gets its text."""
         archive = self.store / "token.inputs.tar"
         if pack_it:
             mirror = Mirror(self.root)
             mirror.add("in")
             pack(mirror, archive, [path for path in mirror.files if path.startswith("in/")])
-        options = {"node_local": NodeLocal(), "kill_wait": 30, "outputs": ("out", "in")} | kwargs
-        stage = Stage(store=str(self.store), inputs=str(archive), needed=needed, **options)
-        text = build(script.encode(), self.path / "endings", ["job.sh"], stage)
+        plan = NodePlan(
+            RunnerOptions(grace, NodeLocal()),
+            root=str(self.root),
+            store=str(self.store),
+            kill_wait=kill_wait,
+            limit=limit,
+            stage=Stage(inputs=str(archive), needed=needed, outputs=outputs),
+        )
+        text = build(script.encode(), self.path / "endings", ["job.sh"], plan)
         path = self.path / "slurm_script"
         path.write_bytes(change(text.decode()).encode())
         path.chmod(0o700)
@@ -188,7 +199,7 @@ def test_work_that_ignores_it_is_killed_with_its_children_and_brought_back(run):
 
 
 def test_the_clock_ends_the_work_before_the_limit_and_the_job_lasts_until_then(run):
-    job = run.start(SLOW, limit=18, node_local=NodeLocal(grace=100))
+    job = run.start(SLOW, limit=18, grace=100)
     began = time.monotonic()
     assert job.stdout.readline() == b"ready\n"
     wait_until(lambda: run.runs().delivery is not None, 30)
@@ -202,7 +213,7 @@ def test_the_clock_ends_the_work_before_the_limit_and_the_job_lasts_until_then(r
 
 
 def test_the_warning_of_slurm_ends_the_work_where_no_limit_is_known(run):
-    job = run.start(SLOW, node_local=NodeLocal(grace=4))
+    job = run.start(SLOW, grace=4)
     assert job.stdout.readline() == b"ready\n"
     job.send_signal(signal.SIGURG)
     wait_until(lambda: run.runs().delivery is not None, 30)
@@ -213,7 +224,7 @@ def test_the_warning_of_slurm_ends_the_work_where_no_limit_is_known(run):
 
 def test_a_limit_that_was_changed_counts_as_it_is_now(run):
     run.squeue('[[ "$*" == *"-j 12" && $SLURM_TIME_FORMAT == %s ]] && echo $(($(date +%s) + 3000))')
-    job = run.start(SLOW, limit=12, node_local=NodeLocal(grace=100))
+    job = run.start(SLOW, limit=12, grace=100)
     assert job.stdout.readline() == b"ready\n"
     time.sleep(4)  # it was to end after one second
     assert run.runs().delivery is None
@@ -227,7 +238,7 @@ def test_a_limit_that_was_changed_counts_as_it_is_now(run):
 
 
 def test_a_warning_that_comes_early_waits_for_its_time(run):
-    job = run.start(SLOW, limit=3600, node_local=NodeLocal(grace=10))
+    job = run.start(SLOW, limit=3600, grace=10)
     assert job.stdout.readline() == b"ready\n"
     job.send_signal(signal.SIGURG)
     time.sleep(1)
@@ -238,35 +249,19 @@ def test_a_warning_that_comes_early_waits_for_its_time(run):
 
 #: Commands of the runner before which it is killed: each of one of its steps.
 _STEP = re.compile(
-    r"^ +(?:dls_\w+=\$\(mktemp|tar |mv |rm |mkdir |printf '%s|read |kill |wait |\(trap |shopt|: >"
-    r"|cd |sleep )"
+    r"^ +(?:dls_\w+=\$\(mktemp|tar |mv |rm |mkdir |printf '%s|read |kill |wait |shopt|: >"
+    r"|cd |sleep |dls_(?:unpack|stage_out|settle|bring_back)\b)"
 )
 
 
 def killed_at(number):
-    """Return a change to a runner after which it kills itself before its n-th step."""
-
-    def change(text):
-        lines, seen = [], -1
-        inside = joined = False
-        for line in text.split("\n"):
-            inside = inside or line.startswith("dls_store=")
-            is_step = inside and not joined and _STEP.match(line)
-            seen += bool(is_step)
-            if is_step and seen == number:
-                lines.append("    kill -KILL $$ $BASHPID")
-            joined = line.endswith(("\\", "|", "&&", "||"))
-            lines.append(line)
-        change.seen = seen
-        return "\n".join(lines)
-
-    return change
+    return KilledAt(number, _STEP, "dls_store=")
 
 
 def test_killed_at_any_of_its_steps_it_leaves_all_or_nothing(run, count_faults):
     count = killed_at(-1)
     run.start(WORK, change=count).wait(timeout=60)
-    steps = count.seen + 1
+    steps = count.steps
     assert steps > 20
     outcomes = set()
     for number in range(steps):

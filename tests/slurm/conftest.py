@@ -23,6 +23,7 @@ _HERE = Path(__file__).parent
 
 #: Modules that take minutes; what begins last decides how long the whole takes.
 _LONG = (
+    "test_checkpoints",
     "test_no_accounting",
     "test_node_local",
     "test_no_accounting_scripts",

@@ -212,6 +212,35 @@ def test_a_job_whose_node_dies_has_ended_only_when_it_is_not_requeued(box, own):
     assert runs_in(box) == ["1 NODE_FAIL", "1 COMPLETED"]
 
 
+def test_on_a_node_that_dies_work_is_lost_but_for_what_was_kept_of_it(
+    box, own, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    box.script(
+        "[ ! -e state ] || { cat state > $1; exit; }\necho whole > state; echo half > $1; sleep 1\n"
+        f"echo $PPID $$ $(pgrep -P $PPID) > {box.path}/pids.$SLURM_JOB_ID; sleep 600"
+    )
+    again, gone = (
+        schedule(
+            box, f"sbatch {option} -w n1 job.sh {option[2:]}", [option[2:]],
+            node_local=True, checkpoint=["state"] if option == "--requeue" else None,
+        )
+        for option in ("--requeue", "--no-requeue")
+    )  # fmt: skip
+    own.wait(again, gone, until="RUNNING".__eq__)
+    wait_until(lambda: [*box.path.glob(".git/datalad-slurm/stores/*/state.*.tar")])
+    own.run("scontrol", "update", "NodeName=n1", "State=DRAIN", "Reason=test")
+    crash_node(own, box, again, gone)
+    own.wait(gone)
+    told = {res["slurm_job_id"]: res["message"] for res in finish(box)}
+    assert "its outputs are not here: it was killed, or lost with its node" in told[gone]
+    own.run("scontrol", "update", "NodeName=n1", "State=RESUME")
+    own.wait(again)
+    assert {res["status"] for res in finish(box, again)} == {"ok"}
+    assert (box.path / "requeue").read_text() == "whole\n"
+    assert runs_in(box) == ["1 NODE_FAIL", "1 COMPLETED"]
+
+
 def test_a_job_that_gives_nodes_back_is_one_job(box, own):
     job = schedule(box, ["sbatch", "-N2", "--wrap", f"{_UNTIL_GO}; echo x > out"])
     own.wait(job, until="RUNNING".__eq__)

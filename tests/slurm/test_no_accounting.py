@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 
+from datalad.api import slurm_reschedule
+
 from datalad_slurm.workflow import observe
 from tests.conftest import wait_until
 from tests.slurm.bare import endings, record, states, wait_until_forgotten
@@ -28,6 +30,24 @@ def test_a_job_is_finished_at_once_with_what_it_noted(box, bare, monkeypatch):
     assert {"start", "end", "submit"} <= set(facts)
     env = json.loads((box.path / f"slurm-job-{job}.env.json").read_text())
     assert env["accounting"][0]["source"] == "noted by the job"
+    assert endings(box) == []
+
+
+def test_work_on_its_node_with_checkpoints_needs_no_accounting(box, bare, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    box.script("[ -e state ] && exec cp state out\necho 7 > state; sleep 600")
+    job = schedule(box, "sbatch job.sh", ["out"], node_local=True, checkpoint=["state"])
+    wait_until(lambda: [*box.path.glob(".git/datalad-slurm/stores/*/state.*.tar")])
+    bare.run("scancel", str(job))
+    bare.wait(job)
+    (refused,) = finish(box)
+    assert "its last checkpoint is of" in refused["message"]
+    again = slurm_reschedule(dataset=box.path, retry=job, result_renderer="disabled")
+    bare.wait(again[-1]["slurm_job_id"])
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert (box.path / "out").read_text() == "7\n"
+    states_told = [entry["state"] for entry in record_of(box)["slurm"]["attempts"]]
+    assert states_told == ["CANCELLED", "COMPLETED"]
     assert endings(box) == []
 
 

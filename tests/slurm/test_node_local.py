@@ -35,7 +35,7 @@ def stage(box, cmd, outputs=("out",), **kwargs):
 
 
 def stores(box):
-    directory = box.path / ".git/datalad-slurm/node-local"
+    directory = box.path / ".git/datalad-slurm/stores"
     return sorted(p.name for p in directory.glob("*/*")) if directory.exists() else []
 
 
@@ -94,7 +94,8 @@ def test_the_work_runs_on_its_node_with_its_inputs_as_files_and_leaves_nothing(b
     }
     record = record_of(box)
     assert record["pwd"] == "sub"
-    assert record["slurm"]["node_local"] == {"grace": 120}
+    assert record["slurm"]["node_local"] == {"directory": ""}
+    assert record["slurm"]["grace"] == 120
     assert str(node) not in str(record)
     (box.path / "sub/undeclared").unlink()
     assert_clean(box, node)
@@ -129,7 +130,7 @@ def test_inputs_that_are_outputs_are_changed_kept_or_removed(box, slurm, node):
     box.script("echo 1 >> d/changed; rm d/gone other; mv d/moved d/there")
     job = stage(box, "sbatch job.sh", ["d"], inputs=["d", "other"])
     slurm.wait(job)
-    (brought,) = (box.path / ".git/datalad-slurm/node-local").glob("*/*.0.tar")
+    (brought,) = (box.path / ".git/datalad-slurm/stores").glob("*/*.0.tar")
     listed = subprocess.run(["tar", "-tf", brought], check=True, capture_output=True, text=True)
     assert listed.stdout.split() == ["removed", "tree/d/changed", "tree/d/there"]
     finish(box)
@@ -348,12 +349,18 @@ def test_what_cannot_run_so_is_refused_and_nothing_is_submitted(box, slurm, comm
 
 
 def test_options_that_are_of_no_use_without_it_are_refused(box, slurm):
-    for option in (["--grace", "5"], ["--node-local-dir", "/x"], ["--node-local", "--grace=-1"]):
+    for option in (
+        ["--checkpoint-signal", "USR2"], ["--node-local-dir", "/x"], ["--grace=-1"],
+        ["--checkpoint", "x", "--checkpoint-signal", "TERM"],
+    ):  # fmt: skip
         done = box.cli(
             "slurm-schedule", *option, "-o", "out", "sbatch", "--wrap", "true", code=None
         )
         assert done.returncode != 0
-        assert "of use with --node-local only" in done.stderr or "number of seconds" in done.stderr
+        said = ("only", "number of seconds", "must be one of USR1")
+        assert any(text in done.stderr for text in said), option
+    done = box.cli("slurm-schedule", "--job-id=7", "--grace=5", "-o", "out", code=None)
+    assert "--job-id tracks a job as it was submitted" in done.stderr
     done = box.cli("slurm-schedule", "--node-local", "sbatch", "--wrap", "true", code=1)
     assert "at least one output must be declared" in done.stdout
 
@@ -408,7 +415,8 @@ def test_a_recorded_job_runs_so_again(box, slurm, node, tmp_path):
     job = stage(box, "sbatch job.sh", inputs=["in"], node_local_dir=str(own), grace=7)
     slurm.wait(job)
     finish(box)
-    assert record_of(box)["slurm"]["node_local"] == {"directory": str(own), "grace": 7}
+    assert record_of(box)["slurm"]["node_local"] == {"directory": str(own)}
+    assert record_of(box)["slurm"]["grace"] == 7
     again = reschedule(box)
     slurm.wait(again)
     results = finish(box)
@@ -426,7 +434,7 @@ def test_rows_of_a_table_share_one_archive(box, slurm, node):
         ["sbatch", "job.sh", "{name}"], dataset=box.path, inputs=["in"], outputs=["{name}"],
         table=rows, node_local=True, **_QUIET,
     )  # fmt: skip
-    archives = [*(box.path / ".git/datalad-slurm/node-local").glob("*/*.inputs.tar")]
+    archives = [*(box.path / ".git/datalad-slurm/stores").glob("*/*.inputs.tar")]
     assert len({path.stat().st_ino for path in archives}) == 1 < len(archives) == 3
     slurm.wait(*(res["slurm_job_id"] for res in results if "slurm_job_id" in res))
     results = finish(box)
@@ -449,7 +457,7 @@ def test_what_was_damaged_on_the_way_is_not_taken(box, slurm, node):
     box.script("mkdir out; for n in 1 2 3; do head -c 20000 /dev/urandom > out/$n; done")
     job = stage(box, "sbatch job.sh")
     slurm.wait(job)
-    (archive,) = (box.path / ".git/datalad-slurm/node-local").glob("*/*.0.tar")
+    (archive,) = (box.path / ".git/datalad-slurm/stores").glob("*/*.0.tar")
     whole = archive.read_bytes()
     for damaged in (whole[:-30_000], b"", whole[:5000] + b"x" + whole[5001:]):
         archive.write_bytes(damaged)
@@ -510,7 +518,7 @@ def test_a_killed_runner_is_told_from_one_that_was_killed_while_it_packed(box, s
     slurm.wait(job)
     (result,) = finish(box)
     assert "its outputs are not here: it was killed, or lost with its node" in result["message"]
-    (store,) = (box.path / ".git/datalad-slurm/node-local").iterdir()
+    (store,) = (box.path / ".git/datalad-slurm/stores").iterdir()
     (store / f"{job}.0.tar.part").write_bytes(b"half")
     (result,) = finish(box)
     assert "it was killed while it packed them" in result["message"]

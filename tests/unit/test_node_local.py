@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from datalad_slurm.jobs.claims import covers
 from datalad_slurm.jobs.errors import InvalidRequestError
-from datalad_slurm.jobs.node_local import (
-    NodeLocal,
+from datalad_slurm.jobs.node_local import NodeLocal, bash_path, bash_patterns
+from datalad_slurm.jobs.runner_options import (
+    RunnerOptions,
     asked_of_sbatch,
-    bash_path,
-    bash_patterns,
     further_options,
     read_limit,
     why_not,
@@ -85,7 +84,7 @@ def test_options_count_as_sbatch_counts_them(words, script, environment, expecte
     ],
 )
 def test_what_cannot_run_in_a_directory_of_its_node_is_told(words, said):
-    problem = why_not(asked(words))
+    problem = why_not(RunnerOptions(120, NodeLocal()), asked(words))
     assert said in problem
     assert bool(said) == bool(problem)
 
@@ -100,7 +99,9 @@ def test_what_cannot_run_in_a_directory_of_its_node_is_told(words, said):
     ],
 )
 def test_a_warning_is_asked_for_unless_the_user_has_one(words, grace, options):
-    assert further_options(asked(words), grace) == options
+    assert further_options(RunnerOptions(grace, NodeLocal()), asked(words)) == options
+    without = [option for option in options if option != "--nodes=1"]
+    assert further_options(RunnerOptions(grace), asked(words)) == without
 
 
 @pytest.mark.parametrize(
@@ -125,14 +126,10 @@ def test_a_directory_that_is_none_on_a_node_is_refused(text):
 @pytest.mark.parametrize(
     ("value", "found"),
     [
-        ({"grace": 5}, NodeLocal("", 5)),
         ({"directory": "/x"}, NodeLocal("/x")),
         ({}, NodeLocal()),
         (None, None),
         ([], None),
-        ({"grace": "5"}, None),
-        ({"grace": True}, None),
-        ({"grace": -1}, None),
         ({"directory": 1}, None),
     ],
 )

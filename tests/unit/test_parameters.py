@@ -56,8 +56,14 @@ def documented_settings():
 
 
 def test_the_commands_are_compared():
-    of_datasets = {"slurm_schedule", "slurm_finish", "slurm_reschedule", "slurm_report",
-                   "slurm_export"}  # fmt: skip
+    of_datasets = {
+        "slurm_checkpoint",
+        "slurm_export",
+        "slurm_finish",
+        "slurm_report",
+        "slurm_reschedule",
+        "slurm_schedule",
+    }
     assert set(OF_DATASETS) == of_datasets
     assert set(COMMANDS) == of_datasets | {"slurm_archive"}
 

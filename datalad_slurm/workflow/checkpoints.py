@@ -1,0 +1,142 @@
+"""State files of jobs: claimed when a job is submitted, removed when it is committed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from datalad_slurm.dataset.leftovers import known_to_git
+from datalad_slurm.dataset.paths import normalise_output
+from datalad_slurm.jobs.braces import literal
+from datalad_slurm.jobs.checkpoints import (
+    Checkpoint,
+    state_claims,
+    state_paths,
+    tells_tasks_apart,
+    with_states,
+)
+from datalad_slurm.jobs.claims import covers
+from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.notes import has_checkpoints
+from datalad_slurm.jobs.runner_options import RunnerOptions
+from datalad_slurm.jobs.task_outputs import marked, names_task
+from datalad_slurm.node.states import drop_kept
+from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.expect import indices_expected
+from datalad_slurm.workflow.placeholders import Placeholders
+from datalad_slurm.workflow.stores import let_go, store_of
+
+__all__ = ["drop_states", "options_again", "states_of", "with_runner"]
+
+
+def with_runner(
+    context: Context, claim: TrackedJob, options: RunnerOptions, placeholders: Placeholders
+) -> TrackedJob:
+    """Return a claim with what is to be done around the job's script, and its state files.
+
+    Raises
+    ------
+    InvalidRequestError
+        When a checkpoint cannot be one.
+    """
+    if options.checkpoint is None:
+        return replace(claim, extra={**claim.extra, **options.to_json()})
+    checkpoint = _resolved(context, claim, options.checkpoint, placeholders)
+    _refuse_shared(context, claim, replace(options, checkpoint=checkpoint), placeholders)
+    states = [state for state in state_claims(checkpoint) if state not in claim.outputs]
+    noted = replace(options, checkpoint=checkpoint).to_json()
+    return replace(claim, extra={**claim.extra, **noted, "states": states})
+
+
+def options_again(recorded: Mapping[str, Any]) -> RunnerOptions:
+    """Return what a record holds, as it is asked for again: its paths have no placeholders."""
+    options = RunnerOptions.read(recorded)
+    if options.checkpoint is None:
+        return options
+    paths = tuple(map(literal, options.checkpoint.paths))
+    return replace(options, checkpoint=replace(options.checkpoint, paths=paths))
+
+
+def states_of(job: TrackedJob) -> tuple[str, ...]:
+    """Return claims of all state files of a job, outputs or not."""
+    checkpoint = RunnerOptions.read(job.extra).checkpoint
+    return state_claims(checkpoint) if checkpoint else ()
+
+
+def drop_states(context: Context, jobs: Iterable[TrackedJob]) -> None:
+    """Remove the state files of jobs that are about to be committed.
+
+    Until a job is, its checkpoints are still in its store. What is committed, or an
+    output, stays.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    jobs : iterable of TrackedJob
+        Jobs, or parts of them; others than those with checkpoints are passed over.
+    """
+    found = [job for job in jobs if has_checkpoints(job)]
+    if not found:
+        return
+    let_go(context, (job for job in found if not job.leaving))
+    for job in found:
+        if job.leaving:
+            drop_kept(store_of(context, job), {task.index for task in job.leaving})
+        checkpoint = RunnerOptions.read(job.extra).checkpoint
+        paths = {
+            path
+            for path in (state_paths(checkpoint, job) if checkpoint else ())
+            if not any(covers(output, path) for output in job.outputs)
+        }
+        for path in paths - known_to_git(context.hierarchy, paths):
+            _remove(context.place_of(job).root / path)
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as exc:
+        lgr.warning("the checkpoint %s cannot be removed: %s", path, exc.strerror)
+
+
+def _resolved(
+    context: Context, claim: TrackedJob, checkpoint: Checkpoint, placeholders: Placeholders
+) -> Checkpoint:
+    paths = tuple(placeholders.formatted(checkpoint.paths))
+    cwd = context.repo.root / claim.pwd
+    try:
+        templates = [normalise_output(context.repo, marked(path), cwd) for path in paths]
+    except InvalidRequestError as exc:
+        raise InvalidRequestError(f"--checkpoint takes paths as --output does: {exc}") from exc
+    return with_states(replace(checkpoint, paths=paths), templates)
+
+
+def _refuse_shared(
+    context: Context, claim: TrackedJob, options: RunnerOptions, placeholders: Placeholders
+) -> None:
+    """Refuse state files that tasks of an array would share, and patterns where there is none."""
+    checkpoint = options.checkpoint
+    if checkpoint is None or not claim.cmd:
+        return
+    indices = indices_expected(context, claim, placeholders.preview(claim.cmd))
+    named = next(filter(names_task, checkpoint.paths), None)
+    if indices == () and named is not None:
+        raise InvalidRequestError(
+            f"the checkpoint '{named}' has sbatch's pattern %a, which names the tasks of an array, "
+            "but the command submits no array; add --array, or type %%a for a percent sign and "
+            "an a"
+        )
+    if indices and not options.node_local and not tells_tasks_apart(checkpoint):
+        shared = next(path for path in checkpoint.paths if not names_task(path))
+        raise InvalidRequestError(
+            f"all tasks of the array would write the checkpoint '{shared}'; put %a into its name, "
+            "which stands for the number of the task"
+        )
