@@ -27,10 +27,10 @@ __all__ = ["AskCheckpoint"]
 class AskCheckpoint(ValidatedInterface):
     """Ask running Slurm jobs to write a checkpoint now.
 
-    Jobs that were scheduled with `slurm-schedule --checkpoint` are sent the signal that asks
-    their work for one, and go on. What they write is kept as soon as it is whole: another
-    attempt begins with it. `slurm-reschedule --retry` makes one, and Slurm does, when it
-    requeues the job.
+    Jobs that were scheduled with `slurm-schedule --checkpoint` are sent the
+    signal that asks their work for one, and go on. What they write is kept
+    as soon as it is whole: another attempt begins with it. `slurm-reschedule
+    --retry` makes one, and Slurm does, when it requeues the job.
     """
 
     result_renderer = "tailored"
