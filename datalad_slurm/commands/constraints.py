@@ -198,6 +198,8 @@ def one_job(**kwargs: Any) -> None:
         given = "--node-local-dir" if kwargs["node_local_dir"] else "--grace"
         said = f"{given} is of use with --node-local only"
         raise ConstraintError(EnsureBool(), kwargs, said)
+    if kwargs["pack_only"] and not kwargs["pack"]:
+        raise ConstraintError(EnsureBool(), kwargs, "--pack-only is of use with --pack only")
     if job_id is not None and (kwargs["cmd"] or len(job_id) != 1):
         raise ConstraintError(
             EnsureJobIds(), kwargs, "--job-id takes the id of one job, and no command with it"

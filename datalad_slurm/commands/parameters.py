@@ -23,6 +23,8 @@ __all__ = [
     "no_auto_dependency_parameter",
     "node_local_dir_parameter",
     "node_local_parameter",
+    "pack_only_parameter",
+    "pack_parameter",
     "show_log_parameter",
     "table_parameter",
     "then_finish_parameter",
@@ -77,6 +79,21 @@ grace_parameter = Parameter(
     so that there is time to bring its outputs back: at most half of the limit is taken, and
     half of that is left to the work. 0 means no sooner than Slurm does it. By default what
     the configuration 'datalad.slurm.grace' says, or 120.""",
+)
+pack_parameter = Parameter(
+    args=("--pack",),
+    metavar="PATH",
+    action="append",
+    doc="""directory of many small files that the job writes, an output by this. `slurm-finish`
+    commits it as one annexed archive, PATH.tar, beside PATH.manifest.json, which tells names,
+    sizes, checksums, and where in the archive each file begins. The files are committed as
+    well, but are stored in the archive only: `git annex get` takes them out of it. Patterns of
+    sbatch are filled in, globs refused. [CMD: Can be given more than once. CMD]""",
+)
+pack_only_parameter = Parameter(
+    args=("--pack-only",),
+    action="store_true",
+    doc="""with --pack, commit the archives and manifests, and not the files in them.""",
 )
 jobs_parameter = Parameter(
     args=("-J", "--jobs"),

@@ -41,6 +41,8 @@ from datalad_slurm.commands.parameters import (
     no_auto_dependency_parameter,
     node_local_dir_parameter,
     node_local_parameter,
+    pack_only_parameter,
+    pack_parameter,
     table_parameter,
     then_finish_parameter,
     then_push_parameter,
@@ -49,6 +51,7 @@ from datalad_slurm.commands.parameters import (
 from datalad_slurm.commands.results import render, run_flow, show_dry_run
 from datalad_slurm.commands.schedule_examples import EXAMPLES
 from datalad_slurm.jobs.names import JobName
+from datalad_slurm.jobs.packs import Pack
 
 if TYPE_CHECKING:
     from datalad_slurm.jobs.table import Table
@@ -106,6 +109,8 @@ class Schedule(ValidatedInterface):
             "node_local": EnsureBool(),
             "node_local_dir": EnsureStr(min_len=1),
             "grace": EnsureWholeSeconds(),
+            "pack": EnsureTexts(),
+            "pack_only": EnsureBool(),
             "check_outputs": EnsureBool(),
             "dry_run": EnsureChoice("basic", "command"),
             "jobs": EnsureParallelJobs(),
@@ -121,7 +126,7 @@ class Schedule(ValidatedInterface):
             ParameterConstraintContext(
                 (
                     *("cmd", "job_id", "dry_run", "expand", "table", "then_finish", "then_push"),
-                    *("node_local", "node_local_dir", "grace"),
+                    *("node_local", "node_local_dir", "grace", "pack", "pack_only"),
                 ),
                 "one job",
             ): one_job,
@@ -174,6 +179,8 @@ class Schedule(ValidatedInterface):
         "node_local": node_local_parameter,
         "node_local_dir": node_local_dir_parameter,
         "grace": grace_parameter,
+        "pack": pack_parameter,
+        "pack_only": pack_only_parameter,
         "check_outputs": check_outputs_parameter,
         "dry_run": dry_run_parameter,
         "jobs": jobs_parameter,
@@ -203,6 +210,8 @@ class Schedule(ValidatedInterface):
         node_local: bool = False,
         node_local_dir: str | None = None,
         grace: int | None = None,
+        pack: list[str] | str | None = None,
+        pack_only: bool = False,
         check_outputs: bool = True,
         dry_run: str | None = None,
         jobs: int | str | None = "auto",
@@ -229,6 +238,7 @@ class Schedule(ValidatedInterface):
             expand=expand or "",
             jobs=jobs,
             auto_dependency=not no_auto_dependency,
+            pack=Pack(tuple(pack), pack_only) if pack else None,
         )
 
         def asked(context: Context) -> Request:

@@ -23,6 +23,7 @@ from datalad_slurm.dataset.files import LINK_MODE, lstat_of, plain_stat
 from datalad_slurm.dataset.git import Repo, nul_joined
 from datalad_slurm.dataset.indexed import LONGEST_POINTER, calculate_keys
 from datalad_slurm.dataset.ingest import CHANGED, ingest
+from datalad_slurm.dataset.keys import BACKENDS, OBJECTS, places_of
 from datalad_slurm.dataset.presence import note_presence
 
 __all__ = ["FEWEST", "Added", "add_at_once"]
@@ -35,17 +36,10 @@ FEWEST = 100
 _LARGEST_BLOB = 4 * 2**20
 #: What git-annex says of a file that goes into git (Command.Add, startSmall).
 _INTO_GIT = "non-large file; adding content to git repository"
-#: Backends whose keys depend on nothing but content and name, as git-annex names them.
-_BACKENDS = frozenset(
-    name + extension
-    for name in ("MD5", "SHA1", "SHA224", "SHA256", "SHA384", "SHA512")
-    for extension in ("", "E")
-)
 _UNSPECIFIED = "unspecified"
 #: Of these it is plain whether they match (git-annex-matching-expression).
 _PLAIN_EXPRESSIONS = {_UNSPECIFIED: True, "anything": True, "nothing": False}
 _KEY = re.compile(r"([A-Z0-9]+)-s(\d+)--[0-9a-f]+(?:\.[\w.]*)?", re.ASCII)
-_OBJECTS = ".git/annex/objects/"
 
 
 @dataclass(frozen=True)
@@ -88,12 +82,12 @@ def add_at_once(repo: Repo, found: Mapping[str, os.stat_result], env: dict[str, 
     large = [path for path, is_large in decided.items() if is_large]
     large = [path for path in large if _is_content(repo, path, found[path])]
     keys = _keys(repo, found, {path: attributes[path][0] for path in large})
-    places = _places(repo, keys.values())
+    places = places_of(repo, keys.values())
     keys = {path: key for path, key in keys.items() if key in places}
-    links = {path: f"{'../' * path.count('/')}{_OBJECTS}{places[k][0]}" for path, k in keys.items()}
+    links = {path: f"{'../' * path.count('/')}{OBJECTS}{places[k][0]}" for path, k in keys.items()}
     added = Added()
     blobs = _write(repo, found, small, dict.fromkeys(links.values()), added)
-    objects = {path: repo.root / _OBJECTS / places[key][0] for path, key in keys.items()}
+    objects = {path: repo.root / OBJECTS / places[key][0] for path, key in keys.items()}
     ingested = ingest(repo, found, objects, links)
     note_presence(repo, {keys[path]: places[keys[path]][1] for path in ingested.done})
     added.failures.update(ingested.failures)
@@ -133,7 +127,7 @@ def _attributes(repo: Repo, paths: Iterable[str]) -> dict[str, tuple[str, str]]:
     return {
         path: (backend, largefiles)
         for path, backend, largefiles in rows
-        if backend in _BACKENDS or backend == _UNSPECIFIED
+        if backend in BACKENDS or backend == _UNSPECIFIED
     }
 
 
@@ -205,7 +199,7 @@ def _keys(
     for backend, paths in by_backend.items():
         for path, key in zip(paths, calculate_keys(repo, backend, paths), strict=True):
             match = _KEY.fullmatch(key)
-            if match and match[1] in _BACKENDS and int(match[2]) == found[path].st_size:
+            if match and match[1] in BACKENDS and int(match[2]) == found[path].st_size:
                 keys[path] = key
     waited_for = _with_pointers(repo, keys)
     return {path: key for path, key in keys.items() if key not in waited_for}
@@ -234,24 +228,6 @@ def _with_pointers(repo: Repo, keys: Mapping[str, str]) -> set[str]:
         lgr.debug("git-annex's database %s cannot be read: %s", path, exc)
         return set(keys.values())
     return waiting
-
-
-def _places(repo: Repo, keys: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Return where git-annex keeps content, below its objects, and its location log.
-
-    Keys of which it does not tell that are left out.
-    """
-    asked = list(dict.fromkeys(keys))
-    if not asked:
-        return {}
-    form = "--format=${hashdirmixed}${key}/${key} ${hashdirlower}${key}.log\\n"
-    told = repo.run("annex", "examinekey", "--batch", form, input="\n".join(asked).encode())
-    places = {}
-    for key, line in zip(asked, told.decode().split("\n"), strict=False):
-        place, _, log = line.partition(" ")
-        if place.split("/")[2:] == [key, key] and log.split("/")[2:] == [f"{key}.log"]:
-            places[key] = (place, log)
-    return places
 
 
 def _write(

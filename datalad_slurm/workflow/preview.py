@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.packs import PACK
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.predecessors import find_predecessors
@@ -45,6 +46,10 @@ def shown(
         from datalad_slurm.workflow.node_local import refuse_unfit
 
         refuse_unfit(context, claim, previewed["cmd"])
+    if PACK in claim.extra:
+        from datalad_slurm.workflow.pack_checks import PackCheck
+
+        PackCheck(context).refuse_unfit(claim)
     expand = {
         "both": ("inputs", "extra_inputs", "outputs"),
         "inputs": ("inputs", "extra_inputs"),

@@ -16,6 +16,7 @@ from datalad_slurm.tracking import publications
 from datalad_slurm.tracking.publications import Publication
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.levels import Level, Parcel, build_levels
+from datalad_slurm.workflow.packed import note_packed_in, take_away
 
 __all__ = ["JOB_BRANCH", "Published", "publish_parcels"]
 
@@ -52,6 +53,8 @@ def publish_parcels(context: Context, parcels: Sequence[Parcel], shape: Shape) -
     jobs = [parcel.findings.job for parcel in parcels]
     if len(parcels) == 1 and shape is Shape.OCTOPUS:
         shape = Shape.CHAIN  # there is nothing to merge
+    packed = [each for parcel in parcels for each in parcel.findings.packed]
+    note_packed_in(context, packed, {"", *(name for parcel in parcels for name in parcel.changes)})
     for _ in range(_ATTEMPTS):
         levels = build_levels(context, parcels, shape)
         top = levels[-1]
@@ -67,6 +70,8 @@ def publish_parcels(context: Context, parcels: Sequence[Parcel], shape: Shape) -
         )
         steps = [_step(context, level) for level in levels]
         if publish(steps, reason):
+            for level in levels:
+                take_away(context, level.name, is_checked_out=not level.branches)
             if top.branches:  # before the jobs are forgotten, so that the next finish can go on
                 _put_back(context, top)
             publications.complete(database, (job.id for job in jobs))

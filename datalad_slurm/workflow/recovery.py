@@ -18,6 +18,7 @@ from datalad_slurm.jobs.record import recorded_job_id
 from datalad_slurm.tracking import publications
 from datalad_slurm.tracking.publications import Publication
 from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.packed import take_away
 from datalad_slurm.workflow.publishing import JOB_BRANCH
 
 __all__ = ["settle_publications"]
@@ -43,7 +44,7 @@ def settle_publications(context: Context) -> None:
         repo = context.hierarchy.repo(name)
         if name:
             _clear(repo)
-        commits = _commits_of(repo, publication, job_ids)
+        commits = _commits_of(context, repo, publication, job_ids)
         if name:
             for tracked_id, commit in commits.items():
                 committed_in.setdefault(tracked_id, {})[name] = commit
@@ -52,9 +53,20 @@ def settle_publications(context: Context) -> None:
     for tracked_id, commits_by_name in committed_in.items():
         if tracked_id in job_ids and tracked_id not in done:
             context.tracker.note_extra(tracked_id, {COMMITTED_IN: commits_by_name})
+    if done:
+        for publication in pending:
+            _take_away(context, publication)
     publications.complete(context.tracker.database, done)
     if done:
         lgr.info("jobs that an interrupted slurm-finish had committed are closed now")
+
+
+def _take_away(context: Context, publication: Publication) -> None:
+    """Take away what a publication has packed; only when it has come to its end everywhere."""
+    name = publication.subdataset
+    if context.hierarchy.is_here(name):
+        branch = read_head(context.hierarchy.repo(name)).branch
+        take_away(context, name, is_checked_out=branch == publication.branch)
 
 
 def _clear(repo: Repo) -> None:
@@ -64,7 +76,9 @@ def _clear(repo: Repo) -> None:
     settle_adding(repo)
 
 
-def _commits_of(repo: Repo, publication: Publication, job_ids: Mapping[int, int]) -> dict[int, str]:
+def _commits_of(
+    context: Context, repo: Repo, publication: Publication, job_ids: Mapping[int, int]
+) -> dict[int, str]:
     """Return the commits of a publication's jobs that its branch has, by tracked job.
 
     They may not be the ones that were published: somebody may have amended or
@@ -75,6 +89,7 @@ def _commits_of(repo: Repo, publication: Publication, job_ids: Mapping[int, int]
         if read_head(repo).branch == branch:
             catch_up_index(repo, base, tip)
         elif branch.startswith(JOB_BRANCH):
+            take_away(context, publication.subdataset, is_checked_out=False)
             put_back(repo, base, (Change(d.path, *d.new) for d in differences(repo, base, tip)))
     elif not _has_all(repo, branch, base, tip):
         return {}

@@ -15,7 +15,8 @@ from datalad_slurm.jobs.claims import top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.node_local import NODE_LOCAL, NodeLocal
-from datalad_slurm.jobs.task_outputs import is_template, marked
+from datalad_slurm.jobs.packs import PACK, Pack, with_archives
+from datalad_slurm.jobs.task_outputs import is_template, marked, typed
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.placeholders import Placeholders
 
@@ -53,6 +54,8 @@ class Request:
     alt_dir: str = ""
     #: how the job is to run in a directory of its node
     node_local: NodeLocal | None = None
+    #: outputs besides those, directories that are packed when the job is finished
+    pack: Pack | None = None
     #: whether the job may wait for open jobs that make its inputs
     auto_dependency: bool = True
     #: ids in a typed dependency, and those that stand for them now
@@ -96,7 +99,8 @@ def claim_of(
         raise InvalidRequestError("a command cannot hold a null character")
     if not request.cmd.strip():
         raise InvalidRequestError("there is no command to submit, such as `sbatch job.sh`")
-    if not request.outputs:
+    packed = request.pack.paths if request.pack else ()
+    if not (request.outputs or packed):
         raise InvalidRequestError(
             "at least one output must be declared with -o/--output: a file or directory that "
             "the job writes"
@@ -120,11 +124,16 @@ def claim_of(
         context.dataset,
         cwd,
         request.inputs,
-        request.outputs,
+        (*request.outputs, *packed),
         tmpdir,
         top=Path(alt_dir) if alt_dir else None,
     )
     outputs = [normalise_output(context.repo, marked(out), cwd) for out in placeholders.outputs]
+    if request.pack:
+        directories = outputs[len(request.outputs) :]
+        outputs += with_archives(directories)
+        pack = Pack(tuple(map(typed, directories)), request.pack.only)
+        extra = {**extra, PACK: pack.to_json()}
     claim = TrackedJob(
         id=0,
         token=token,
@@ -132,7 +141,7 @@ def claim_of(
         pwd=os.path.relpath(cwd, root),
         dsid=context.dsid,
         outputs=tuple(dict.fromkeys(outputs)),
-        declared_outputs=tuple(placeholders.outputs),
+        declared_outputs=tuple(dict.fromkeys(placeholders.outputs)),
         inputs=tuple(placeholders.inputs),
         extra_inputs=request.extra_inputs,
         message=request.message,

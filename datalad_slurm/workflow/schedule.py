@@ -14,6 +14,7 @@ from datalad_slurm.jobs.errors import (
     SubmissionError,
 )
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
+from datalad_slurm.jobs.packs import PACK
 from datalad_slurm.jobs.verify import VERIFY
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
@@ -184,6 +185,10 @@ def _validated(
         from datalad_slurm.workflow.node_local import refuse_unfit
 
         refuse_unfit(context, claim, placeholders.preview(claim.cmd))
+    if PACK in claim.extra:
+        from datalad_slurm.workflow.pack_checks import PackCheck
+
+        PackCheck(context).refuse_unfit(claim)
     return at_head(context, claim), command, placeholders
 
 

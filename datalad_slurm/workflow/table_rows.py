@@ -16,6 +16,7 @@ from typing import Any
 from datalad_slurm.dataset.history import read_commits, resolve
 from datalad_slurm.jobs.command_template import CommandTemplate
 from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError, RecordError
+from datalad_slurm.jobs.packs import Pack
 from datalad_slurm.jobs.table import Row, Table
 from datalad_slurm.jobs.templates import Names, Template
 from datalad_slurm.workflow.containers import image_of, with_image
@@ -106,7 +107,8 @@ def _identity(context: Context, request: Request) -> str:
     """
     pwd = os.path.relpath(request.cwd.resolve(), context.repo.root)
     paths = [request.outputs, request.inputs, request.extra_inputs]
-    return json.dumps([request.cmd, pwd, *paths])
+    packed = [request.pack.to_json()] if request.pack else []
+    return json.dumps([request.cmd, pwd, *paths, *packed])
 
 
 def _no_pattern(value: str) -> str:
@@ -135,12 +137,14 @@ class _Filler:
             command, Names(columns, others | ({"img"} if container else set()))
         )
         self._outputs = [Template(path, paths, "an output") for path in request.outputs]
+        packed = request.pack.paths if request.pack else ()
+        self._packed = [Template(path, paths, "an output") for path in packed]
         self._inputs = [Template(path, paths, "an input") for path in request.inputs]
         self._message = Template(request.message, Names(columns), "the message")
         self._request = request
         self._container = container
         self._image = image_of(context, request, container) if container else ""
-        texts = (*self._outputs, *self._inputs, self._message)
+        texts = (*self._outputs, *self._packed, *self._inputs, self._message)
         in_texts = (column for text in texts for column in text.columns)
         self._used = list(dict.fromkeys([*self._command.columns, *in_texts]))
 
@@ -154,8 +158,14 @@ class _Filler:
             outputs=self._paths(self._outputs, row.values, _no_pattern),
             inputs=self._paths(self._inputs, row.values, glob.escape),
             message=self._message.fill_whole(row.values),
+            pack=self._pack(row),
         )
         return with_image(filled, self._image, self._container) if self._container else filled
+
+    def _pack(self, row: Row) -> Pack | None:
+        pack = self._request.pack
+        paths = self._paths(self._packed, row.values, _no_pattern)
+        return replace(pack, paths=paths) if pack else None
 
     def _paths(
         self,
