@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from datalad_slurm.dataset.pack_members import backend_for, why_not_registered
 from datalad_slurm.jobs.claims import ancestors, is_glob, top_of
@@ -41,21 +42,32 @@ class PackCheck:
                 "of them"
             )
         directories = [marked(path) for path in pack.paths]
+        exact = [top_of(each) for each in directories if not is_template(each)]
+        for path in exact:
+            self._refuse_directory(path, exact, is_only=pack.only)
         for directory in directories:
-            path = top_of(directory)
-            if not path:
-                raise InvalidRequestError(
-                    "the dataset itself cannot be packed; name a directory in it"
-                )
-            others = {top_of(each) for each in directories} - {path}
-            outer = next((above for above in ancestors(path) if above in others), None)
-            if outer is not None:
-                raise InvalidRequestError(
-                    f"'{path}' lies in '{outer}', and both are to be packed; name the outer one"
-                )
-            if not is_template(directory):
-                self._refuse_what_is_there(path)
-            self._refuse_repository(directory, is_only=pack.only)
+            # of a pattern it is known which repository holds what it will stand for
+            inner = (
+                f"{top_of(directory)}/x".lstrip("/")
+                if is_template(directory)
+                else top_of(directory)
+            )
+            self._refuse_repository(self._context.hierarchy.holder(inner), inner, is_only=pack.only)
+
+    def _refuse_directory(self, path: str, paths: Sequence[str], *, is_only: bool) -> None:
+        if not path:
+            raise InvalidRequestError("the dataset itself cannot be packed; name a directory in it")
+        outer = next((above for above in ancestors(path) if above != path and above in paths), None)
+        if outer is not None:
+            raise InvalidRequestError(
+                f"'{path}' lies in '{outer}', and both are to be packed; name the outer one"
+            )
+        if not is_only and not can_be_located(name_in_archive(path, path)):
+            raise InvalidRequestError(
+                f"the name of '{path}' cannot be part of the URLs of its files; rename it, or "
+                "leave out the files with --pack-only"
+            )
+        self._refuse_what_is_there(path)
 
     def _refuse_what_is_there(self, path: str) -> None:
         target = self._context.repo.root / path
@@ -69,27 +81,22 @@ class PackCheck:
                 f"by --pack, as there is no '{manifest}'; choose another directory, or move it"
             )
 
-    def _refuse_repository(self, directory: str, *, is_only: bool) -> None:
-        path, hierarchy = top_of(directory), self._context.hierarchy
-        holder = hierarchy.holder(archive_of(path))
-        if not is_template(directory) and list(hierarchy.around(path)) != [holder]:
+        hierarchy = self._context.hierarchy
+        if list(hierarchy.around(path)) != [hierarchy.holder(archive)]:
             raise InvalidRequestError(
                 f"'{path}' is, or holds, a subdataset, of which no archive can be made; name "
                 "directories in that"
             )
-        if not hierarchy.repo(holder).has_annex:
+
+    def _refuse_repository(self, holder: str, path: str, *, is_only: bool) -> None:
+        repo = self._context.hierarchy.repo(holder)
+        if not repo.has_annex:
             raise InvalidRequestError("--pack needs git-annex: `git annex init` sets it up")
         if is_only:
             return
-        if not is_template(directory) and not can_be_located(name_in_archive(path, path)):
-            raise InvalidRequestError(
-                f"the name of '{path}' cannot be part of the URLs of its files; rename it, or "
-                "leave out the files with --pack-only"
-            )
         if holder not in self._reasons:
-            repo = hierarchy.repo(holder)
-            backend = backend_for(repo, hierarchy.within(holder, archive_of(path)))
-            self._reasons[holder] = why_not_registered(repo, backend)
+            inner = self._context.hierarchy.within(holder, archive_of(path))
+            self._reasons[holder] = why_not_registered(repo, backend_for(repo, inner))
         if self._reasons[holder]:
             raise InvalidRequestError(
                 "files cannot be committed here that are stored in an archive only: "

@@ -188,9 +188,11 @@ def _packed(
     backend = backend_for(repo, context.hierarchy.within(holder, archive))
     _refuse_unfit(context, directory, "" if is_only else why_not_registered(repo, backend))
     root = context.repo.root
-    with _replaced(root / archive, repo.state_dir) as part:
+    parts = repo.state_file("packed.part").parent
+    with _replaced(root / archive, parts) as part:
         written = write_archive(entries.values(), part, algorithm_of(backend))
-        with _replaced(root / manifest, repo.state_dir) as text:
+        # first, as an archive without a manifest is somebody else's
+        with _replaced(root / manifest, parts) as text:
             text.write_text(rendered_manifest(Path(archive).name, written.members))
     members = zip(entries.items(), written.members, written.digests, strict=True)
     files = tuple(
