@@ -11,8 +11,9 @@ import tarfile
 import pytest
 from datalad.api import slurm_reschedule, slurm_schedule
 
+from datalad_slurm.dataset import publish
 from tests.conftest import Box
-from tests.slurm.sweeps import assert_sound
+from tests.slurm.sweeps import Killed, assert_sound, killed
 from tests.slurm.test_reschedule import record_of, reschedule
 from tests.slurm.test_schedule import finish, schedule
 
@@ -261,6 +262,37 @@ def test_an_archive_in_a_subdataset_is_committed_there(box, slurm):
     assert (inner.path / "d/f").read_text() == "1\n"
 
 
+def test_a_finish_that_is_killed_between_two_repositories_packs_once(box, slurm, monkeypatch):
+    box.cli("create", "-d", ".", "inner")
+    inner = Box(box.path / "inner")
+    work = "mkdir inner/d; echo 1 > inner/d/f; ln -s f inner/d/link"
+    job = pack(box, ["sbatch", "--wrap", work], ["inner/d"])
+    slurm.wait(job)
+    move = publish._move
+
+    def move_the_inner_one(step, reason):
+        if step.repo.root == box.path:
+            raise Killed
+        return move(step, reason)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "_move", move_the_inner_one)
+        # as if by SIGKILL: nothing is cleaned up
+        patch.setattr(publish, "_move_back", lambda *args: None)
+        patch.setattr("datalad_slurm.dataset.index.IndexUpdate.install", killed)
+        patch.setattr("datalad_slurm.dataset.index.IndexUpdate.__exit__", lambda *args: None)
+        with pytest.raises(Killed):
+            finish(box)
+    assert (inner.path / "d/f").is_file()
+    assert problems(finish(box)) == []
+    assert len([title for title in inner.subjects(5) if str(job) in title]) == 1
+    assert box.git("rev-parse", "HEAD:inner") == inner.git("rev-parse", "HEAD")
+    assert (box.status(), inner.status()) == ("", "")
+    assert os.path.lexists(inner.path / "d/f")
+    assert not (inner.path / "d/f").exists()
+    assert box.tracked() == []
+
+
 def test_an_alternative_directory_is_packed_as_well(box, slurm, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -286,9 +318,7 @@ def test_an_alternative_directory_is_packed_as_well(box, slurm, tmp_path):
         ("", ["--pack-only", "-o", "d"], "with --pack only"),
     ],
 )
-def test_what_cannot_be_packed_is_refused_before_anything_is_submitted(
-    box, slurm, setup, options, said
-):
+def test_what_cannot_be_packed_is_refused_at_once(box, slurm, setup, options, said):
     if "WORM" in setup:
         (box.path / ".gitattributes").write_text("")
     subprocess.run(["sh", "-c", setup], check=True, cwd=box.path)
