@@ -64,7 +64,7 @@ def note_packed_in(
     packed : iterable of PackedDirectory
         What is to be committed.
     names : iterable of str
-        Repositories in which there will be commits; in others nothing is noted before.
+        All repositories concerned. What was noted in them before is dropped.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def note_packed_in(
     by_name: dict[str, list[Packed]] = {name: [] for name in names}
     for each in packed:
         name = context.hierarchy.holder(each.archive)
-        by_name.setdefault(name, []).append(_as_noted(context, name, each))
+        by_name[name].append(_as_noted(context, name, each))
     for name, noted in by_name.items():
         note_packed(context.hierarchy.repo(name), noted)
 

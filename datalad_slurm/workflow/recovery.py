@@ -34,7 +34,8 @@ def settle_publications(context: Context) -> None:
     pending = publications.pending(context.tracker.database)
     if not pending:
         return
-    job_ids = {job.id: job.job_id for job in context.tracker.open_jobs()}
+    jobs = {job.id: job for job in context.tracker.open_jobs()}
+    job_ids = {tracked_id: job.job_id for tracked_id, job in jobs.items()}
     done: set[int] = set()
     committed_in: dict[int, dict[str, str]] = {}
     for publication in pending:
@@ -54,19 +55,20 @@ def settle_publications(context: Context) -> None:
         if tracked_id in job_ids and tracked_id not in done:
             context.tracker.note_extra(tracked_id, {COMMITTED_IN: commits_by_name})
     if done:
-        for publication in pending:
-            _take_away(context, publication)
+        branches = {each.subdataset: each.branch for each in pending}
+        earlier = (name for each in done for name in jobs[each].extra.get(COMMITTED_IN, ()))
+        for name in dict.fromkeys((*branches, *earlier)):
+            _take_away(context, name, branches.get(name, ""))
     publications.complete(context.tracker.database, done)
     if done:
         lgr.info("jobs that an interrupted slurm-finish had committed are closed now")
 
 
-def _take_away(context: Context, publication: Publication) -> None:
-    """Take away what a publication has packed; only when it has come to its end everywhere."""
-    name = publication.subdataset
+def _take_away(context: Context, name: str, branch: str) -> None:
+    """Take away what was packed in a repository, of which no job is open any more."""
     if context.hierarchy.is_here(name):
-        branch = read_head(context.hierarchy.repo(name)).branch
-        take_away(context, name, is_checked_out=branch == publication.branch)
+        is_checked_out = read_head(context.hierarchy.repo(name)).branch == branch
+        take_away(context, name, is_checked_out=is_checked_out or not branch)
 
 
 def _clear(repo: Repo) -> None:
