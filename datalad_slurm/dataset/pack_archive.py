@@ -155,8 +155,8 @@ class _Sources:
         while left and (chunk := source.read(min(left, _CHUNK))):
             left -= len(chunk)
             yield chunk
-        is_as_it_was = entry.file_stat in (None, plain_stat(os.fstat(source.fileno())))
-        if left or not is_as_it_was:
+        before = entry.file_stat
+        if left or (before and plain_stat(os.fstat(source.fileno())) != before):
             raise TransferError(f"{path} changed while it was packed; is it still written to?")
 
     def _opened(self, path: Path) -> BinaryIO:

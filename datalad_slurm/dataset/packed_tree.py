@@ -23,7 +23,6 @@ __all__ = [
     "Found",
     "Packed",
     "forget_packed",
-    "found_at",
     "note_packed",
     "take_away_packed",
 ]
@@ -123,7 +122,8 @@ def _settle(repo: Repo, packed: Packed, *, is_checked_out: bool) -> bool:
     """Bring a directory to what is committed, and return whether that is done."""
     if not (repo.root / packed.archive).is_file():
         return False
-    is_clear = _take_away(repo, {**packed.registered, **packed.dropped})
+    there = {path: found for path, found in packed.registered.items() if found}
+    is_clear = _take_away(repo, {**there, **packed.dropped})
     _remove_empty_directories(repo.root / packed.directory)
     is_in_place = not is_checked_out or _check_out(repo, packed.registered)
     return is_clear and is_in_place
@@ -134,15 +134,15 @@ def _take_away(repo: Repo, noted: Mapping[str, Found]) -> bool:
     is_clear = True
     for path, before in noted.items():
         target = repo.root / path
-        now = found_at(repo, path)
-        if now is not None and now == before:
+        now = _found_at(repo, path)
+        if now == before:
             target.unlink()
-        elif os.path.lexists(target):
+        elif now is not None:
             is_clear = False
     return is_clear
 
 
-def found_at(repo: Repo, path: str) -> Found:
+def _found_at(repo: Repo, path: str) -> Found:
     """Return what tells whether a file or link has changed, or None when there is none."""
     plain = file_stat(repo, path)
     if plain is not None:

@@ -86,7 +86,7 @@ def _as_noted(context: Context, name: str, packed: PackedDirectory) -> Packed:
     registered = {file.path: file.found for file in packed.registered}
     dropped: dict[str, Found] = dict(packed.stale)
     if packed.is_only:
-        dropped.update({file.path: file.found for file in packed.files})
+        dropped.update({file.path: file.found for file in packed.files if file.found})
         dropped.update(packed.links)
     return Packed(
         context.hierarchy.within(name, packed.path),

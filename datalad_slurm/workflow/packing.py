@@ -20,7 +20,7 @@ from datalad_slurm.dataset.pack_members import (
     register,
     why_not_registered,
 )
-from datalad_slurm.dataset.packed_tree import Found, found_at
+from datalad_slurm.dataset.packed_tree import Found
 from datalad_slurm.dataset.paths import walk
 from datalad_slurm.dataset.prepare import is_annex_link
 from datalad_slurm.dataset.publish import read_head
@@ -137,7 +137,7 @@ class _Contents:
         for path, entry in streamed.items():
             if is_below(path, self._directory):
                 self.stale.pop(path, None)
-                self.found[path] = found_at(self._repo, path)
+                self.found.setdefault(path, None)
                 self.entries[path] = replace(entry, name=self._name(path))
 
     def in_order(self) -> dict[str, Entry]:
