@@ -17,12 +17,12 @@ from typing import Any
 
 from datalad_slurm.dataset.files import file_stat
 from datalad_slurm.dataset.git import Repo, nul_joined
+from datalad_slurm.dataset.notes import write_note
 from datalad_slurm.jobs.errors import DatasetError
 
 __all__ = [
     "Found",
     "Packed",
-    "forget_packed",
     "note_packed",
     "take_away_packed",
 ]
@@ -53,20 +53,13 @@ def note_packed(repo: Repo, packed: Sequence[Packed]) -> None:
     DatasetError
         When that cannot be written.
     """
-    if not packed:
-        forget_packed(repo)
-        return
-    try:
-        with repo.state_file(_NAME).open("w") as note:
-            note.write(json.dumps([asdict(each) for each in packed]))
-            note.flush()
-            os.fsync(note.fileno())
-    except OSError as exc:
-        raise DatasetError(f"{repo.state_dir / _NAME} cannot be written: {exc.strerror}") from exc
+    if packed:
+        write_note(repo, _NAME, [asdict(each) for each in packed])
+    else:
+        _forget(repo)
 
 
-def forget_packed(repo: Repo) -> None:
-    """Remove the note."""
+def _forget(repo: Repo) -> None:
     (repo.state_dir / _NAME).unlink(missing_ok=True)
 
 
@@ -91,7 +84,7 @@ def take_away_packed(repo: Repo, *, is_checked_out: bool) -> list[str]:
         for packed in _read_noted(repo)
         if not _settle(repo, packed, is_checked_out=is_checked_out)
     ]
-    forget_packed(repo)
+    _forget(repo)
     return left
 
 
@@ -153,6 +146,8 @@ def _found_at(repo: Repo, path: str) -> Found:
 
 
 def _remove_empty_directories(top: Path) -> None:
+    if top.is_symlink():
+        return  # it leads to somebody else's
     for directory, _, _ in os.walk(top, topdown=False):
         with suppress(OSError):  # one that is not empty
             os.rmdir(directory)  # noqa: PTH106 - `os.walk` gives texts
