@@ -219,7 +219,12 @@ def dataset_with_repository(purpose: str) -> Any:
 def one_job(**kwargs: Any) -> None:
     """Refuse what cannot be said together with the id of a job that is to be tracked."""
     job_id = kwargs["job_id"]
-    for option, needed in (("node_local_dir", "node_local"), ("checkpoint_signal", "checkpoint")):
+    needs = (
+        ("node_local_dir", "node_local"),
+        ("checkpoint_signal", "checkpoint"),
+        ("pack_only", "pack"),
+    )
+    for option, needed in needs:
         if kwargs[option] and not kwargs[needed]:
             names = (f"--{name.replace('_', '-')}" for name in (option, needed))
             said = "{} is of use with {} only".format(*names)

@@ -29,6 +29,8 @@ __all__ = [
     "no_auto_dependency_parameter",
     "node_local_dir_parameter",
     "node_local_parameter",
+    "pack_only_parameter",
+    "pack_parameter",
     "runner_options",
     "show_log_parameter",
     "table_parameter",
@@ -102,6 +104,21 @@ checkpoint_signal_parameter = Parameter(
     metavar="SIG",
     doc="""with --checkpoint, the signal that asks the work for one: USR1, which is the default,
     USR2, HUP, INT, QUIT or ALRM. It is sent only to programs that handle it.""",
+)
+pack_parameter = Parameter(
+    args=("--pack",),
+    metavar="PATH",
+    action="append",
+    doc="""directory of many small files that the job writes, an output by this. `slurm-finish`
+    commits it as one annexed archive, PATH.tar, beside PATH.manifest.json, which tells names,
+    sizes, checksums, and where in the archive each file begins. The files are committed as
+    well, but are stored in the archive only: `git annex get` takes them out of it. Patterns of
+    sbatch are filled in, globs refused. [CMD: Can be given more than once. CMD]""",
+)
+pack_only_parameter = Parameter(
+    args=("--pack-only",),
+    action="store_true",
+    doc="""with --pack, commit the archives and manifests, and not the files in them.""",
 )
 jobs_parameter = Parameter(
     args=("-J", "--jobs"),

@@ -44,6 +44,8 @@ from datalad_slurm.commands.parameters import (
     no_auto_dependency_parameter,
     node_local_dir_parameter,
     node_local_parameter,
+    pack_only_parameter,
+    pack_parameter,
     runner_options,
     table_parameter,
     then_finish_parameter,
@@ -53,6 +55,7 @@ from datalad_slurm.commands.parameters import (
 from datalad_slurm.commands.results import render, run_flow, show_dry_run
 from datalad_slurm.commands.schedule_examples import EXAMPLES
 from datalad_slurm.jobs.names import JobName
+from datalad_slurm.jobs.packs import Pack
 
 if TYPE_CHECKING:
     from datalad_slurm.jobs.table import Table
@@ -112,6 +115,8 @@ class Schedule(ValidatedInterface):
             "grace": EnsureWholeSeconds(),
             "checkpoint": EnsureTexts(),
             "checkpoint_signal": EnsureSignal(),
+            "pack": EnsureTexts(),
+            "pack_only": EnsureBool(),
             "check_outputs": EnsureBool(),
             "dry_run": EnsureChoice("basic", "command"),
             "jobs": EnsureParallelJobs(),
@@ -127,7 +132,8 @@ class Schedule(ValidatedInterface):
             ParameterConstraintContext(
                 (
                     *("cmd", "job_id", "dry_run", "expand", "table", "then_finish", "then_push"),
-                    *("node_local", "node_local_dir", "grace", "checkpoint", "checkpoint_signal"),
+                    *("node_local", "node_local_dir", "checkpoint", "checkpoint_signal"),
+                    *("grace", "pack", "pack_only"),
                 ),
                 "one job",
             ): one_job,
@@ -182,6 +188,8 @@ class Schedule(ValidatedInterface):
         "grace": grace_parameter,
         "checkpoint": checkpoint_parameter,
         "checkpoint_signal": checkpoint_signal_parameter,
+        "pack": pack_parameter,
+        "pack_only": pack_only_parameter,
         "check_outputs": check_outputs_parameter,
         "dry_run": dry_run_parameter,
         "jobs": jobs_parameter,
@@ -213,6 +221,8 @@ class Schedule(ValidatedInterface):
         grace: int | None = None,
         checkpoint: tuple[str, ...] | None = None,
         checkpoint_signal: str | None = None,
+        pack: list[str] | str | None = None,
+        pack_only: bool = False,
         check_outputs: bool = True,
         dry_run: str | None = None,
         jobs: int | str | None = "auto",
@@ -239,6 +249,7 @@ class Schedule(ValidatedInterface):
             expand=expand or "",
             jobs=jobs,
             auto_dependency=not no_auto_dependency,
+            pack=Pack(tuple(pack), pack_only) if pack else None,
         )
 
         def asked(context: Context) -> Request:

@@ -12,7 +12,7 @@ import os
 import re
 import sqlite3
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -22,7 +22,8 @@ from datalad_slurm.dataset.files import LINK_MODE, lstat_of, plain_stat
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.indexed import LONGEST_POINTER, calculate_keys
 from datalad_slurm.dataset.ingest import CHANGED, ingest
-from datalad_slurm.dataset.largefiles import BACKENDS, UNSPECIFIED, decide, read_attributes
+from datalad_slurm.dataset.keys import BACKENDS, OBJECTS, places_of
+from datalad_slurm.dataset.largefiles import UNSPECIFIED, decide, read_attributes
 from datalad_slurm.dataset.presence import note_presence
 
 __all__ = ["FEWEST", "Added", "add_at_once"]
@@ -34,7 +35,6 @@ FEWEST = 100
 #: Larger files that go into git are left: they would have to be read into memory (bytes).
 _LARGEST_BLOB = 4 * 2**20
 _KEY = re.compile(r"([A-Z0-9]+)-s(\d+)--[0-9a-f]+(?:\.[\w.]*)?", re.ASCII)
-_OBJECTS = ".git/annex/objects/"
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,12 @@ def add_at_once(repo: Repo, found: Mapping[str, os.stat_result], env: dict[str, 
     large = [path for path, is_large in decided.items() if is_large]
     large = [path for path in large if _is_content(repo, path, found[path])]
     keys = _keys(repo, found, {path: attributes[path][0] for path in large})
-    places = _places(repo, keys.values())
+    places = places_of(repo, keys.values())
     keys = {path: key for path, key in keys.items() if key in places}
-    links = {path: f"{'../' * path.count('/')}{_OBJECTS}{places[k][0]}" for path, k in keys.items()}
+    links = {path: f"{'../' * path.count('/')}{OBJECTS}{places[k][0]}" for path, k in keys.items()}
     added = Added()
     blobs = _write(repo, found, small, dict.fromkeys(links.values()), added)
-    objects = {path: repo.root / _OBJECTS / places[key][0] for path, key in keys.items()}
+    objects = {path: repo.root / OBJECTS / places[key][0] for path, key in keys.items()}
     ingested = ingest(repo, found, objects, links)
     note_presence(repo, {keys[path]: places[keys[path]][1] for path in ingested.done})
     added.failures.update(ingested.failures)
@@ -149,24 +149,6 @@ def _with_pointers(repo: Repo, keys: Mapping[str, str]) -> set[str]:
         lgr.debug("git-annex's database %s cannot be read: %s", path, exc)
         return set(keys.values())
     return waiting
-
-
-def _places(repo: Repo, keys: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Return where git-annex keeps content, below its objects, and its location log.
-
-    Keys of which it does not tell that are left out.
-    """
-    asked = list(dict.fromkeys(keys))
-    if not asked:
-        return {}
-    form = "--format=${hashdirmixed}${key}/${key} ${hashdirlower}${key}.log\\n"
-    told = repo.run("annex", "examinekey", "--batch", form, input="\n".join(asked).encode())
-    places = {}
-    for key, line in zip(asked, told.decode().split("\n"), strict=False):
-        place, _, log = line.partition(" ")
-        if place.split("/")[2:] == [key, key] and log.split("/")[2:] == [f"{key}.log"]:
-            places[key] = (place, log)
-    return places
 
 
 def _write(

@@ -7,15 +7,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from datalad_slurm.dataset.git import Repo, nul_joined
+from datalad_slurm.dataset.keys import BACKENDS
 
-__all__ = ["BACKENDS", "UNSPECIFIED", "decide", "read_attributes"]
+__all__ = ["UNSPECIFIED", "decide", "read_attributes"]
 
-#: Backends whose keys depend on nothing but content and name, as git-annex names them.
-BACKENDS = frozenset(
-    name + extension
-    for name in ("MD5", "SHA1", "SHA224", "SHA256", "SHA384", "SHA512")
-    for extension in ("", "E")
-)
 #: What git says of an attribute that is not given.
 UNSPECIFIED = "unspecified"
 #: Of these it is plain whether they match (git-annex-matching-expression).

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from datalad_slurm.dataset.mirror import Mirror
+from datalad_slurm.dataset.pack_archive import Entry
 from datalad_slurm.dataset.transfer import place_of_part
 from datalad_slurm.jobs.errors import TransferError
 
-__all__ = ["checked_members", "extracted", "pack"]
+__all__ = ["checked_members", "extracted", "located", "pack"]
 
 #: Below it lie the files in an archive.
 _TREE = "tree/"
@@ -154,6 +155,32 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             yield source
     except tarfile.TarError as exc:
         raise TransferError(f"the archive {path} cannot be read: {exc}") from exc
+
+
+def located(path: Path) -> Iterator[Entry]:
+    """Yield the files and links of an archive, with where their contents are in it.
+
+    Parameters
+    ----------
+    path : Path
+        One that `checked_members` has found undamaged.
+
+    Raises
+    ------
+    OSError
+        When it cannot be read.
+    """
+    with tarfile.open(path, mode="r:", **_ENCODING) as archive:  # type: ignore[call-overload]
+        while (member := archive.next()) is not None:
+            archive.members.clear()  # it would keep all of them
+            name = member.name.removeprefix(_TREE)
+            if not member.name.startswith(_TREE):
+                continue
+            if member.issym():
+                yield Entry(name, target=member.linkname)
+            elif member.isfile():
+                is_executable = bool(member.mode & stat.S_IXUSR)
+                yield Entry(name, path, member.offset_data, member.size, is_executable)
 
 
 def extracted(

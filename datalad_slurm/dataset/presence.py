@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid as uuids
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["bring_up_to_date", "note_presence", "read_common_settings", "set_present"]
+__all__ = [
+    "add_to_logs",
+    "bring_up_to_date",
+    "note_presence",
+    "read_common_settings",
+    "set_present",
+]
 
 _BRANCH = "refs/heads/git-annex"
 
@@ -59,14 +66,46 @@ def note_presence(repo: Repo, logs: Mapping[str, str]) -> None:
     with TreeReader(repo, _BRANCH) as branch:
         known = {key for key, path in logs.items() if branch.lookup(path) is not None}
     set_present(repo, known)
-    new = [path for key, path in logs.items() if key not in known]
+    line = f"{_clock()} 1 {uuid}\n".encode()
+    _commit_logs(repo, {path: line for key, path in logs.items() if key not in known})
+
+
+def add_to_logs(repo: Repo, entries: Mapping[str, str]) -> None:
+    """Note that something holds from now on, each in a log on git-annex's branch.
+
+    Parameters
+    ----------
+    repo : Repo
+        The repository.
+    entries : mapping
+        What holds, such as the UUID of a repository that has the content, by the path of
+        the log in that branch.
+
+    Raises
+    ------
+    DatasetError
+        When git or git-annex fails.
+    """
+    bring_up_to_date(repo)
+    clock = _clock()
+    contents: dict[str, bytes] = {}
+    with TreeReader(repo, _BRANCH) as branch:
+        for path, text in entries.items():
+            found = branch.lookup(path)
+            before = branch.content(found[1]) if found else b""
+            contents[path] = before + os.fsencode(f"{clock} 1 {text}\n")
+    _commit_logs(repo, contents)
+
+
+def _commit_logs(repo: Repo, contents: Mapping[str, bytes]) -> None:
+    """Write logs in one commit on a ref of ours, and have git-annex merge that."""
     ref = f"{repo.private_refs}{uuids.uuid4().hex}/git-annex"
-    if new:
+    if contents:
         who = repo.run("var", "GIT_COMMITTER_IDENT").strip()
-        stream = _commit(ref, who, new, f"{_clock()} 1 {uuid}\n".encode())
+        stream = b"".join(_commit(ref, who, contents))
         repo.run("fast-import", "--quiet", "--done", input=stream)
     bring_up_to_date(repo)
-    if new:
+    if contents:
         if repo.run("rev-list", "--max-count=1", ref, f"^{_BRANCH}").strip():
             raise DatasetError(
                 f"git-annex has not merged {ref} into its branch, so that does not know where "
@@ -97,12 +136,12 @@ def _clock() -> str:
     return f"{now // 10**9}.{now % 10**9:09d}s"
 
 
-def _commit(ref: str, who: bytes, paths: Iterable[str], content: bytes) -> bytes:
-    lines = [
-        b"blob\nmark :1\ndata %d\n%s\n" % (len(content), content),
-        f"commit {ref}\nauthor ".encode() + who + b"\ncommitter " + who + b"\n",
-        f"data 6\nupdate\nfrom {_BRANCH}^0\n".encode(),
-        *(f"M 100644 :1 {path}\n".encode() for path in paths),
-        b"\ndone\n",
-    ]
-    return b"".join(lines)
+def _commit(ref: str, who: bytes, contents: Mapping[str, bytes]) -> Iterator[bytes]:
+    marks = {content: mark for mark, content in enumerate(dict.fromkeys(contents.values()), 1)}
+    for content, mark in marks.items():
+        yield b"blob\nmark :%d\ndata %d\n%s\n" % (mark, len(content), content)
+    yield f"commit {ref}\nauthor ".encode() + who + b"\ncommitter " + who + b"\n"
+    yield f"data 6\nupdate\nfrom {_BRANCH}^0\n".encode()
+    for path, content in contents.items():
+        yield f"M 100644 :{marks[content]} {path}\n".encode()
+    yield b"\ndone\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,7 +59,12 @@ class Staging:
     failures: dict[str, str] = field(default_factory=dict)
 
 
-def stage(repo: Repo, paths: Sequence[str], committed: Mapping[str, Form] | None = None) -> Staging:
+def stage(
+    repo: Repo,
+    paths: Sequence[str],
+    committed: Mapping[str, Form] | None = None,
+    annexed: Collection[str] = (),
+) -> Staging:
     """Annex or hash files, and return what a commit is to hold for them.
 
     An index of its own serves this, so the cost does not depend on how much
@@ -76,6 +81,8 @@ def stage(repo: Repo, paths: Sequence[str], committed: Mapping[str, Form] | None
         Files and links, no directories, relative to the root.
     committed : mapping, optional
         How the last commit holds some of the paths.
+    annexed : collection of str, optional
+        Paths that are annexed whatever the configuration says.
 
     Returns
     -------
@@ -98,7 +105,7 @@ def stage(repo: Repo, paths: Sequence[str], committed: Mapping[str, Form] | None
     try:
         if repo.has_annex:
             note_adding(repo, before)
-            added = _add(repo, found, committed or {}, env)
+            added = _add(repo, found, committed or {}, annexed, env)
         else:
             added = Added(failures=_git_add(repo, paths, env))
         staged = added.entries | _read_index(repo, env)
@@ -129,17 +136,18 @@ def _add(
     repo: Repo,
     found: Mapping[str, os.stat_result | None],
     committed: Mapping[str, Form],
+    annexed: Collection[str],
     env: dict[str, str],
 ) -> Added:
     """Add files to the annex or to git; what `git annex add` has added is only in the index."""
     plain = {
         path: each
         for path, each in found.items()
-        if each is not None and plain_stat(each) and path not in committed
+        if each is not None and plain_stat(each) and path not in committed and path not in annexed
     }
     added = add_at_once(repo, plain, env) if len(plain) >= FEWEST else Added()
     rest = [path for path in found if path not in added.entries and path not in added.failures]
-    for options, group in _by_options(rest, committed).items():
+    for options, group in _by_options(rest, committed, annexed).items():
         keys, failures = _annex_add(repo, options, group, env)
         added.keys.update(keys)
         added.failures.update(failures)
@@ -188,7 +196,7 @@ def drop_staging_index(repo: Repo) -> None:
 
 
 def _by_options(
-    paths: Iterable[str], committed: Mapping[str, Form]
+    paths: Iterable[str], committed: Mapping[str, Form], annexed: Collection[str]
 ) -> dict[tuple[str, ...], list[str]]:
     """Return paths by the configuration with which they keep their form."""
     groups: dict[tuple[str, ...], list[str]] = {}
@@ -197,7 +205,10 @@ def _by_options(
         options: tuple[str, ...] = ()
         if form is Form.UNLOCKED:
             options += ("-c", "annex.addunlocked=true")
-        if form is not None and any(part.startswith(".") for part in path.split("/")):
+        if path in annexed:
+            options += ("-c", "annex.largefiles=anything")
+        is_to_be_annexed = form is not None or path in annexed
+        if is_to_be_annexed and any(part.startswith(".") for part in path.split("/")):
             options += ("-c", "annex.dotfiles=true")
         groups.setdefault(options, []).append(path)
     return groups

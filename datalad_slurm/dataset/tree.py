@@ -97,6 +97,10 @@ class TreeReader:
             return Form.LOCKED if b"annex/objects/" in content else None
         return Form.UNLOCKED if content.startswith(b"/annex/objects/") else None
 
+    def content(self, oid: str) -> bytes:
+        """Return what a file or link holds for git."""
+        return self._read(oid, "blob")[1]
+
     def identity(self, mode: str, oid: str) -> Identity:
         """Return what stands for the content of a file or link; see `jobs.inputs`."""
         _, content = self._read(oid, "blob")

@@ -8,7 +8,6 @@ at it again. So the files are noted before the first is moved.
 from __future__ import annotations
 
 import json
-import os
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,8 +16,8 @@ from pathlib import Path
 from datalad_slurm.dataset.files import plain_stat
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.indexed import key_of
+from datalad_slurm.dataset.notes import write_note
 from datalad_slurm.dataset.presence import set_present
-from datalad_slurm.jobs.errors import DatasetError
 
 __all__ = ["forget_adding", "give_back", "note_adding", "settle_adding"]
 
@@ -33,14 +32,7 @@ def note_adding(repo: Repo, before: Mapping[str, tuple[int, int, int] | None]) -
     DatasetError
         When that cannot be written.
     """
-    plain = {path: each for path, each in before.items() if each}
-    try:
-        with repo.state_file(_NAME).open("w") as note:
-            note.write(json.dumps(plain))  # quicker than json.dump
-            note.flush()
-            os.fsync(note.fileno())
-    except OSError as exc:
-        raise DatasetError(f"{repo.state_dir / _NAME} cannot be written: {exc.strerror}") from exc
+    write_note(repo, _NAME, {path: each for path, each in before.items() if each})
 
 
 def forget_adding(repo: Repo) -> None:

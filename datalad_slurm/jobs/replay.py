@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import glob
+import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from datalad_slurm.jobs.braces import literal
 from datalad_slurm.jobs.claims import ancestors, collide, is_below, is_glob
-from datalad_slurm.jobs.errors import OutputConflictError
+from datalad_slurm.jobs.errors import OutputConflictError, RecordError
 from datalad_slurm.jobs.record import RunRecord
+from datalad_slurm.jobs.task_outputs import literally
 
-__all__ = ["Replay", "find_readers", "find_superseded", "first_submission", "logs_of_fixed_name"]
+__all__ = [
+    "Replay",
+    "find_readers",
+    "find_superseded",
+    "first_submission",
+    "logs_of_fixed_name",
+    "typed_outputs",
+]
 
 
 @dataclass(frozen=True)
@@ -145,3 +156,19 @@ def first_submission(record: RunRecord) -> tuple[object, object]:
     if isinstance(first, dict):
         return first.get("slurm_job_id"), first.get("submit")
     return record.slurm_job_id, record.slurm.get("submit")
+
+
+def typed_outputs(record: RunRecord) -> tuple[str, ...]:
+    """Return the declared outputs as they are typed in the record's directory."""
+    for key, read in (("output_patterns", str), ("declared_outputs", literally)):
+        declared = record.slurm.get(key)
+        if (
+            isinstance(declared, list)
+            and declared
+            and all(isinstance(path, str) for path in declared)
+        ):
+            return tuple(literal(read(path)) for path in declared)
+    outputs = [posixpath.relpath(path, record.pwd) for path in record.declared_outputs]
+    if not outputs:
+        raise RecordError("the record names no outputs besides log files")
+    return tuple(literal(literally(glob.escape(path))) for path in outputs)

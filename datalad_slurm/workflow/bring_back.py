@@ -8,6 +8,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from datalad_slurm.dataset.pack_archive import Entry
 from datalad_slurm.dataset.paths import matches, walk
 from datalad_slurm.dataset.transfer import (
     Stamp,
@@ -48,6 +49,8 @@ class Brought:
     left: list[str] = field(default_factory=list)
     #: relative to the root, what cannot be committed and is not here
     odd: list[str] = field(default_factory=list)
+    #: by path, what goes from one archive into another and never becomes a file here
+    streamed: dict[str, Entry] = field(default_factory=dict)
 
 
 def bring_back(

@@ -14,15 +14,17 @@ from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.paths import inside, matches, walk
 from datalad_slurm.jobs.archive import ENVIRONMENT
 from datalad_slurm.jobs.attempts import recorded_attempts
-from datalad_slurm.jobs.claims import is_glob, top_of
+from datalad_slurm.jobs.claims import is_below, is_glob, top_of
 from datalad_slurm.jobs.facts import job_facts, task_rows
 from datalad_slurm.jobs.inputs import InputReport
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.notes import RELEASED, needs_runner
+from datalad_slurm.jobs.packs import PACK, made_at_finish
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.verify import Verdict
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.logs import earlier_logs, find_logs
+from datalad_slurm.workflow.packed import PackedDirectory
 
 __all__ = [
     "Findings",
@@ -59,11 +61,37 @@ class Findings:
     inputs: InputReport = field(default_factory=InputReport)
     #: how its outputs compare with those of the commit it repeats, where that was asked for
     verdict: Verdict | None = None
+    #: directories that are committed as archives
+    packed: tuple[PackedDirectory, ...] = ()
 
     @property
     def paths(self) -> tuple[str, ...]:
         """Everything to commit, each path once."""
         return tuple(dict.fromkeys((*self.files, *self.slurm_files)))
+
+    @property
+    def archives(self) -> tuple[str, ...]:
+        """The archives of directories."""
+        return tuple(each.archive for each in self.packed)
+
+    @property
+    def stored_here(self) -> tuple[str, ...]:
+        """Of everything to commit what is not stored in archives only."""
+        stored = {file.path for each in self.packed for file in each.registered}
+        return tuple(path for path in self.paths if path not in stored)
+
+    def with_packed(self, packed: tuple[PackedDirectory, ...]) -> Findings:
+        """Return findings in which archives stand for the directories that were packed."""
+        tops = [each.path for each in packed]
+        apart = (path for path in self.files if not any(is_below(path, top) for top in tops))
+        files = (*apart, *(path for each in packed for path in each.in_tree))
+        expected = {*map(top_of, made_at_finish(self.job)), *tops}
+        return replace(
+            self,
+            files=tuple(dict.fromkeys(files)),
+            missing=tuple(path for path in self.missing if path not in expected),
+            packed=packed,
+        )
 
     def record(self) -> RunRecord:
         """Return the record of the job."""
@@ -81,6 +109,8 @@ class Findings:
             from datalad_slurm.jobs.runner_options import RunnerOptions
 
             slurm |= RunnerOptions.read(job.extra).recorded()
+        if PACK in job.extra:
+            slurm[PACK] = job.extra[PACK]
         if "table" in job.extra:
             slurm["table"] = job.extra["table"]
         if self.verdict is not None:
@@ -116,6 +146,7 @@ def await_outputs(context: Context, jobs: Sequence[tuple[TrackedJob, JobStatus]]
         if not job.is_node_local  # they are in an archive
         and any(not task.facts or (task.facts.ended or 0) > recently for task in status.tasks)
         for output in job.outputs
+        if output not in made_at_finish(job)
     ]
     deadline = time.monotonic() + patience
     while waited_for := [each for each in waited_for if not _is_there(context, *each)]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from datalad_slurm.dataset.files import Form, is_committed
@@ -16,6 +16,7 @@ from datalad_slurm.jobs.archive import archived_files
 from datalad_slurm.jobs.errors import TransferError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
 from datalad_slurm.jobs.notes import has_checkpoints
+from datalad_slurm.jobs.packs import PACK
 from datalad_slurm.jobs.plan import Shape
 from datalad_slurm.jobs.record import render_message
 from datalad_slurm.workflow.archive import stage_archive, without_repetition
@@ -24,6 +25,7 @@ from datalad_slurm.workflow.changes import InputCheck
 from datalad_slurm.workflow.collect import Findings, await_outputs, collect, write_facts
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.levels import Parcel
+from datalad_slurm.workflow.packed import PackedDirectory
 from datalad_slurm.workflow.publishing import publish_parcels
 from datalad_slurm.workflow.verify import judged, note_untouched, verified
 
@@ -93,7 +95,12 @@ def _delivered_together(
     context: Context, found: Sequence[Findings], message: str, shape: Shape
 ) -> Iterator[Outcome]:
     """Stage, commit and publish what some jobs have left, and forget these jobs."""
-    staging = _staged(context, [path for findings in found for path in findings.paths])
+    stored = [path for findings in found for path in findings.stored_here]
+    staging = _staged(context, stored, {path for each in found for path in each.archives})
+    if any(findings.packed for findings in found):
+        from datalad_slurm.workflow.packing import stage_members
+
+        stage_members(context, found, staging)
     archived = stage_archive(context, [findings.job for findings in found])
     staging.changes.update(archived.changes)
     staging.failures.update(archived.failures)
@@ -138,11 +145,16 @@ def _found(
             from datalad_slurm.workflow.node_results import unpack_results
 
             brought = unpack_results(context, job, status)
+        packed: tuple[PackedDirectory, ...] = ()
+        if PACK in job.extra:
+            from datalad_slurm.workflow.packing import pack_outputs
+
+            packed = pack_outputs(context, job, others, brought.streamed)
         findings = check.of(write_facts(context, collect(context, job, status, others)))
         missing = dict.fromkeys((*findings.missing, *brought.missing))
         odd = dict.fromkeys((*findings.not_committable, *brought.odd))
         findings = replace(findings, missing=tuple(missing), not_committable=tuple(odd))
-        yield note_untouched(context, findings)
+        yield note_untouched(context, findings.with_packed(packed))
     except OSError as exc:
         yield Outcome("finish", "error", _unreadable(job, exc), details=_details(job))
         return
@@ -192,7 +204,7 @@ def _packed(
         parcels.append(Parcel(findings, text, _changes(context, paths, staging)))
 
 
-def _staged(context: Context, paths: Sequence[str]) -> Staging:
+def _staged(context: Context, paths: Sequence[str], archives: Collection[str] = ()) -> Staging:
     """Stage what differs from the last commit of its repository; the rest is as it should be.
 
     The paths in the answer are relative to the dataset's root.
@@ -204,13 +216,14 @@ def _staged(context: Context, paths: Sequence[str]) -> Staging:
             whole.failures.update(dict.fromkeys(members, why))
             continue
         full = {context.hierarchy.within(name, path): path for path in members}
-        part = _staged_in(context.hierarchy.repo(name), list(full))
+        annexed = {path for path, whole_path in full.items() if whole_path in archives}
+        part = _staged_in(context.hierarchy.repo(name), list(full), annexed)
         whole.changes.update((full[path], change) for path, change in part.changes.items())
         whole.failures.update((full[path], why) for path, why in part.failures.items())
     return whole
 
 
-def _staged_in(repo: Repo, paths: Sequence[str]) -> Staging:
+def _staged_in(repo: Repo, paths: Sequence[str], annexed: Collection[str]) -> Staging:
     committed: dict[str, Form] = {}
     changed: list[str] = []
     with TreeReader(repo, read_head(repo).commit) as tree:
@@ -222,7 +235,7 @@ def _staged_in(repo: Repo, paths: Sequence[str]) -> Staging:
             form = tree.form(path)
             if form is not None:
                 committed[path] = form
-    return stage(repo, changed, committed)
+    return stage(repo, changed, committed, annexed)
 
 
 def _changes(

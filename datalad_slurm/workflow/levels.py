@@ -11,7 +11,7 @@ from datalad_slurm.dataset.index import not_checked_out
 from datalad_slurm.dataset.publish import Head, read_head
 from datalad_slurm.dataset.stage import Change
 from datalad_slurm.dataset.tree import SUBDATASET_MODE, TreeReader
-from datalad_slurm.jobs.claims import top_of
+from datalad_slurm.jobs.claims import is_below, top_of
 from datalad_slurm.jobs.notes import COMMITTED_IN
 from datalad_slurm.jobs.plan import Shape
 from datalad_slurm.workflow.collect import Findings
@@ -150,8 +150,15 @@ def _gone(context: Context, name: str, parcels: Sequence[Parcel], base: str) -> 
     with TreeReader(repo, base) as tree:
         for parcel in parcels:
             job = parcel.findings.job
-            # links that scheduling removed, and the job has not written, were not taken away
-            kept = {*parcel.findings.paths, *job.extra.get("removed_outputs", ())}
+            packed = [each.path for each in parcel.findings.packed]
+            # links that scheduling removed, and the job has not written, were not taken away;
+            # but of a packed directory the commit holds what the archive does
+            removed = (
+                path
+                for path in job.extra.get("removed_outputs", ())
+                if not any(is_below(path, top) for top in packed)
+            )
+            kept = {*parcel.findings.paths, *removed}
             below = (path for output in job.outputs for path in tree.files_claimed(output, name))
             gone.append(
                 [
@@ -159,7 +166,7 @@ def _gone(context: Context, name: str, parcels: Sequence[Parcel], base: str) -> 
                     for path in dict.fromkeys(below)
                     if (full := f"{name}/{path}" if name else path) not in kept
                     and hierarchy.holder(full) == name
-                    and _is_gone(context, full)
+                    and (any(is_below(full, top) for top in packed) or _is_gone(context, full))
                 ]
             )
     left_out = not_checked_out(repo, [path for paths in gone for path in paths])

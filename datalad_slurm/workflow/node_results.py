@@ -7,7 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-from datalad_slurm.dataset.packing import checked_members, extracted
+from datalad_slurm.dataset.packing import checked_members, extracted, located
 from datalad_slurm.dataset.transfer import Stamp, has_same_stamp, stamp
 from datalad_slurm.jobs.claims import ancestors, covers, is_glob, top_of
 from datalad_slurm.jobs.errors import TransferError
@@ -18,6 +18,7 @@ from datalad_slurm.node.deliveries import Delivery, TaskRuns, mark_taken, read_r
 from datalad_slurm.workflow.bring_back import Brought, make_way
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.node_local import read_inputs
+from datalad_slurm.workflow.packing import directories_to_pack, is_streamed
 from datalad_slurm.workflow.stores import let_go, store_of
 
 __all__ = ["unpack_results"]
@@ -103,6 +104,7 @@ class _Unpacker:
         self._store = store
         self._parts = parts
         self._claims = claimed_ever(job)
+        self._directories = directories_to_pack(context, job)
         self.brought = Brought()
         #: what was at the outputs on the nodes
         self.there: set[str] = set()
@@ -126,6 +128,9 @@ class _Unpacker:
         }
         self.brought.odd += sorted(repositories)
 
+        self.there |= wanted
+        wanted -= self._streamed(delivery, wanted)
+
         def target(name: str) -> Path | None:
             if name not in wanted:
                 return None
@@ -137,13 +142,26 @@ class _Unpacker:
                 return os.path.relpath(text, Path(delivery.root, name).parent)
             return text
 
-        for name in extracted(delivery.archive, self._parts, target, link_text):
-            self.brought.files[name] = stamp(self._context.repo.root / name) or (0, 0)
+        if wanted:
+            for name in extracted(delivery.archive, self._parts, target, link_text):
+                self.brought.files[name] = stamp(self._context.repo.root / name) or (0, 0)
         inputs = read_inputs(self._store, delivery.inputs)
-        self.there |= wanted | (inputs.keys() - set(removed))
+        self.there |= inputs.keys() - set(removed)
         for path in removed:
             if path in inputs and self._is_claimed(path):
                 self._remove(path, inputs[path])
+
+    def _streamed(self, delivery: Delivery, wanted: set[str]) -> set[str]:
+        """Note which files go right into the archive of a packed directory, and return them."""
+        if not self._directories:
+            return set()
+        found = {
+            entry.name: entry
+            for entry in located(delivery.archive)
+            if entry.name in wanted and is_streamed(self._job, self._directories, entry.name, entry)
+        }
+        self.brought.streamed.update(found)
+        return found.keys() & wanted
 
     def _is_claimed(self, path: str) -> bool:
         return any(covers(claim, path) for claim in self._claims)

@@ -11,6 +11,7 @@ from datalad_slurm.jobs.claims import collide, covers, top_of
 from datalad_slurm.jobs.dependencies import DEPENDS_ON, Relation
 from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError
 from datalad_slurm.jobs.model import JobStatus, SlurmJob, TrackedJob
+from datalad_slurm.jobs.packs import packed_outputs, with_archives
 from datalad_slurm.slurm import depend, pending, scontrol
 from datalad_slurm.workflow.commits import commits_of_jobs
 from datalad_slurm.workflow.context import Context, Outcome
@@ -74,6 +75,7 @@ def with_predecessors(context: Context, claim: TrackedJob, *, is_wanted: bool) -
         return claim
     for job, inputs in found:
         _refuse_unfit(context, claim, job, inputs, is_wanted=is_wanted)
+        _refuse_packed(context, claim, job)
     _states(context, found)
     return with_relations(claim, [relation_to(job, inputs) for job, inputs in found])
 
@@ -110,6 +112,18 @@ def _refuse_unfit(
             else f"{what} job {job.label}, which is open, and one of the two runs in {directory}: "
             f"what the other one needs would not be there; {finish_it}"
         )
+
+
+def _refuse_packed(context: Context, claim: TrackedJob, job: TrackedJob) -> None:
+    """Refuse to read what a finish will make, or take away, while the job runs."""
+    packed = with_archives(packed_outputs(job))
+    for typed, path in claimed_inputs(context, claim).items():
+        if any(collide(path, each) for each in packed):
+            raise InvalidRequestError(
+                f"input '{typed}' is packed when job {job.label} is finished, and so would not be "
+                f"there any more, or not yet; finish that job first "
+                f"({_finish_command(context, job)})"
+            )
 
 
 def _finish_command(context: Context, job: TrackedJob) -> str:

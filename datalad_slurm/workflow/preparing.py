@@ -10,11 +10,12 @@ from typing import Any
 
 from datalad.support.exceptions import IncompleteResultsError
 
-from datalad_slurm.dataset.paths import inside
+from datalad_slurm.dataset.paths import inside, matches, walk
 from datalad_slurm.dataset.prepare import Prepared, find_locked, is_annex_link, make_writable
 from datalad_slurm.jobs.claims import covers, top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.packs import PACK, made_at_finish, packed_outputs
 from datalad_slurm.jobs.sbatch_options import chdir, log_names, split_words
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.placeholders import message_of
@@ -43,7 +44,7 @@ def made_writable(
         if claim.alt_dir:
             continue  # what is in the dataset is replaced when the job is finished
         logs = [path for path in logs_there(context, request) if is_annex_link(context.repo, path)]
-        outputs, overwrites = claim.outputs, request.overwrites
+        outputs, overwrites = _written(context, request, claim)
         if claim.is_node_local:  # only its logs are written here
             overwrites = tuple(p for p in overwrites if not any(covers(out, p) for out in outputs))
             outputs = ()
@@ -66,6 +67,25 @@ def made_writable(
         yield Outcome("unlock", "ok", path=path, type="file")
     for path in removed:
         yield Outcome("remove", "ok", "its content is not here", path=path, type="file")
+
+
+def _written(
+    context: Context, request: Request, claim: TrackedJob
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return claims, and further paths, where the job itself writes.
+
+    A packed directory begins with nothing but what is here, since in it each link without
+    content would be in the way.
+    """
+    if PACK not in claim.extra:
+        return claim.outputs, request.overwrites
+    others = made_at_finish(claim)
+    outputs = tuple(each for each in claim.outputs if each not in others)
+    overwrites = (path for path in request.overwrites if not any(covers(o, path) for o in others))
+    tops = (top for each in packed_outputs(claim) for top in matches(context.repo, each))
+    below = (path for top in tops for path, _ in walk(context.repo, top))
+    links = (path for path in below if is_annex_link(context.repo, path))
+    return outputs, tuple(dict.fromkeys((*overwrites, *links)))
 
 
 def _installed(context: Context, outputs: Iterable[str]) -> Iterator[Outcome]:

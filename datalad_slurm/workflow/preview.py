@@ -7,6 +7,7 @@ from typing import Any
 
 from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.notes import needs_runner
+from datalad_slurm.jobs.packs import PACK
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.placeholders import Placeholders
 from datalad_slurm.workflow.predecessors import find_predecessors
@@ -46,6 +47,10 @@ def shown(
         from datalad_slurm.workflow.runner_plan import refuse_unfit
 
         refuse_unfit(context, claim, previewed["cmd"])
+    if PACK in claim.extra:
+        from datalad_slurm.workflow.pack_checks import PackCheck
+
+        PackCheck(context).refuse_unfit(claim)
     expand = {
         "both": ("inputs", "extra_inputs", "outputs"),
         "inputs": ("inputs", "extra_inputs"),

@@ -16,6 +16,7 @@ from datalad_slurm.tracking import publications
 from datalad_slurm.tracking.publications import Publication
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.levels import Level, Parcel, build_levels
+from datalad_slurm.workflow.packed import note_packed_in, take_away
 
 __all__ = ["JOB_BRANCH", "Published", "publish_parcels"]
 
@@ -52,14 +53,18 @@ def publish_parcels(context: Context, parcels: Sequence[Parcel], shape: Shape) -
     jobs = [parcel.findings.job for parcel in parcels]
     if len(parcels) == 1 and shape is Shape.OCTOPUS:
         shape = Shape.CHAIN  # there is nothing to merge
+    packed = [each for parcel in parcels for each in parcel.findings.packed]
+    names = {"", *(name for parcel in parcels for name in parcel.changes)}
+    names.update(context.hierarchy.holder(each.archive) for each in packed)
+    note_packed_in(context, packed, names)
     for _ in range(_ATTEMPTS):
         levels = build_levels(context, parcels, shape)
         top = levels[-1]
         if shape is Shape.BRANCHES:
             wanted = [f"{JOB_BRANCH.removeprefix('refs/heads/')}{job.job_id}" for job in jobs]
-            names = free_branch_names(context.repo, wanted)
+            free = free_branch_names(context.repo, wanted)
             top.branches = {
-                f"refs/heads/{names[name]}": top.ids[number] for number, name in enumerate(wanted)
+                f"refs/heads/{free[name]}": top.ids[number] for number, name in enumerate(wanted)
             }
         publications.note(
             database,
@@ -67,6 +72,8 @@ def publish_parcels(context: Context, parcels: Sequence[Parcel], shape: Shape) -
         )
         steps = [_step(context, level) for level in levels]
         if publish(steps, reason):
+            for name in names:
+                take_away(context, name, is_checked_out=bool(name or not top.branches))
             if top.branches:  # before the jobs are forgotten, so that the next finish can go on
                 _put_back(context, top)
             publications.complete(database, (job.id for job in jobs))

@@ -21,6 +21,7 @@ from datalad_slurm.tracking import publications
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.tracking.publications import Publication
 from datalad_slurm.workflow.context import Context, lgr
+from datalad_slurm.workflow.packed import take_away
 from datalad_slurm.workflow.publishing import JOB_BRANCH
 
 __all__ = ["no_other_finisher"]
@@ -58,7 +59,8 @@ def _settle_publications(context: Context) -> None:
     pending = publications.pending(context.tracker.database)
     if not pending:
         return
-    job_ids = {job.id: job.job_id for job in context.tracker.open_jobs()}
+    jobs = {job.id: job for job in context.tracker.open_jobs()}
+    job_ids = {tracked_id: job.job_id for tracked_id, job in jobs.items()}
     done: set[int] = set()
     committed_in: dict[int, dict[str, str]] = {}
     for publication in pending:
@@ -68,7 +70,7 @@ def _settle_publications(context: Context) -> None:
         repo = context.hierarchy.repo(name)
         if name:
             _clear(repo)
-        commits = _commits_of(repo, publication, job_ids)
+        commits = _commits_of(context, repo, publication, job_ids)
         if name:
             for tracked_id, commit in commits.items():
                 committed_in.setdefault(tracked_id, {})[name] = commit
@@ -77,9 +79,21 @@ def _settle_publications(context: Context) -> None:
     for tracked_id, commits_by_name in committed_in.items():
         if tracked_id in job_ids and tracked_id not in done:
             context.tracker.note_extra(tracked_id, {COMMITTED_IN: commits_by_name})
+    if done:
+        branches = {each.subdataset: each.branch for each in pending}
+        earlier = (name for each in done for name in jobs[each].extra.get(COMMITTED_IN, ()))
+        for name in dict.fromkeys((*branches, *earlier)):
+            _take_away(context, name, branches.get(name, ""))
     publications.complete(context.tracker.database, done)
     if done:
         lgr.info("jobs that an interrupted slurm-finish had committed are closed now")
+
+
+def _take_away(context: Context, name: str, branch: str) -> None:
+    """Take away what was packed in a repository, of which no job is open any more."""
+    if context.hierarchy.is_here(name):
+        is_checked_out = read_head(context.hierarchy.repo(name)).branch == branch
+        take_away(context, name, is_checked_out=is_checked_out or not branch)
 
 
 def _clear(repo: Repo) -> None:
@@ -89,7 +103,9 @@ def _clear(repo: Repo) -> None:
     settle_adding(repo)
 
 
-def _commits_of(repo: Repo, publication: Publication, job_ids: Mapping[int, int]) -> dict[int, str]:
+def _commits_of(
+    context: Context, repo: Repo, publication: Publication, job_ids: Mapping[int, int]
+) -> dict[int, str]:
     """Return the commits of a publication's jobs that its branch has, by tracked job.
 
     They may not be the ones that were published: somebody may have amended or
@@ -100,6 +116,7 @@ def _commits_of(repo: Repo, publication: Publication, job_ids: Mapping[int, int]
         if read_head(repo).branch == branch:
             catch_up_index(repo, base, tip)
         elif branch.startswith(JOB_BRANCH):
+            take_away(context, publication.subdataset, is_checked_out=False)
             put_back(repo, base, (Change(d.path, *d.new) for d in differences(repo, base, tip)))
     elif not _has_all(repo, branch, base, tip):
         return {}

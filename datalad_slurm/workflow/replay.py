@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from datalad_slurm.jobs.dependencies import DEPENDS_ON, read_relations
 from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError, RecordError
 from datalad_slurm.jobs.foresee import with_array
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.packs import recorded_pack
 from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.replay import (
     Replay,
@@ -24,8 +24,9 @@ from datalad_slurm.jobs.replay import (
     find_superseded,
     first_submission,
     logs_of_fixed_name,
+    typed_outputs,
 )
-from datalad_slurm.jobs.task_outputs import comparable, literally
+from datalad_slurm.jobs.task_outputs import comparable
 from datalad_slurm.jobs.tasks import expand_index_list, format_index_list, shortened
 from datalad_slurm.workflow.as_recorded import scripts_to_submit
 from datalad_slurm.workflow.checkpoints import options_again
@@ -197,7 +198,7 @@ def _run(
     request = Request(
         cmd=cmd,
         cwd=cwd,
-        outputs=_outputs(record),
+        outputs=typed_outputs(record),
         inputs=tuple(map(literal, record.inputs)),
         extra_inputs=record.extra_inputs,
         message=options.message or found.words,
@@ -216,6 +217,7 @@ def _run(
         extra=extra,
         contents=contents,
         runner=options_again(record.slurm),
+        pack=recorded_pack(record),
     )
     if not cwd.is_dir():
         raise InvalidRequestError(
@@ -255,22 +257,6 @@ def _command(parts: Sequence[RunRecord]) -> str:
             "`datalad slurm-schedule` and --array for these"
         )
     return command
-
-
-def _outputs(record: RunRecord) -> tuple[str, ...]:
-    """Return the declared outputs as they are typed in the record's directory."""
-    for key, read in (("output_patterns", str), ("declared_outputs", literally)):
-        declared = record.slurm.get(key)
-        if (
-            isinstance(declared, list)
-            and declared
-            and all(isinstance(path, str) for path in declared)
-        ):
-            return tuple(literal(read(path)) for path in declared)
-    outputs = [os.path.relpath(path, record.pwd) for path in record.declared_outputs]
-    if not outputs:
-        raise RecordError("the record names no outputs besides log files")
-    return tuple(literal(literally(glob.escape(path))) for path in outputs)
 
 
 def _files_made(

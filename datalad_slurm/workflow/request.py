@@ -15,8 +15,9 @@ from datalad_slurm.dataset.paths import normalise_output
 from datalad_slurm.jobs.claims import top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.packs import PACK, Pack, with_archives
 from datalad_slurm.jobs.runner_options import RunnerOptions
-from datalad_slurm.jobs.task_outputs import is_template, marked
+from datalad_slurm.jobs.task_outputs import is_template, marked, typed
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.placeholders import Placeholders
 
@@ -57,6 +58,8 @@ class Request:
     alt_dir: str = ""
     #: what is to be done around the job's script
     runner: RunnerOptions = field(default_factory=RunnerOptions)
+    #: outputs besides those, directories that are packed when the job is finished
+    pack: Pack | None = None
     #: whether the job may wait for open jobs that make its inputs
     auto_dependency: bool = True
     #: ids in a typed dependency, and those that stand for them now
@@ -64,6 +67,11 @@ class Request:
     extra: dict[str, Any] = field(default_factory=dict)
     #: what is to be kept with the job, by its SHA-256
     contents: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def packed(self) -> tuple[str, ...]:
+        """The directories that are packed, as typed."""
+        return self.pack.paths if self.pack else ()
 
 
 def claim_of(
@@ -115,11 +123,17 @@ def claim_of(
         context.dataset,
         cwd,
         request.inputs,
-        request.outputs,
+        (*request.outputs, *request.packed),
         tmpdir,
         top=Path(alt_dir) if alt_dir else None,
     )
     outputs = [normalise_output(context.repo, marked(out), cwd) for out in placeholders.outputs]
+    extra = {**request.extra, **({"alt_dir": alt_dir} if alt_dir else {})}
+    if request.pack:
+        directories = outputs[len(request.outputs) :]
+        outputs += with_archives(directories)
+        pack = Pack(tuple(map(typed, directories)), request.pack.only)
+        extra[PACK] = pack.to_json()
     claim = TrackedJob(
         id=0,
         token=token,
@@ -127,12 +141,12 @@ def claim_of(
         pwd=os.path.relpath(cwd, root),
         dsid=context.dsid,
         outputs=tuple(dict.fromkeys(outputs)),
-        declared_outputs=tuple(placeholders.outputs),
+        declared_outputs=tuple(dict.fromkeys(placeholders.outputs)),
         inputs=tuple(placeholders.inputs),
         extra_inputs=request.extra_inputs,
         message=request.message,
         chain=request.chain,
-        extra=request.extra | ({"alt_dir": alt_dir} if alt_dir else {}),
+        extra=extra,
         contents=request.contents,
     )
     if any(map(is_template, claim.outputs)):
@@ -159,7 +173,7 @@ def _refuse_incomplete(request: Request) -> None:
         raise InvalidRequestError("a command cannot hold a null character")
     if not request.cmd.strip():
         raise InvalidRequestError("there is no command to submit, such as `sbatch job.sh`")
-    if not request.outputs:
+    if not (request.outputs or request.packed):
         raise InvalidRequestError(
             "at least one output must be declared with -o/--output: a file or directory that "
             "the job writes"

@@ -15,6 +15,7 @@ from datalad_slurm.jobs.errors import (
 )
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.notes import needs_runner
+from datalad_slurm.jobs.packs import PACK
 from datalad_slurm.jobs.verify import VERIFY
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
@@ -185,6 +186,10 @@ def _validated(
         from datalad_slurm.workflow.runner_plan import refuse_unfit
 
         refuse_unfit(context, claim, placeholders.preview(claim.cmd))
+    if PACK in claim.extra:
+        from datalad_slurm.workflow.pack_checks import PackCheck
+
+        PackCheck(context).refuse_unfit(claim)
     return at_head(context, claim), command, placeholders
 
 

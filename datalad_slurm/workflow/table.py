@@ -126,6 +126,11 @@ def _validated(context: Context, rows: Sequence[RowRequest]) -> Iterator[Entry]:
     commit = context.repo.head()
     typed = rows[0].request.alt_dir if rows else ""
     alt_dir = checked_alt_dir(context, typed) if typed else ""
+    packs = None
+    if rows and rows[0].request.pack:
+        from datalad_slurm.workflow.pack_checks import PackCheck
+
+        packs = PackCheck(context)
     for row in rows:
         with naming_row(row.label):
             claim, placeholders = claim_of(context, row.request, alt_dir)
@@ -134,6 +139,8 @@ def _validated(context: Context, rows: Sequence[RowRequest]) -> Iterator[Entry]:
                 from datalad_slurm.workflow.runner_plan import refuse_unfit
 
                 refuse_unfit(context, claim, placeholders.preview(claim.cmd))
+            if packs is not None:
+                packs.refuse_unfit(claim)
             yield Entry(row, claim, placeholders, placeholders.check_command(row.request.cmd))
 
 

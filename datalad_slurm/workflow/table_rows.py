@@ -16,6 +16,7 @@ from typing import Any
 from datalad_slurm.dataset.history import read_commits, resolve
 from datalad_slurm.jobs.command_template import CommandTemplate
 from datalad_slurm.jobs.errors import DataladSlurmError, InvalidRequestError, RecordError
+from datalad_slurm.jobs.packs import Pack
 from datalad_slurm.jobs.runner_options import RunnerOptions
 from datalad_slurm.jobs.table import Row, Table
 from datalad_slurm.jobs.templates import Names, Template
@@ -107,7 +108,8 @@ def _identity(context: Context, request: Request) -> str:
     """
     pwd = os.path.relpath(request.cwd.resolve(), context.repo.root)
     paths = [request.outputs, request.inputs, request.extra_inputs]
-    return json.dumps([request.cmd, pwd, *paths])
+    packed = [request.pack.to_json()] if request.pack else []
+    return json.dumps([request.cmd, pwd, *paths, *packed])
 
 
 def _no_pattern(value: str) -> str:
@@ -136,6 +138,7 @@ class _Filler:
             command, Names(columns, others | ({"img"} if container else set()))
         )
         self._outputs = [Template(path, paths, "an output") for path in request.outputs]
+        self._packed = [Template(path, paths, "an output") for path in request.packed]
         self._inputs = [Template(path, paths, "an input") for path in request.inputs]
         checkpoint = request.runner.checkpoint
         states = checkpoint.paths if checkpoint else ()
@@ -144,7 +147,7 @@ class _Filler:
         self._request = request
         self._container = container
         self._image = image_of(context, request, container) if container else ""
-        texts = (*self._outputs, *self._inputs, *self._states, self._message)
+        texts = (*self._outputs, *self._packed, *self._inputs, *self._states, self._message)
         in_texts = (column for text in texts for column in text.columns)
         self._used = list(dict.fromkeys([*self._command.columns, *in_texts]))
 
@@ -159,6 +162,7 @@ class _Filler:
             inputs=self._paths(self._inputs, row.values, glob.escape),
             message=self._message.fill_whole(row.values),
             runner=self._runner(row.values),
+            pack=self._pack(row),
         )
         return with_image(filled, self._image, self._container) if self._container else filled
 
@@ -168,6 +172,11 @@ class _Filler:
             return runner
         states = self._paths(self._states, values, _no_pattern)
         return replace(runner, checkpoint=replace(runner.checkpoint, paths=states))
+
+    def _pack(self, row: Row) -> Pack | None:
+        pack = self._request.pack
+        paths = self._paths(self._packed, row.values, _no_pattern)
+        return replace(pack, paths=paths) if pack else None
 
     def _paths(
         self,

@@ -72,7 +72,9 @@ def note_untouched(context: Context, findings: Findings) -> Findings:
     if VERIFY not in job.extra or _UNTOUCHED in job.extra:
         return findings
     since, root = job.extra[VERIFY]["since"], context.repo.root
-    untouched = [path for path in findings.files if (root / path).lstat().st_ctime_ns <= since]
+    streamed = {file.path for each in findings.packed for file in each.files if not file.found}
+    there = (path for path in findings.files if path not in streamed)
+    untouched = [path for path in there if (root / path).lstat().st_ctime_ns <= since]
     context.tracker.note_extra(job.id, {_UNTOUCHED: untouched})
     return replace(findings, job=replace(job, extra={**job.extra, _UNTOUCHED: untouched}))
 
