@@ -54,6 +54,7 @@ from datalad_slurm.commands.parameters import (
 )
 from datalad_slurm.commands.results import render, run_flow, show_dry_run
 from datalad_slurm.commands.schedule_examples import EXAMPLES
+from datalad_slurm.commands.scheduling import Scheduling
 from datalad_slurm.jobs.names import JobName
 from datalad_slurm.jobs.packs import Pack
 
@@ -252,51 +253,21 @@ class Schedule(ValidatedInterface):
             pack=Pack(tuple(pack), pack_only) if pack else None,
         )
 
-        def asked(context: Context) -> Request:
+        scheduling = Scheduling(
+            words,
+            table=table,
+            job_id=job_id[0] if job_id else None,
+            container_name=container_name or "",
+            dry_run=dry_run is not None,
+            then_finish=then_finish,
+            then_push=then_push or "",
+        )
+
+        def flow(context: Context) -> Iterator[Outcome]:
             place = (node_local_dir or "") if node_local else None
             default = context.settings.grace
             runner = runner_options(default, grace, place, checkpoint, checkpoint_signal)
-            return replace(request, runner=runner)
-
-        def in_image(context: Context) -> Request:
-            wanted = asked(context)
-            if not container_name:
-                return wanted
-            from datalad_slurm.workflow.containers import in_container
-
-            return in_container(context, wanted, container_name)
-
-        def planned(context: Context) -> Iterator[Outcome]:
-            if table is not None:
-                from datalad_slurm.workflow.table import dry_run_table
-
-                return dry_run_table(context, table, words, asked(context), container_name or "")
-            from datalad_slurm.workflow.preview import dry_run as preview
-
-            return preview(context, in_image(context))
-
-        def tracked(context: Context) -> Iterator[Outcome]:
-            if job_id:
-                from datalad_slurm.workflow.adopt import adopt_job
-
-                return adopt_job(context, job_id[0], asked(context))
-            if table is not None:
-                from datalad_slurm.workflow.table import schedule_table
-
-                return schedule_table(context, table, words, asked(context), container_name or "")
-            from datalad_slurm.workflow.schedule import schedule
-
-            return schedule(context, in_image(context))
-
-        def flow(context: Context) -> Iterator[Outcome]:
-            if dry_run:
-                return planned(context)
-            outcomes = tracked(context)
-            if not (then_finish or then_push):
-                return outcomes
-            from datalad_slurm.workflow.then_finish import finished_later
-
-            return finished_later(context, outcomes, then_push or "")
+            return scheduling.flow(context, replace(request, runner=runner))
 
         yield from run_flow("slurm-schedule", dataset.ds, flow)
 

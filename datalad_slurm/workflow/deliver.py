@@ -24,10 +24,17 @@ from datalad_slurm.workflow.bring_back import Brought, bring_back, inputs_in
 from datalad_slurm.workflow.changes import InputCheck
 from datalad_slurm.workflow.collect import Findings, await_outputs, collect, write_facts
 from datalad_slurm.workflow.context import Context, Outcome
+from datalad_slurm.workflow.delivery_outcomes import (
+    delivered,
+    details_of,
+    kept_open,
+    still_open,
+    unreadable,
+)
 from datalad_slurm.workflow.levels import Parcel
 from datalad_slurm.workflow.packed import PackedDirectory
 from datalad_slurm.workflow.publishing import publish_parcels
-from datalad_slurm.workflow.verify import judged, note_untouched, verified
+from datalad_slurm.workflow.verify import judged, note_untouched
 
 __all__ = ["deliver"]
 
@@ -105,7 +112,7 @@ def _delivered_together(
     staging.changes.update(archived.changes)
     staging.failures.update(archived.failures)
     parcels: list[Parcel] = []
-    yield from _packed(context, judged(context, found, staging), staging, message, parcels)
+    yield from _in_parcels(context, judged(context, found, staging), staging, message, parcels)
     if not parcels:
         return
     if any(has_checkpoints(parcel.findings.job) for parcel in parcels):
@@ -117,7 +124,7 @@ def _delivered_together(
     published = publish_parcels(context, parcels, shape)
     branches = published.branches or [""] * len(parcels)
     for parcel, commit, branch in zip(parcels, published.commits, branches, strict=True):
-        yield from _delivered(parcel, commit, branch.removeprefix("refs/heads/"))
+        yield from delivered(parcel, commit, branch.removeprefix("refs/heads/"))
     if published.merges:
         yield Outcome(
             "merge",
@@ -156,17 +163,17 @@ def _found(
         findings = replace(findings, missing=tuple(missing), not_committable=tuple(odd))
         yield note_untouched(context, findings.with_packed(packed))
     except OSError as exc:
-        yield Outcome("finish", "error", _unreadable(job, exc), details=_details(job))
+        yield Outcome("finish", "error", unreadable(job, exc), details=details_of(job))
         return
     except TransferError as exc:
-        yield Outcome("finish", "error", _still_open(job, str(exc)), details=_details(job))
+        yield Outcome("finish", "error", still_open(job, str(exc)), details=details_of(job))
         return
     for left in brought.left:
         said = f"job {job.label} left {left}, which cannot be committed and stays there"
-        yield Outcome("finish", "impossible", said, details=_details(job))
+        yield Outcome("finish", "impossible", said, details=details_of(job))
 
 
-def _packed(
+def _in_parcels(
     context: Context,
     found: Iterable[Findings],
     staging: Staging,
@@ -186,7 +193,7 @@ def _packed(
                 use_sidecar=context.settings.record_sidecar,
             )
         except OSError as exc:
-            yield Outcome("finish", "error", _unreadable(job, exc), details=_details(job))
+            yield Outcome("finish", "error", unreadable(job, exc), details=details_of(job))
             continue
         sidecars += sidecar
         committed = (*findings.paths, *sidecar, *archived_files(job))
@@ -197,7 +204,7 @@ def _packed(
     for findings, record, paths in records:
         failed = [path for path in paths if path in staging.failures]
         if failed:
-            yield from _kept_open(findings, failed, staging)
+            yield from kept_open(findings, failed, staging)
             continue
         job = findings.job
         text = render_message(job.label, findings.status.word, [job.message, message], record)
@@ -245,59 +252,3 @@ def _changes(
     return {
         name: tuple(staging.changes[path] for path in members) for name, members in groups.items()
     }
-
-
-def _details(job: TrackedJob) -> dict[str, object]:
-    return {"slurm_job_id": job.job_id}
-
-
-def _unreadable(job: TrackedJob, exc: OSError) -> str:
-    return _still_open(job, f"{exc.strerror} ({exc.filename})")
-
-
-def _still_open(job: TrackedJob, reason: str) -> str:
-    return (
-        f"Slurm job {job.label} was not committed and is still open: {reason}; mend that and run "
-        "`datalad slurm-finish` again"
-    )
-
-
-def _kept_open(findings: Findings, failed: Sequence[str], staging: Staging) -> Iterator[Outcome]:
-    details = _details(findings.job)
-    for path in failed:
-        yield Outcome("add", "error", staging.failures[path], path, "file", details)
-    reason = f"{len(failed)} of its files could not be added, the first is '{failed[0]}'"
-    yield Outcome("finish", "error", _still_open(findings.job, reason), details=details)
-
-
-def _delivered(parcel: Parcel, commit: str, branch: str) -> Iterator[Outcome]:
-    findings = parcel.findings
-    label = findings.job.label
-    details = {**_details(findings.job), "commit": commit}
-    if branch:
-        details["branch"] = branch
-    added = [
-        (f"{name}/{change.path}" if name else change.path, change)
-        for name, changes in parcel.changes.items()
-        for change in changes
-    ]
-    for number, (path, change) in enumerate(added):
-        more = {"key": change.key} if change.key else {}
-        rank = {"rank": number, "of": len(added)}
-        yield Outcome("add", "ok", path=path, type="file", details=details | more | rank)
-    state = {"slurm_state": findings.status.word, **findings.inputs.details()}
-    said = [f"on branch {branch}"] if branch else []
-    said += filter(None, [findings.inputs.message()])
-    yield Outcome("save", "ok", "; ".join(said), type="dataset", details=details | state)
-    yield from verified(findings, details)
-    problems = dict.fromkeys(
-        findings.missing, f"job {label} declared this output, but there is nothing"
-    ) | dict.fromkeys(
-        findings.not_committable,
-        f"job {label} left something here that cannot be committed: a repository, a special "
-        "file, or a link on the way that leads elsewhere",
-    )
-    for path, problem in problems.items():
-        yield Outcome("add", "impossible", problem, path or None, details=details)
-    for path, other in findings.logs_of_others.items():
-        yield Outcome("add", "notneeded", f"it is a log of job {other}, which is open", path)

@@ -68,7 +68,8 @@ def packed_inputs(
         pack(mirror, archive, compared)
     if packed is not None:
         packed[same] = archive
-    said = f"{len(mirror.files)} input files, {archive.stat().st_size} bytes, in one archive"
+    files = f"{len(mirror.files)} input file{'' if len(mirror.files) == 1 else 's'}"
+    said = f"{files}, {archive.stat().st_size} bytes, in one archive"
     return Stage(inputs=str(archive), needed=_room(mirror) // 1024, outputs=outputs), said
 
 

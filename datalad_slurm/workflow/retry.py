@@ -243,7 +243,8 @@ def _submit(context: Context, plan: _Plan, run_again: Collection[str]) -> Iterat
             if outcome.action != "slurm-schedule":
                 yield outcome
                 continue
-            which = f"tasks {plan.indices} of job" if plan.indices else "job"
+            noun = "task" if plan.indices.isdigit() else "tasks"
+            which = f"{noun} {plan.indices} of job" if plan.indices else "job"
             details = {"attempt": claim.attempt, "retried": [s.job_id for s in job.slurm_jobs]}
             details |= {"tasks": plan.indices} if plan.indices else {}
             said = "" if AS_RECORDED in job.extra else "".join(f"; {each}" for each in changed)
