@@ -218,7 +218,8 @@ def test_on_a_node_that_dies_work_is_lost_but_for_what_was_kept_of_it(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     box.script(
         "[ ! -e state ] || { cat state > $1; exit; }\necho whole > state; echo half > $1; sleep 1\n"
-        f"echo $PPID $$ $(pgrep -P $PPID) > {box.path}/pids.$SLURM_JOB_ID; sleep 600"
+        "set -- $(ps -o ppid= -p $PPID) $PPID $$ $(pgrep -P $PPID)\n"
+        f"echo $* > {box.path}/pids.$SLURM_JOB_ID; sleep 600"
     )
     again, gone = (
         schedule(
@@ -236,7 +237,8 @@ def test_on_a_node_that_dies_work_is_lost_but_for_what_was_kept_of_it(
     assert "its outputs are not here: it was killed, or lost with its node" in told[gone]
     own.run("scontrol", "update", "NodeName=n1", "State=RESUME")
     own.wait(again)
-    assert {res["status"] for res in finish(box, again)} == {"ok"}
+    results = finish(box, again)
+    assert {res["status"] for res in results} == {"ok"}, results
     assert (box.path / "requeue").read_text() == "whole\n"
     assert runs_in(box) == ["1 NODE_FAIL", "1 COMPLETED"]
 
