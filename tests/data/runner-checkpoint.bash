@@ -286,26 +286,36 @@ dls_put_back() {
 }
 
 # Ask those of the job's processes on this node for a checkpoint that handle the signal, as it
-# would end others. srun, which blocks it but waits for it, hands it on to all tasks of its
-# step: it gets it only if some of these are on other nodes.
+# would end others.
 dls_ask() {
-    local dls_file dls_pid dls_name dls_mask dls_blocked
-    local dls_bit=$(($(kill -l "$dls_checkpoint_signal") - 1))
+    local dls_file dls_pid
     while IFS= read -r dls_file; do
         dls_pid=${dls_file//[!0-9]/}
-        ((dls_pid != $$)) || continue
-        dls_blocked=0
-        while read -r dls_name dls_mask; do
-            case $dls_name in
-                SigBlk:) ((${SLURM_JOB_NUM_NODES:-1} > 1)) || dls_blocked=0x$dls_mask ;;
-                SigCgt:)
-                    ((0x$dls_mask >> dls_bit & ~(dls_blocked >> dls_bit) & 1)) &&
-                        kill -s "$dls_checkpoint_signal" "$dls_pid"
-                    break
-                    ;;
-            esac
-        done <"/proc/$dls_pid/status"
+        ((dls_pid != $$)) && dls_expects "$dls_pid" && kill -s "$dls_checkpoint_signal" "$dls_pid"
     done < <(grep -lszx -- "SLURM_JOB_ID=$SLURM_JOB_ID" /proc/[0-9]*/environ)
+}
+
+# Whether a process handles the signal. srun, which blocks it but waits for it, hands it on to all
+# tasks of its step: it gets it only if some of these are on other nodes.
+dls_expects() {
+    local dls_name dls_mask dls_bit dls_blocked=0 dls_caught=0
+    while read -r dls_name dls_mask; do
+        case $dls_name in
+            SigBlk:) dls_blocked=0x$dls_mask ;;
+            SigCgt:) dls_caught=0x$dls_mask ;;
+        esac
+    done <"/proc/$1/status"
+    ((${SLURM_JOB_NUM_NODES:-1} == 1)) || dls_blocked=0
+    dls_bit=$(($(kill -l "$dls_checkpoint_signal") - 1))
+    ((dls_caught >> dls_bit & ~(dls_blocked >> dls_bit) & 1)) || return
+    # A bash with a trap for EXIT, and programs in Go, catch all signals, XFSZ and VTALRM among
+    # them, and are ended by those for which they have nothing to do.
+    (((dls_caught & 0x3000000) != 0x3000000)) || { (($1 == dls_child)) && dls_names_signal; }
+}
+
+# Whether the job script has a word for the signal, outside of comments.
+dls_names_signal() {
+    grep -qE "^([^#]*[^#[:alnum:]])?(SIG)?$dls_checkpoint_signal([^[:alnum:]]|$)" "$dls_script"
 }
 
 # Keep the state when it has changed, and then been the same for three looks: one look a

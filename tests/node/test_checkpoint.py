@@ -167,6 +167,22 @@ def test_asked_before_the_work_has_begun_it_goes_on(run):
     assert (out, job.returncode) == (b"end\n", 0)
 
 
+def test_shells_that_clean_up_at_their_end_get_the_signal_only_if_they_have_a_trap_for_it(run):
+    # for the trap for EXIT bash catches all signals itself, and ends by them
+    script = "#!/bin/bash\ntrap 'echo clean' EXIT\n{}\necho ready\n{}sleep 2\necho end\n"
+    inner = """bash -c 'trap "echo inner" EXIT; sleep 1; :'\n"""
+    for trap, expected in (
+        ("#SBATCH --signal=B:USR1@60 # USR1", b"inner\nend\nclean\n"),
+        ("trap 'echo asked' USR1", b"inner\nasked\nend\nclean\n"),
+    ):
+        job = run.start(script.format(trap, inner))
+        assert job.stdout.readline() == b"ready\n"
+        time.sleep(0.5)
+        job.send_signal(signal.SIGUSR1)
+        assert job.communicate(timeout=60)[0] == expected
+        assert job.returncode == 0
+
+
 def test_told_to_end_it_leaves_a_state_with_which_the_next_attempt_begins(run):
     # bash ends by the signal, python goes on until its state is written
     (run.root / "count.py").write_text(COUNT)
