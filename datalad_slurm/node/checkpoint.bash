@@ -11,6 +11,7 @@ dls_slot=$dls_store/state${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
 dls_must_keep=yes
 dls_kept=
 dls_seen=
+dls_seen_before=
 dls_told=
 dls_quiet=0
 dls_number=0
@@ -103,8 +104,13 @@ dls_watch() {
     dls_state=$(dls_look)
     dls_clock dls_began
     dls_look_at=$((dls_began + 1 + 10 * (dls_began - dls_now)))
-    [[ $dls_state == "$dls_seen" ]] && ((dls_quiet += 1)) || dls_quiet=0
-    dls_seen=$dls_state
+    if [[ $dls_state == "$dls_seen" ]]; then
+        ((dls_quiet += 1))
+    else
+        dls_quiet=0
+        dls_seen_before=$dls_seen
+        dls_seen=$dls_state
+    fi
     if [[ -n $dls_state && $dls_state != "$dls_kept" ]] && ((dls_quiet >= 2)); then
         dls_begin_keeping "$dls_state"
     fi
@@ -180,20 +186,19 @@ dls_is_whole() {
         return 0
     fi
     [[ -n $dls_cut && -z $dls_was_killed ]] || return 1
-    if [[ $dls_cut == limit && $1 != "$dls_told" ]]; then
+    if [[ $dls_cut == limit ]]; then
+        [[ $1 == "$dls_told" ]] || return 0
+    elif ((dls_status <= 128)); then
         return 0
     fi
-    ((dls_status <= 128)) || dls_is_replaced "$1"
+    dls_is_replaced "$1"
 }
 
-# Whether no file has changed in its place since it was last looked at.
+# Whether the state is one file, which has taken the place of an older one of that name.
 dls_is_replaced() {
-    local dls_line
-    [[ -n $dls_seen ]] || return 1
-    while IFS= read -r dls_line; do
-        if [[ $'\n'$dls_seen$'\n' != *$'\n'"$dls_line"$'\n'* &&
-            $'\n'$dls_seen == *$'\n'"${dls_line%% *} "* ]]; then
-            return 1
-        fi
-    done <<<"$1"
+    local dls_new=$1 dls_old=$dls_seen dls_name
+    [[ $dls_old != "$dls_new" ]] || dls_old=$dls_seen_before
+    [[ $dls_new$dls_old != *$'\n'* && ${dls_new%% *} != "${dls_old%% *}" ]] || return
+    dls_name=${dls_new#* }
+    [[ $dls_old == *" ${dls_name% * * *} "* ]]
 }

@@ -231,6 +231,33 @@ def test_what_is_written_in_place_when_it_is_killed_is_no_checkpoint(run):
     assert run.kept() == [before]
 
 
+def _moved(name, number):
+    return f"echo {number} > {name}.new; mv {name}.new {name}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept_one"),
+    [
+        ("echo more >> state/a", False),
+        (_moved("state/a", 2), False),  # of two files one is of another time
+        ("rm state/b; " + _moved("state/a", 2), False),
+        ("rm state/b; sleep 5; echo new > state/b", False),
+        ("rm state/b; sleep 5; " + _moved("state/a", 2), True),
+    ],
+)
+def test_of_a_program_that_is_ended_the_state_counts_if_it_is_one_file_that_was_replaced(
+    run, changes, kept_one
+):
+    begin = "mkdir state; echo 1 > state/a; echo 1 > state/b; sleep 5"
+    job = run.start(f"#!/bin/bash\n{begin}; {changes}; echo ready; sleep 60\n")
+    assert job.stdout.readline() == b"ready\n"
+    before = run.kept()
+    time.sleep(0.8)  # the last change is seen, mostly, but not quiet
+    run.send_to_all(signal.SIGTERM)
+    out, _ = job.communicate(timeout=60)
+    assert (b"may be half written" in out, run.kept() == before) == (not kept_one, not kept_one)
+
+
 def test_a_damaged_checkpoint_is_not_used_and_that_is_said(run):
     job = run.start("#!/bin/bash\necho whole > state; sleep 60\n", index=3)
     wait_until(run.kept, 30)
