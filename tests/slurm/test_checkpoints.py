@@ -255,6 +255,9 @@ def _text(box, name):
         ("sbatch job.sh", {"checkpoint": ["../state"]}, "is outside the dataset"),
         ("sbatch job.sh", {"checkpoint": ["state-%a"]}, "the command submits no array"),
         ("sbatch --array=1-2 job.sh", {"checkpoint": ["state"]}, "put %a into its name"),
+        ("sbatch job.sh", {"checkpoint": ["run"], "outputs": ["run/out"]}, "'run/out' is in the"),
+        ("sbatch job.sh", {"checkpoint": ["empty", "own"]}, "'own' is there already"),
+        ("sbatch --array=1-2 job.sh", {"checkpoint": ["own/%a.pt"]}, "'own/7.pt' is there"),
         ("sbatch --signal=B:TERM@9 job.sh", {"grace": 5}, "is what --grace does by itself"),
         ("sbatch bad.sh", {"checkpoint": ["state"]}, "submitted with --checkpoint: it does not"),
         ("sbatch job.sh", {"checkpoint": ["state"], "table": [{"x": "a"}, {"x": "b"}]},
@@ -265,11 +268,14 @@ def test_what_can_be_no_checkpoint_is_refused_and_nothing_is_submitted(
     box, slurm, command, options, reason
 ):
     box.script("true")
+    for name in ("empty", "own"):
+        (box.path / name).mkdir()
+    (box.path / "own/7.pt").touch()
     (box.path / "bad.sh").write_text("true\n")
     if "table" in options:
         command = [*command.split(), "{x}"]
-    outputs = ["out{x}" if "table" in options else "out"]
-    results = slurm_schedule(command, dataset=box.path, outputs=outputs, **options, **_QUIET)
+    options = {"outputs": ["out{x}" if "table" in options else "out"], **options}
+    results = slurm_schedule(command, dataset=box.path, **options, **_QUIET)
     assert reason in results[-1]["message"]
     assert results[-1]["status"] in ("error", "impossible")
     assert box.tracked() == []
