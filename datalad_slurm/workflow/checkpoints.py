@@ -16,7 +16,6 @@ from datalad_slurm.jobs.checkpoints import (
     Checkpoint,
     state_claims,
     state_paths,
-    tells_tasks_apart,
     with_states,
 )
 from datalad_slurm.jobs.claims import collide, covers
@@ -46,7 +45,7 @@ def with_runner(
     if options.checkpoint is None:
         return replace(claim, extra={**claim.extra, **options.to_json()})
     checkpoint = _resolved(context, claim, options.checkpoint, placeholders)
-    _refuse_shared(context, claim, replace(options, checkpoint=checkpoint), placeholders)
+    _refuse_without_array(context, claim, checkpoint, placeholders)
     claims = state_claims(checkpoint)
     _refuse_outputs_below(claim, claims)
     if not options.node_local:
@@ -123,12 +122,11 @@ def _resolved(
     return with_states(replace(checkpoint, paths=paths), templates)
 
 
-def _refuse_shared(
-    context: Context, claim: TrackedJob, options: RunnerOptions, placeholders: Placeholders
+def _refuse_without_array(
+    context: Context, claim: TrackedJob, checkpoint: Checkpoint, placeholders: Placeholders
 ) -> None:
-    """Refuse state files that tasks of an array would share, and patterns where there is none."""
-    checkpoint = options.checkpoint
-    if checkpoint is None or not claim.cmd:
+    """Refuse names for tasks of an array where there is none."""
+    if not claim.cmd:
         return
     indices = indices_expected(context, claim, placeholders.preview(claim.cmd))
     named = next(filter(names_task, checkpoint.paths), None)
@@ -137,12 +135,6 @@ def _refuse_shared(
             f"the checkpoint '{named}' has sbatch's pattern %a, which names the tasks of an array, "
             "but the command submits no array; add --array, or type %%a for a percent sign and "
             "an a"
-        )
-    if indices and not options.node_local and not tells_tasks_apart(checkpoint):
-        shared = next(path for path in checkpoint.paths if not names_task(path))
-        raise InvalidRequestError(
-            f"all tasks of the array would write the checkpoint '{shared}'; put %a into its name, "
-            "which stands for the number of the task"
         )
 
 

@@ -246,6 +246,24 @@ def _text(box, name):
     return path.read_text() if path.exists() else ""
 
 
+def test_a_second_job_of_a_command_that_is_not_foreseen_is_not_submitted(box, slurm):
+    box.script("true")
+    command = "sh -c 'sbatch no-such.sh; sbatch --hold job.sh; sbatch job.sh'"
+    (result,) = slurm_schedule(
+        command, dataset=box.path, outputs=["out"], checkpoint=["state"], **_QUIET
+    )
+    assert "though the command ended with exit status 1" in result["message"]
+    (job,) = box.tracked()
+    slurm.run("scancel", str(job))
+    slurm.wait(job)
+    finish(box, close_failed_jobs=True)
+    (result,) = slurm_schedule(
+        "sh -c 'sbatch --array=1-2 job.sh'", dataset=box.path, outputs=["out"],
+        checkpoint=["state"], **_QUIET,
+    )  # fmt: skip
+    assert "put %a into its name" in result["message"]
+
+
 @pytest.mark.parametrize(
     ("command", "options", "reason"),
     [
@@ -259,6 +277,7 @@ def _text(box, name):
         ("sbatch job.sh", {"checkpoint": ["empty", "own"]}, "'own' is there already"),
         ("sbatch --array=1-2 job.sh", {"checkpoint": ["own/%a.pt"]}, "'own/7.pt' is there"),
         ("sbatch --signal=B:TERM@9 job.sh", {"grace": 5}, "is what --grace does by itself"),
+        ("sbatch job.sh && sbatch job.sh", {"checkpoint": ["state"]}, "submits 2 jobs"),
         ("sbatch bad.sh", {"checkpoint": ["state"]}, "submitted with --checkpoint: it does not"),
         ("sbatch job.sh", {"checkpoint": ["state"], "table": [{"x": "a"}, {"x": "b"}]},
          "checkpoint 'state' conflicts with 'state' of"),

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from datalad_slurm.jobs.checkpoints import (
     Checkpoint,
     bash_words,
+    shared_path,
     state_claims,
-    tells_tasks_apart,
     with_states,
 )
 from datalad_slurm.jobs.errors import InvalidRequestError
@@ -59,7 +59,7 @@ def test_what_the_next_attempt_would_not_find_is_refused(typed):
 def test_a_pattern_claims_the_states_of_all_tasks():
     checkpoint = with_states(Checkpoint(("s-%a", "t")), [marked("s-%a"), "t"])
     assert state_claims(checkpoint) == ("s-[0-9]*", "t")
-    assert not tells_tasks_apart(checkpoint)
+    assert shared_path(checkpoint)
 
 
 @pytest.mark.parametrize(
