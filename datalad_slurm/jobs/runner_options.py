@@ -89,11 +89,13 @@ class RunnerOptions:
         InvalidRequestError
             When something in them cannot be.
         """
-        grace = notes.get(GRACE)
+        node_local = notes.get(NODE_LOCAL)
+        earlier = node_local.get(GRACE) if isinstance(node_local, dict) else None
+        grace = notes.get(GRACE, earlier)  # earlier versions noted it there
         is_number = isinstance(grace, int) and not isinstance(grace, bool) and grace >= 0
         return cls(
             grace if is_number and grace else 0,
-            NodeLocal.read(notes.get(NODE_LOCAL)),
+            NodeLocal.read(node_local),
             Checkpoint.read(notes.get(CHECKPOINT)),
         )
 

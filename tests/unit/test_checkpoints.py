@@ -72,6 +72,7 @@ def test_a_pattern_claims_the_states_of_all_tasks():
         ({"grace": -1}, RunnerOptions()),
         ({"grace": None, "node_local": None, "checkpoint": None}, RunnerOptions()),
         ({"grace": 0, "node_local": {}}, RunnerOptions(0, NodeLocal())),
+        ({"node_local": {"grace": 7}}, RunnerOptions(7, NodeLocal())),
         (
             {"grace": 9, "checkpoint": {"paths": ["s"], "signal": "USR2"}},
             RunnerOptions(9, None, Checkpoint(("s",), "USR2")),
