@@ -50,6 +50,10 @@ dls_restore() {
         fi
         return "$dls_code"
     done
+    if [[ $dls_run != 0001.0000 && -z $dls_node && -n $(dls_look) ]]; then
+        dls_say "no whole checkpoint was kept, so the work begins with the state that the attempt \
+before has left, which may be half written"
+    fi
 }
 
 dls_put_back() {

@@ -274,6 +274,17 @@ def test_a_damaged_checkpoint_is_not_used_and_that_is_said(run):
     assert out.endswith(b"whole\n")
 
 
+def test_that_nothing_was_kept_of_the_state_that_is_there_is_said(run):
+    (run.root / "state").write_text("left\n")
+    said = []
+    for attempt, restart in ((1, 0), (1, 1), (2, 0)):
+        job = run.start("#!/bin/bash\ncat state\n", attempt=attempt, restart=restart)
+        out, _ = job.communicate(timeout=60)
+        assert out.endswith(b"left\n")
+        said.append(b"may be half written" in out)
+    assert said == [False, True, True]
+
+
 #: Commands of the runner before which it is killed: each step of keeping a state, and of putting
 #: it back.
 _STEP = re.compile(r"^ +(?:tar |mv |rm |trap '' |sync|printf -v dls_file|if dls_sum|dls_un|\(cd )")
