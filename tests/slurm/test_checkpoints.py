@@ -171,9 +171,10 @@ printf ha > state; kill -9 $PPID; sleep 60
 def test_after_a_killed_runner_the_last_whole_state_is_there_and_no_other_leftover(box, slurm):
     (box.path / "out").mkdir()
     (box.path / "out/input").write_text("")
+    (box.path / "data").write_text("one")
     box.cli("save", "-m", "x")
     box.script(KILLED)
-    job = schedule(box, "sbatch job.sh", ["out"], checkpoint=["out/state"])
+    job = schedule(box, "sbatch job.sh", ["out"], checkpoint=["out/state"], inputs=["data"])
     other = slurm_schedule(
         "sbatch job.sh", dataset=box.path, outputs=["b"], checkpoint=["out/state"], **_QUIET
     )
@@ -187,6 +188,12 @@ def test_after_a_killed_runner_the_last_whole_state_is_there_and_no_other_leftov
     results = slurm_reschedule(dataset=box.path, retry="all", max_attempts=1, **_QUIET)
     assert "this was attempt 1, and --max-attempts is 1" in results[0]["message"]
     assert {res["status"] for res in results} == {"notneeded"}
+    box.cli("unlock", "data")
+    (box.path / "data").write_text("two")
+    results = slurm_reschedule(dataset=box.path, retry=job, **_QUIET)
+    assert "its checkpoints were made with another content of 'data'" in said(results)
+    (box.path / "data").write_text("one")
+    box.cli("save", "-m", "as it was", "data")
     second = again(box, job)
     slurm.wait(second)
     assert {res["status"] for res in finish(box)} == {"ok"}
