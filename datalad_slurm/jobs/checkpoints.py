@@ -19,9 +19,9 @@ __all__ = [
     "SIGNALS",
     "Checkpoint",
     "bash_words",
+    "shared_path",
     "state_claims",
     "state_paths",
-    "tells_tasks_apart",
     "with_states",
 ]
 
@@ -124,6 +124,6 @@ def state_paths(checkpoint: Checkpoint, job: TrackedJob) -> list[str]:
     return [top_of(claim) for claim in claims_of(checkpoint.templates, job.slurm_jobs)]
 
 
-def tells_tasks_apart(checkpoint: Checkpoint) -> bool:
-    """Return whether each task of an array has state files of its own."""
-    return all(map(names_task, checkpoint.paths))
+def shared_path(checkpoint: Checkpoint) -> str:
+    """Return a state file that all tasks of an array would write, as typed; empty for none."""
+    return next((path for path in checkpoint.paths if not names_task(path)), "")

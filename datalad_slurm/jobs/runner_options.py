@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from datalad_slurm.jobs.checkpoints import CHECKPOINT, Checkpoint
+from datalad_slurm.jobs.checkpoints import CHECKPOINT, Checkpoint, shared_path
 from datalad_slurm.jobs.node_local import NODE_LOCAL, NodeLocal
 from datalad_slurm.jobs.quantities import parse_duration
 from datalad_slurm.jobs.sbatch_options import Call, directives, read_call, script_head
@@ -15,6 +15,7 @@ from datalad_slurm.jobs.sbatch_options import Call, directives, read_call, scrip
 __all__ = [
     "DEFAULT_GRACE",
     "GRACE",
+    "ONE_JOB",
     "WARNING",
     "RunnerOptions",
     "asked_of_sbatch",
@@ -30,10 +31,16 @@ DEFAULT_GRACE = 120
 #: The signal with which Slurm tells our runner that the time limit is near. It ends no process
 #: that does not expect it, so it may come before the runner does (signal(7)).
 WARNING = "URG"
+#: Why a command with two jobs is refused.
+ONE_JOB = "state files are those of one job: submit each by a --checkpoint of its own"
 
-_LONG = {"-D": "--chdir", "-N": "--nodes", "-t": "--time"}
+_LONG = {"-a": "--array", "-D": "--chdir", "-N": "--nodes", "-t": "--time"}
 #: Input environment variables of sbatch(1).
-_VARIABLES = {"--signal": "SBATCH_SIGNAL", "--time": "SBATCH_TIMELIMIT"}
+_VARIABLES = {
+    "--array": "SBATCH_ARRAY_INX",
+    "--signal": "SBATCH_SIGNAL",
+    "--time": "SBATCH_TIMELIMIT",
+}
 _ONE_NODE = re.compile(r"0*1(-0*1)?")
 _TERM_TO_SHELL = re.compile(r"[RB]*B[RB]*:(?:SIG)?(?:TERM|15)(?:@.*)?", re.IGNORECASE)
 
@@ -82,11 +89,13 @@ class RunnerOptions:
         InvalidRequestError
             When something in them cannot be.
         """
-        grace = notes.get(GRACE)
+        node_local = notes.get(NODE_LOCAL)
+        earlier = node_local.get(GRACE) if isinstance(node_local, dict) else None
+        grace = notes.get(GRACE, earlier)  # earlier versions noted it there
         is_number = isinstance(grace, int) and not isinstance(grace, bool) and grace >= 0
         return cls(
             grace if is_number and grace else 0,
-            NodeLocal.read(notes.get(NODE_LOCAL)),
+            NodeLocal.read(node_local),
             Checkpoint.read(notes.get(CHECKPOINT)),
         )
 
@@ -115,6 +124,12 @@ def why_not(options: RunnerOptions, asked: Mapping[str, str]) -> str:
         return (
             f"--node-local is for jobs on one node, and this one asks for --nodes={nodes}; leave "
             "out --node-local, or ask for one node"
+        )
+    shared = shared_path(options.checkpoint) if options.checkpoint else ""
+    if shared and "--array" in asked and not options.node_local:
+        return (
+            f"all tasks of the array would write the checkpoint '{shared}'; put %a into its name, "
+            "which stands for the number of the task"
         )
     if _TERM_TO_SHELL.fullmatch(asked.get("--signal", "")):
         return (

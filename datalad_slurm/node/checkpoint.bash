@@ -11,6 +11,7 @@ dls_slot=$dls_store/state${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
 dls_must_keep=yes
 dls_kept=
 dls_seen=
+dls_seen_before=
 dls_told=
 dls_quiet=0
 dls_number=0
@@ -49,6 +50,10 @@ dls_restore() {
         fi
         return "$dls_code"
     done
+    if [[ $dls_run != 0001.0000 && -z $dls_node && -n $(dls_look) ]]; then
+        dls_say "no whole checkpoint was kept, so the work begins with the state that the attempt \
+before has left, which may be half written"
+    fi
 }
 
 dls_put_back() {
@@ -58,26 +63,36 @@ dls_put_back() {
 }
 
 # Ask those of the job's processes on this node for a checkpoint that handle the signal, as it
-# would end others. srun, which blocks it but waits for it, hands it on to all tasks of its
-# step: it gets it only if some of these are on other nodes.
+# would end others.
 dls_ask() {
-    local dls_file dls_pid dls_name dls_mask dls_blocked
-    local dls_bit=$(($(kill -l "$dls_checkpoint_signal") - 1))
+    local dls_file dls_pid
     while IFS= read -r dls_file; do
         dls_pid=${dls_file//[!0-9]/}
-        ((dls_pid != $$)) || continue
-        dls_blocked=0
-        while read -r dls_name dls_mask; do
-            case $dls_name in
-                SigBlk:) ((${SLURM_JOB_NUM_NODES:-1} > 1)) || dls_blocked=0x$dls_mask ;;
-                SigCgt:)
-                    ((0x$dls_mask >> dls_bit & ~(dls_blocked >> dls_bit) & 1)) &&
-                        kill -s "$dls_checkpoint_signal" "$dls_pid"
-                    break
-                    ;;
-            esac
-        done <"/proc/$dls_pid/status"
+        ((dls_pid != $$)) && dls_expects "$dls_pid" && kill -s "$dls_checkpoint_signal" "$dls_pid"
     done < <(grep -lszx -- "SLURM_JOB_ID=$SLURM_JOB_ID" /proc/[0-9]*/environ)
+}
+
+# Whether a process handles the signal. srun, which blocks it but waits for it, hands it on to all
+# tasks of its step: it gets it only if some of these are on other nodes.
+dls_expects() {
+    local dls_name dls_mask dls_bit dls_blocked=0 dls_caught=0
+    while read -r dls_name dls_mask; do
+        case $dls_name in
+            SigBlk:) dls_blocked=0x$dls_mask ;;
+            SigCgt:) dls_caught=0x$dls_mask ;;
+        esac
+    done <"/proc/$1/status"
+    ((${SLURM_JOB_NUM_NODES:-1} == 1)) || dls_blocked=0
+    dls_bit=$(($(kill -l "$dls_checkpoint_signal") - 1))
+    ((dls_caught >> dls_bit & ~(dls_blocked >> dls_bit) & 1)) || return
+    # A bash with a trap for EXIT, and programs in Go, catch all signals, XFSZ and VTALRM among
+    # them, and are ended by those for which they have nothing to do.
+    (((dls_caught & 0x3000000) != 0x3000000)) || { (($1 == dls_child)) && dls_names_signal; }
+}
+
+# Whether the job script has a word for the signal, outside of comments.
+dls_names_signal() {
+    grep -qE "^([^#]*[^#[:alnum:]])?(SIG)?$dls_checkpoint_signal([^[:alnum:]]|$)" "$dls_script"
 }
 
 # Keep the state when it has changed, and then been the same for three looks: one look a
@@ -93,8 +108,13 @@ dls_watch() {
     dls_state=$(dls_look)
     dls_clock dls_began
     dls_look_at=$((dls_began + 1 + 10 * (dls_began - dls_now)))
-    [[ $dls_state == "$dls_seen" ]] && ((dls_quiet += 1)) || dls_quiet=0
-    dls_seen=$dls_state
+    if [[ $dls_state == "$dls_seen" ]]; then
+        ((dls_quiet += 1))
+    else
+        dls_quiet=0
+        dls_seen_before=$dls_seen
+        dls_seen=$dls_state
+    fi
     if [[ -n $dls_state && $dls_state != "$dls_kept" ]] && ((dls_quiet >= 2)); then
         dls_begin_keeping "$dls_state"
     fi
@@ -170,20 +190,19 @@ dls_is_whole() {
         return 0
     fi
     [[ -n $dls_cut && -z $dls_was_killed ]] || return 1
-    if [[ $dls_cut == limit && $1 != "$dls_told" ]]; then
+    if [[ $dls_cut == limit ]]; then
+        [[ $1 == "$dls_told" ]] || return 0
+    elif ((dls_status <= 128)); then
         return 0
     fi
-    ((dls_status <= 128)) || dls_is_replaced "$1"
+    dls_is_replaced "$1"
 }
 
-# Whether no file has changed in its place since it was last looked at.
+# Whether the state is one file, which has taken the place of an older one of that name.
 dls_is_replaced() {
-    local dls_line
-    [[ -n $dls_seen ]] || return 1
-    while IFS= read -r dls_line; do
-        if [[ $'\n'$dls_seen$'\n' != *$'\n'"$dls_line"$'\n'* &&
-            $'\n'$dls_seen == *$'\n'"${dls_line%% *} "* ]]; then
-            return 1
-        fi
-    done <<<"$1"
+    local dls_new=$1 dls_old=$dls_seen dls_name
+    [[ $dls_old != "$dls_new" ]] || dls_old=$dls_seen_before
+    [[ $dls_new$dls_old != *$'\n'* && ${dls_new%% *} != "${dls_old%% *}" ]] || return
+    dls_name=${dls_new#* }
+    [[ $dls_old == *" ${dls_name% * * *} "* ]]
 }

@@ -21,6 +21,7 @@ from typing import NoReturn
 from datalad_slurm.jobs.callbacks import python_call
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.runner_options import (
+    ONE_JOB,
     RunnerOptions,
     asked_of_sbatch,
     further_options,
@@ -119,6 +120,8 @@ def wrap(
     options = call.options
     if plan and problem:
         _refuse(problem, plan)
+    if plan and plan.options.checkpoint and _is_another_there(place.parent):
+        raise InvalidRequestError(f"the command has submitted a job already, and {ONE_JOB}")
     if plan:
         options, plan = _fitted(call, script, plan)
     if problem:
@@ -150,6 +153,12 @@ def _fitted(call: Call, script: bytes, plan: NodePlan) -> tuple[tuple[str, ...],
     options = (*(call.options[:-1] if end else call.options), *more, *(("--",) if end else ()))
     limit = read_limit(asked.get("--time", ""))
     return options, replace(plan, pwd=where, limit=limit)
+
+
+def _is_another_there(notes: Path) -> bool:
+    """Return whether another call of our sbatch has submitted a job, or may be about to."""
+    printed = (begun.with_suffix(".printed") for begun in notes.glob("*.begun"))
+    return any(not path.exists() or path.stat().st_size > 1 for path in printed)
 
 
 def _refuse(why: str, plan: NodePlan) -> NoReturn:

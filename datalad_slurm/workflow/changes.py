@@ -66,9 +66,12 @@ class InputCheck:
 
     def of(self, findings: Findings) -> Findings:
         """Return the findings of a job with what there is to say of its inputs and scripts."""
-        job = findings.job
+        report = self.report(findings.job, frozenset(findings.slurm_files))
+        return replace(findings, inputs=report)
+
+    def report(self, job: TrackedJob, logs: frozenset[str]) -> InputReport:
+        """Return how the inputs and scripts of a job are now; logs among them do not count."""
         noted = dict(_noted(job))
-        logs = frozenset(findings.slurm_files)
         states = {
             path: self._file(job, path, identity)
             for path, identity in noted.items()
@@ -84,7 +87,7 @@ class InputCheck:
         for entry in job.identities.get(INHERITED, ()):
             states[entry["path"]] = InputState(entry["path"], {"tree": entry["tree"]})
         scripts = [self._script(job, entry) for entry in job.identities.get(SCRIPTS, ())]
-        return replace(findings, inputs=InputReport(tuple(states.values()), tuple(scripts)))
+        return InputReport(tuple(states.values()), tuple(scripts))
 
     def _expanded(self, job: TrackedJob) -> Iterator[DeclaredInput]:
         if "inputs" not in job.identities:

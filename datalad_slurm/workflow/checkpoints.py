@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,18 @@ from datalad_slurm.jobs.checkpoints import (
     Checkpoint,
     state_claims,
     state_paths,
-    tells_tasks_apart,
     with_states,
 )
-from datalad_slurm.jobs.claims import covers
-from datalad_slurm.jobs.errors import InvalidRequestError
+from datalad_slurm.jobs.claims import collide, covers
+from datalad_slurm.jobs.errors import DatasetError, InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
-from datalad_slurm.jobs.notes import has_checkpoints
 from datalad_slurm.jobs.runner_options import RunnerOptions
 from datalad_slurm.jobs.task_outputs import marked, names_task
 from datalad_slurm.node.states import drop_kept
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.expect import indices_expected
 from datalad_slurm.workflow.placeholders import Placeholders
-from datalad_slurm.workflow.stores import let_go, store_of
+from datalad_slurm.workflow.stores import store_of
 
 __all__ = ["drop_states", "options_again", "states_of", "with_runner"]
 
@@ -46,8 +45,12 @@ def with_runner(
     if options.checkpoint is None:
         return replace(claim, extra={**claim.extra, **options.to_json()})
     checkpoint = _resolved(context, claim, options.checkpoint, placeholders)
-    _refuse_shared(context, claim, replace(options, checkpoint=checkpoint), placeholders)
-    states = [state for state in state_claims(checkpoint) if state not in claim.outputs]
+    _refuse_without_array(context, claim, checkpoint, placeholders)
+    claims = state_claims(checkpoint)
+    _refuse_outputs_below(claim, claims)
+    if not options.node_local:
+        _refuse_what_is_there(context, claim, claims)
+    states = [state for state in claims if state not in claim.outputs]
     noted = replace(options, checkpoint=checkpoint).to_json()
     return replace(claim, extra={**claim.extra, **noted, "states": states})
 
@@ -68,32 +71,32 @@ def states_of(job: TrackedJob) -> tuple[str, ...]:
 
 
 def drop_states(context: Context, jobs: Iterable[TrackedJob]) -> None:
-    """Remove the state files of jobs that are about to be committed.
-
-    Until a job is, its checkpoints are still in its store. What is committed, or an
-    output, stays.
+    """Remove the state files of jobs that have been committed, but what git knows, or is an output.
 
     Parameters
     ----------
     context : Context
         The dataset.
     jobs : iterable of TrackedJob
-        Jobs, or parts of them; others than those with checkpoints are passed over.
+        Jobs with checkpoints, or parts of them.
     """
-    found = [job for job in jobs if has_checkpoints(job)]
-    if not found:
-        return
-    let_go(context, (job for job in found if not job.leaving))
-    for job in found:
+    for job in jobs:
         if job.leaving:
             drop_kept(store_of(context, job), {task.index for task in job.leaving})
+        if job.is_node_local:
+            continue
         checkpoint = RunnerOptions.read(job.extra).checkpoint
         paths = {
             path
             for path in (state_paths(checkpoint, job) if checkpoint else ())
             if not any(covers(output, path) for output in job.outputs)
         }
-        for path in paths - known_to_git(context.hierarchy, paths):
+        try:
+            gone = paths - known_to_git(context.hierarchy, paths)
+        except DatasetError as exc:
+            lgr.warning("the checkpoints of job %s are not removed: %s", job.label, exc)
+            continue
+        for path in gone:
             _remove(context.place_of(job).root / path)
 
 
@@ -119,12 +122,11 @@ def _resolved(
     return with_states(replace(checkpoint, paths=paths), templates)
 
 
-def _refuse_shared(
-    context: Context, claim: TrackedJob, options: RunnerOptions, placeholders: Placeholders
+def _refuse_without_array(
+    context: Context, claim: TrackedJob, checkpoint: Checkpoint, placeholders: Placeholders
 ) -> None:
-    """Refuse state files that tasks of an array would share, and patterns where there is none."""
-    checkpoint = options.checkpoint
-    if checkpoint is None or not claim.cmd:
+    """Refuse names for tasks of an array where there is none."""
+    if not claim.cmd:
         return
     indices = indices_expected(context, claim, placeholders.preview(claim.cmd))
     named = next(filter(names_task, checkpoint.paths), None)
@@ -134,9 +136,34 @@ def _refuse_shared(
             "but the command submits no array; add --array, or type %%a for a percent sign and "
             "an a"
         )
-    if indices and not options.node_local and not tells_tasks_apart(checkpoint):
-        shared = next(path for path in checkpoint.paths if not names_task(path))
+
+
+def _refuse_outputs_below(claim: TrackedJob, states: Sequence[str]) -> None:
+    """Refuse outputs in what is removed, and put back before another attempt."""
+    for state in states:
+        for output in claim.outputs:
+            if collide(output, state) and not covers(output, state):
+                raise InvalidRequestError(
+                    f"the output '{output}' is in the checkpoint '{state}', which is removed when "
+                    "the job is committed; let the job write them to different places"
+                )
+
+
+def _refuse_what_is_there(context: Context, claim: TrackedJob, states: Sequence[str]) -> None:
+    """Refuse files at state files that are of another job, or the user's own."""
+    root = context.place_of(claim).root
+    found = (path for state in states for path in root.glob(state) if _holds_files(path))
+    there = [str(path.relative_to(root)) for path in found]
+    unknown = sorted(set(there) - known_to_git(context.hierarchy, there))
+    if unknown:
         raise InvalidRequestError(
-            f"all tasks of the array would write the checkpoint '{shared}'; put %a into its name, "
-            "which stands for the number of the task"
+            f"the checkpoint '{unknown[0]}' is there already, so the job would begin with it, and "
+            "remove it in the end, and git does not know it; remove it to begin from nothing, or "
+            "save it to begin with it"
         )
+
+
+def _holds_files(path: Path) -> bool:
+    if path.is_dir() and not path.is_symlink():
+        return any(files for _, _, files in os.walk(path))
+    return True

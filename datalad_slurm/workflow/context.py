@@ -31,8 +31,9 @@ class _Dataset(Protocol):
     config: Configuration
 
 
-#: Name, in the state directory, of the directory for all that travels to and from runners.
-STORES = "stores"
+#: Names, in the state directory, of directories for all that travels to and from runners: of the
+#: present one, and of that of earlier versions, whose jobs may still run.
+STORES = ("stores", "node-local")
 
 
 @dataclass(frozen=True)

@@ -115,13 +115,18 @@ def _delivered_together(
     yield from _in_parcels(context, judged(context, found, staging), staging, message, parcels)
     if not parcels:
         return
-    if any(has_checkpoints(parcel.findings.job) for parcel in parcels):
-        from datalad_slurm.workflow.checkpoints import drop_states
+    with_states = [p.findings.job for p in parcels if has_checkpoints(p.findings.job)]
+    if with_states:
+        from datalad_slurm.workflow.stores import let_go
 
-        drop_states(context, (parcel.findings.job for parcel in parcels))
+        let_go(context, (job for job in with_states if not job.leaving))
     if shape is Shape.CHAIN:
         parcels = without_repetition(parcels)
     published = publish_parcels(context, parcels, shape)
+    if with_states:
+        from datalad_slurm.workflow.checkpoints import drop_states
+
+        drop_states(context, with_states)
     branches = published.branches or [""] * len(parcels)
     for parcel, commit, branch in zip(parcels, published.commits, branches, strict=True):
         yield from delivered(parcel, commit, branch.removeprefix("refs/heads/"))

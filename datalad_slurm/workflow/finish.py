@@ -159,7 +159,7 @@ def _let_go(context: Context, closed: Sequence[TrackedJob]) -> None:
 
 
 def _tidy_stores(context: Context) -> None:
-    if (context.repo.state_dir / STORES).is_dir():
+    if any((context.repo.state_dir / name).is_dir() for name in STORES):
         from datalad_slurm.workflow.stores import tidy_stores
 
         tidy_stores(context)

@@ -32,7 +32,7 @@ from datalad_slurm.workflow.relations import (
     with_relations,
 )
 from datalad_slurm.workflow.request import Request
-from datalad_slurm.workflow.retry_choice import tasks_to_retry
+from datalad_slurm.workflow.retry_choice import refuse_changed_inputs, tasks_to_retry
 from datalad_slurm.workflow.schedule import require_sbatch, submit_claim
 from datalad_slurm.workflow.submissions import described, in_flight, settle_claims
 from datalad_slurm.workflow.successors import REPOINT_ACTION, repoint_to_latest
@@ -115,6 +115,7 @@ def retry(
     for job in jobs:
         try:
             again = tasks_to_retry(job, statuses[job.id], chosen.get(job.id), options.max_attempts)
+            refuse_changed_inputs(context, job, logs)
             plans.append(_plan(context, job, statuses[job.id], again, options, logs=logs))
         except InvalidRequestError as exc:
             if names is not None:

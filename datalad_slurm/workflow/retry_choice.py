@@ -1,13 +1,19 @@
-"""Choose which tasks of a job that has failed are submitted again."""
+"""Choose which tasks of a job that has failed are submitted again, or refuse that."""
 
 from __future__ import annotations
 
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import JobStatus, TrackedJob
+from datalad_slurm.jobs.notes import has_checkpoints
 from datalad_slurm.jobs.task_outputs import is_of_task
 from datalad_slurm.jobs.tasks import TaskId
+from datalad_slurm.node.states import read_kept
+from datalad_slurm.workflow.changes import InputCheck
+from datalad_slurm.workflow.checkpoints import states_of
+from datalad_slurm.workflow.context import Context
+from datalad_slurm.workflow.stores import store_of
 
-__all__ = ["tasks_to_retry"]
+__all__ = ["refuse_changed_inputs", "tasks_to_retry"]
 
 
 def tasks_to_retry(
@@ -59,3 +65,37 @@ def tasks_to_retry(
     if chosen is not None and any(task.is_ok for task in asked.tasks):
         raise InvalidRequestError(f"some of it has completed. Statuses: {asked.describe()}")
     return frozenset(t.task for t in asked.tasks if not (has_parts and t.is_ok))
+
+
+def refuse_changed_inputs(context: Context, job: TrackedJob, logs: frozenset[str]) -> None:
+    """Refuse to let a job go on from a state that was computed from other inputs.
+
+    Its result would be of both, and its record would name those of now.
+
+    Parameters
+    ----------
+    context : Context
+        The dataset.
+    job : TrackedJob
+        The job.
+    logs : frozenset of str
+        Log files, which are no inputs.
+
+    Raises
+    ------
+    InvalidRequestError
+        When an input has changed.
+    """
+    if not has_checkpoints(job):
+        return
+    root = context.place_of(job).root
+    if not read_kept(store_of(context, job)) and not any(
+        path for state in states_of(job) for path in root.glob(state)
+    ):
+        return
+    changed = InputCheck(context, [job]).report(job, logs).changed_inputs
+    if changed:
+        raise InvalidRequestError(
+            f"its checkpoints were made with another content of '{changed[0].path}'; put that "
+            "back, or close the job, remove its state files, and submit it anew"
+        )

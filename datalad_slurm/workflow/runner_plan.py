@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError, TransferError
 from datalad_slurm.jobs.model import TrackedJob
-from datalad_slurm.jobs.runner_options import RunnerOptions, asked_of_sbatch, why_not
+from datalad_slurm.jobs.runner_options import ONE_JOB, RunnerOptions, asked_of_sbatch, why_not
 from datalad_slurm.jobs.sbatch_options import read_call, split_words
 from datalad_slurm.node.runner import NodePlan
 from datalad_slurm.slurm import scontrol
@@ -49,6 +49,7 @@ def refuse_unfit(context: Context, claim: TrackedJob, command: str) -> None:
             "(ProctrackType=proctrack/pgid), and would lose sight of the work"
         )
     words = split_words(command)
+    calls = 0
     for start, word in enumerate(words):
         call = read_call(words[start + 1 :]) if word.rpartition("/")[2] == "sbatch" else None
         if call is None or call.only_tells:
@@ -58,6 +59,9 @@ def refuse_unfit(context: Context, claim: TrackedJob, command: str) -> None:
         problem = why_not(options, asked_of_sbatch(call, script or "", os.environ))
         if problem:
             raise InvalidRequestError(problem)
+        calls += 1
+    if options.checkpoint and calls > 1 and "||" not in words:
+        raise InvalidRequestError(f"the command submits {calls} jobs, and {ONE_JOB}")
 
 
 def _configuration(context: Context) -> dict[str, str]:

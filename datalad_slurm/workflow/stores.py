@@ -16,13 +16,10 @@ from datalad_slurm.workflow.context import STORES, Context
 __all__ = ["let_go", "store_of", "store_with", "tidy_stores", "was_packed"]
 
 
-def _stores(context: Context) -> Path:
-    return context.repo.state_dir / STORES
-
-
 def store_with(context: Context, token: str) -> Path:
     """Return the store of the job whose claim had a token."""
-    return _stores(context) / token
+    places = [context.repo.state_dir / name / token for name in STORES]
+    return next(filter(Path.is_dir, places), places[0])
 
 
 def store_of(context: Context, job: TrackedJob) -> Path:
@@ -45,10 +42,7 @@ def let_go(context: Context, jobs: Iterable[TrackedJob]) -> None:
 
 def tidy_stores(context: Context) -> None:
     """Remove what has travelled for jobs that are tracked no more, and for tasks that are done."""
-    try:
-        stores = list(_stores(context).iterdir())
-    except FileNotFoundError:
-        return
+    stores = [store for name in STORES for store in (context.repo.state_dir / name).glob("*")]
     tracked = {job.token: job for job in context.tracker.open_jobs()}
     others = context.tracker.tokens() if stores else set()
     for store in stores:

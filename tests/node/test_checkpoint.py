@@ -167,6 +167,22 @@ def test_asked_before_the_work_has_begun_it_goes_on(run):
     assert (out, job.returncode) == (b"end\n", 0)
 
 
+def test_shells_that_clean_up_at_their_end_get_the_signal_only_if_they_have_a_trap_for_it(run):
+    # for the trap for EXIT bash catches all signals itself, and ends by them
+    script = "#!/bin/bash\ntrap 'echo clean' EXIT\n{}\necho ready\n{}sleep 2\necho end\n"
+    inner = """bash -c 'trap "echo inner" EXIT; sleep 1; :'\n"""
+    for trap, expected in (
+        ("#SBATCH --signal=B:USR1@60 # USR1", b"inner\nend\nclean\n"),
+        ("trap 'echo asked' USR1", b"inner\nasked\nend\nclean\n"),
+    ):
+        job = run.start(script.format(trap, inner))
+        assert job.stdout.readline() == b"ready\n"
+        time.sleep(0.5)
+        job.send_signal(signal.SIGUSR1)
+        assert job.communicate(timeout=60)[0] == expected
+        assert job.returncode == 0
+
+
 def test_told_to_end_it_leaves_a_state_with_which_the_next_attempt_begins(run):
     # bash ends by the signal, python goes on until its state is written
     (run.root / "count.py").write_text(COUNT)
@@ -215,6 +231,33 @@ def test_what_is_written_in_place_when_it_is_killed_is_no_checkpoint(run):
     assert run.kept() == [before]
 
 
+def _moved(name, number):
+    return f"echo {number} > {name}.new; mv {name}.new {name}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept_one"),
+    [
+        ("echo more >> state/a", False),
+        (_moved("state/a", 2), False),  # of two files one is of another time
+        ("rm state/b; " + _moved("state/a", 2), False),
+        ("rm state/b; sleep 5; echo new > state/b", False),
+        ("rm state/b; sleep 5; " + _moved("state/a", 2), True),
+    ],
+)
+def test_of_a_program_that_is_ended_the_state_counts_if_it_is_one_file_that_was_replaced(
+    run, changes, kept_one
+):
+    begin = "mkdir state; echo 1 > state/a; echo 1 > state/b; sleep 5"
+    job = run.start(f"#!/bin/bash\n{begin}; {changes}; echo ready; sleep 60\n")
+    assert job.stdout.readline() == b"ready\n"
+    before = run.kept()
+    time.sleep(0.8)  # the last change is seen, mostly, but not quiet
+    run.send_to_all(signal.SIGTERM)
+    out, _ = job.communicate(timeout=60)
+    assert (b"may be half written" in out, run.kept() == before) == (not kept_one, not kept_one)
+
+
 def test_a_damaged_checkpoint_is_not_used_and_that_is_said(run):
     job = run.start("#!/bin/bash\necho whole > state; sleep 60\n", index=3)
     wait_until(run.kept, 30)
@@ -229,6 +272,17 @@ def test_a_damaged_checkpoint_is_not_used_and_that_is_said(run):
     out, _ = job.communicate(timeout=60)
     assert b"is damaged, and not used" in out
     assert out.endswith(b"whole\n")
+
+
+def test_that_nothing_was_kept_of_the_state_that_is_there_is_said(run):
+    (run.root / "state").write_text("left\n")
+    said = []
+    for attempt, restart in ((1, 0), (1, 1), (2, 0)):
+        job = run.start("#!/bin/bash\ncat state\n", attempt=attempt, restart=restart)
+        out, _ = job.communicate(timeout=60)
+        assert out.endswith(b"left\n")
+        said.append(b"may be half written" in out)
+    assert said == [False, True, True]
 
 
 #: Commands of the runner before which it is killed: each step of keeping a state, and of putting

@@ -171,9 +171,10 @@ printf ha > state; kill -9 $PPID; sleep 60
 def test_after_a_killed_runner_the_last_whole_state_is_there_and_no_other_leftover(box, slurm):
     (box.path / "out").mkdir()
     (box.path / "out/input").write_text("")
+    (box.path / "data").write_text("one")
     box.cli("save", "-m", "x")
     box.script(KILLED)
-    job = schedule(box, "sbatch job.sh", ["out"], checkpoint=["out/state"])
+    job = schedule(box, "sbatch job.sh", ["out"], checkpoint=["out/state"], inputs=["data"])
     other = slurm_schedule(
         "sbatch job.sh", dataset=box.path, outputs=["b"], checkpoint=["out/state"], **_QUIET
     )
@@ -187,6 +188,12 @@ def test_after_a_killed_runner_the_last_whole_state_is_there_and_no_other_leftov
     results = slurm_reschedule(dataset=box.path, retry="all", max_attempts=1, **_QUIET)
     assert "this was attempt 1, and --max-attempts is 1" in results[0]["message"]
     assert {res["status"] for res in results} == {"notneeded"}
+    box.cli("unlock", "data")
+    (box.path / "data").write_text("two")
+    results = slurm_reschedule(dataset=box.path, retry=job, **_QUIET)
+    assert "its checkpoints were made with another content of 'data'" in said(results)
+    (box.path / "data").write_text("one")
+    box.cli("save", "-m", "as it was", "data")
     second = again(box, job)
     slurm.wait(second)
     assert {res["status"] for res in finish(box)} == {"ok"}
@@ -246,6 +253,24 @@ def _text(box, name):
     return path.read_text() if path.exists() else ""
 
 
+def test_a_second_job_of_a_command_that_is_not_foreseen_is_not_submitted(box, slurm):
+    box.script("true")
+    command = "sh -c 'sbatch no-such.sh; sbatch --hold job.sh; sbatch job.sh'"
+    (result,) = slurm_schedule(
+        command, dataset=box.path, outputs=["out"], checkpoint=["state"], **_QUIET
+    )
+    assert "though the command ended with exit status 1" in result["message"]
+    (job,) = box.tracked()
+    slurm.run("scancel", str(job))
+    slurm.wait(job)
+    finish(box, close_failed_jobs=True)
+    (result,) = slurm_schedule(
+        "sh -c 'sbatch --array=1-2 job.sh'", dataset=box.path, outputs=["out"],
+        checkpoint=["state"], **_QUIET,
+    )  # fmt: skip
+    assert "put %a into its name" in result["message"]
+
+
 @pytest.mark.parametrize(
     ("command", "options", "reason"),
     [
@@ -255,7 +280,11 @@ def _text(box, name):
         ("sbatch job.sh", {"checkpoint": ["../state"]}, "is outside the dataset"),
         ("sbatch job.sh", {"checkpoint": ["state-%a"]}, "the command submits no array"),
         ("sbatch --array=1-2 job.sh", {"checkpoint": ["state"]}, "put %a into its name"),
+        ("sbatch job.sh", {"checkpoint": ["run"], "outputs": ["run/out"]}, "'run/out' is in the"),
+        ("sbatch job.sh", {"checkpoint": ["empty", "own"]}, "'own' is there already"),
+        ("sbatch --array=1-2 job.sh", {"checkpoint": ["own/%a.pt"]}, "'own/7.pt' is there"),
         ("sbatch --signal=B:TERM@9 job.sh", {"grace": 5}, "is what --grace does by itself"),
+        ("sbatch job.sh && sbatch job.sh", {"checkpoint": ["state"]}, "submits 2 jobs"),
         ("sbatch bad.sh", {"checkpoint": ["state"]}, "submitted with --checkpoint: it does not"),
         ("sbatch job.sh", {"checkpoint": ["state"], "table": [{"x": "a"}, {"x": "b"}]},
          "checkpoint 'state' conflicts with 'state' of"),
@@ -265,11 +294,14 @@ def test_what_can_be_no_checkpoint_is_refused_and_nothing_is_submitted(
     box, slurm, command, options, reason
 ):
     box.script("true")
+    for name in ("empty", "own"):
+        (box.path / name).mkdir()
+    (box.path / "own/7.pt").touch()
     (box.path / "bad.sh").write_text("true\n")
     if "table" in options:
         command = [*command.split(), "{x}"]
-    outputs = ["out{x}" if "table" in options else "out"]
-    results = slurm_schedule(command, dataset=box.path, outputs=outputs, **options, **_QUIET)
+    options = {"outputs": ["out{x}" if "table" in options else "out"], **options}
+    results = slurm_schedule(command, dataset=box.path, **options, **_QUIET)
     assert reason in results[-1]["message"]
     assert results[-1]["status"] in ("error", "impossible")
     assert box.tracked() == []

@@ -12,6 +12,7 @@ from datalad.api import slurm_reschedule, slurm_schedule
 from datalad_slurm.dataset import packing
 from datalad_slurm.workflow import deliver, node_results
 from datalad_slurm.workflow import finish as finishing
+from datalad_slurm.workflow import stores as workflow_stores
 from tests.conftest import Box, wait_until
 from tests.slurm.sweeps import assert_sound, finish_killed_at, jobs_in_history
 from tests.slurm.test_reschedule import record_of, reschedule
@@ -510,6 +511,17 @@ def test_an_input_that_an_open_job_makes_on_its_node_is_refused(box, slurm, node
     slurm.wait(first)
     finish(box)
     assert_clean(box, node)
+
+
+def test_a_job_that_an_earlier_version_has_submitted_is_finished(box, slurm, node, monkeypatch):
+    box.script("echo x > out")
+    with monkeypatch.context() as earlier:
+        earlier.setattr(workflow_stores, "STORES", ["node-local"])
+        job = stage(box, "sbatch job.sh")
+    slurm.wait(job)
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert (box.path / "out").read_text() == "x\n"
+    assert [*(box.path / ".git/datalad-slurm/node-local").iterdir()] == []
 
 
 def test_a_killed_runner_is_told_from_one_that_was_killed_while_it_packed(box, slurm, node):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from datalad_slurm.jobs.checkpoints import (
     Checkpoint,
     bash_words,
+    shared_path,
     state_claims,
-    tells_tasks_apart,
     with_states,
 )
 from datalad_slurm.jobs.errors import InvalidRequestError
@@ -59,7 +59,7 @@ def test_what_the_next_attempt_would_not_find_is_refused(typed):
 def test_a_pattern_claims_the_states_of_all_tasks():
     checkpoint = with_states(Checkpoint(("s-%a", "t")), [marked("s-%a"), "t"])
     assert state_claims(checkpoint) == ("s-[0-9]*", "t")
-    assert not tells_tasks_apart(checkpoint)
+    assert shared_path(checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,7 @@ def test_a_pattern_claims_the_states_of_all_tasks():
         ({"grace": -1}, RunnerOptions()),
         ({"grace": None, "node_local": None, "checkpoint": None}, RunnerOptions()),
         ({"grace": 0, "node_local": {}}, RunnerOptions(0, NodeLocal())),
+        ({"node_local": {"grace": 7}}, RunnerOptions(7, NodeLocal())),
         (
             {"grace": 9, "checkpoint": {"paths": ["s"], "signal": "USR2"}},
             RunnerOptions(9, None, Checkpoint(("s",), "USR2")),
