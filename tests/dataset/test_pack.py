@@ -169,6 +169,15 @@ def test_registered_files_are_what_git_annex_would_make_of_them(box, tmp_path, b
     assert logs(box).keys() == before.keys()
 
 
+def test_a_content_in_several_archives_is_known_to_be_in_each(box):
+    repo, key, files, _ = registered(box, "MD5E", ["d/a"])
+    (_, file), other = files[0], key.replace(key[-9:], "00000.tar")
+    (change, _) = register(repo, "MD5E", [(key, file), (other, file)])
+    told = box.git("annex", "whereis", f"--key={change.key}")
+    assert f"archivist: dl+archive:{key}#path=d/a&size=2&atype=tar" in told
+    assert f"archivist: dl+archive:{other}#path=d/a&size=2&atype=tar" in told
+
+
 def test_a_special_remote_that_is_there_is_used_and_enabled(box):
     repo = Repo(box.path)
     uuid = archivist_uuid(repo)
