@@ -18,6 +18,7 @@ from datalad_slurm.dataset.pack_archive import Entry, write_archive
 from datalad_slurm.dataset.pack_members import PackedFile, register
 from datalad_slurm.dataset.stage import stage
 from datalad_slurm.jobs.errors import TransferError
+from tests.conftest import Box
 
 NAMES = st.binary(min_size=1, max_size=120).filter(
     lambda name: (
@@ -193,3 +194,14 @@ def test_another_remote_of_that_name_is_left_alone(box):
     assert box.git("config", "remote.archivist-2.annex-uuid") == uuid
     assert box.git("config", "remote.archivist.url") == "/nowhere"
     assert archivist_uuid(Repo(box.path)) == uuid
+
+
+def test_clones_that_make_the_remote_on_their_own_make_the_same(box, tmp_path):
+    clone = Box(tmp_path / "clone")
+    box.cli("clone", str(box.path), str(clone.path), cwd=tmp_path)
+    uuid = archivist_uuid(Repo(clone.path))
+    assert archivist_uuid(Repo(box.path)) == uuid
+    box.git("fetch", "-q", str(clone.path), "git-annex:refs/remotes/clone/git-annex")
+    box.git("annex", "merge", "--quiet")
+    known = box.git("cat-file", "blob", "git-annex:remote.log").splitlines()
+    assert {line.split()[0] for line in known} == {uuid}
