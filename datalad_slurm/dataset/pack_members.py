@@ -113,7 +113,7 @@ def register(repo: Repo, backend: str, files: Sequence[tuple[str, PackedFile]]) 
         # of several files with the same content one in each archive is enough
         in_archives = urls.setdefault(places[key][1], {})
         in_archives.setdefault(archive_key, f":{locator(archive_key, file.member)}")
-    entries: dict[str, Iterable[str]] = {log: (uuid,) for log in urls}
+    entries: dict[str, Iterable[str]] = dict.fromkeys(urls, (uuid,))
     entries |= {f"{log}.web": in_archives.values() for log, in_archives in urls.items()}
     add_to_logs(repo, entries)
     return [

@@ -106,6 +106,14 @@ def test_a_file_that_changes_while_it_is_packed_is_not_packed(tmp_path, happens)
         write_archive([entry], tmp_path / "f.tar", "md5")
 
 
+def test_a_pointer_is_not_packed_in_place_of_the_content_that_is_not_here(tmp_path):
+    source = tmp_path / "f"
+    source.write_text("/annex/objects/MD5E-s8000--3d083845a0f8b097caeb2da78c1deadf.dat\n")
+    entry = Entry("d/f", source, 0, source.stat().st_size)
+    with pytest.raises(TransferError, match="'d/f' is an annexed file whose content is not here"):
+        write_archive([entry], tmp_path / "d.tar", "md5")
+
+
 def registered(box, backend, names):
     """Pack files in a directory `d`, and register them; return what is to be committed."""
     repo = Repo(box.path)
