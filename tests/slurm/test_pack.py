@@ -382,3 +382,15 @@ def test_files_that_were_there_and_are_not_here_are_not_taken_out_of_the_dataset
     assert clone.status() == ""
     clone.git("annex", "get", "d")
     assert (clone.path / "d/before").read_text() == "before\n"
+
+
+def test_a_log_in_a_packed_directory_is_committed_and_stays(box, slurm):
+    box.git("config", "annex.largefiles", "include=d/large")
+    (box.path / "d").mkdir()
+    work = "echo said; echo 1 > d/f; echo 2 > d/large"
+    job = pack(box, ["sbatch", "-o", "d/log", "--wrap", work], ["d"], pack_only=True)
+    slurm.wait(job)
+    assert problems(finish(box)) == []
+    assert box.status() == ""
+    assert sorted(os.listdir(box.path / "d")) == ["log", f"slurm-job-{job}.env.json"]
+    assert (box.path / "d/log").read_text() == "said\n"
