@@ -7,15 +7,19 @@ that its URL names.
 from __future__ import annotations
 
 import os
+import uuid as uuids
 from collections.abc import Iterator
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.presence import bring_up_to_date
-from datalad_slurm.jobs.errors import DatasetError
 
 __all__ = ["archivist_uuid"]
 
 _TYPE = "archivist"
+#: The same in all clones, also where two have made the remote before they knew of each other;
+#: of two remotes of the same name, git-annex enables one only. Made as datalad-core makes those
+#: of its special remotes (datalad.consts).
+_UUID = str(uuids.uuid5(uuids.NAMESPACE_URL, f"http://datalad.org/specialremotes/{_TYPE}"))
 _LOG = "refs/heads/git-annex:remote.log"
 
 
@@ -43,11 +47,8 @@ def archivist_uuid(repo: Repo) -> str:
     names = (_TYPE if number == 1 else f"{_TYPE}-{number}" for number in range(1, len(taken) + 2))
     name = next(each for each in names if each not in taken)
     options = ("type=external", f"externaltype={_TYPE}", "encryption=none", "autoenable=true")
-    repo.run("annex", "initremote", name, *options)
-    made = next((uuid for uuid, config in _remotes(repo) if config.get("name") == name), "")
-    if not made:
-        raise DatasetError(f"git-annex has not noted the special remote '{name}' that it has made")
-    return made
+    repo.run("annex", "initremote", name, *options, f"uuid={_UUID}")
+    return _UUID
 
 
 def _remotes(repo: Repo) -> Iterator[tuple[str, dict[str, str]]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from datalad_slurm.dataset.files import plain_stat
+from datalad_slurm.dataset.indexed import key_in
 from datalad_slurm.jobs.errors import TransferError
 from datalad_slurm.jobs.packs import Member
 
@@ -87,7 +88,8 @@ def write_archive(entries: Iterable[Entry], target: Path, algorithm: str) -> Wri
     Raises
     ------
     TransferError
-        When a file changes meanwhile, or is shorter than it should be.
+        When a file changes meanwhile, is shorter than it should be, or is the pointer of an
+        unlocked file without content.
     OSError
         When something cannot be read or written.
     """
@@ -114,6 +116,11 @@ def _add_content(sink: _Sink, entry: Entry, content: Iterable[bytes]) -> tuple[M
     offset, sha256 = sink.size, hashlib.sha256()
     digest = hashlib.new(sink.digest.name, usedforsecurity=False)
     for chunk in content:
+        if sink.size == offset and key_in(chunk):
+            raise TransferError(
+                f"'{entry.name}' is an annexed file whose content is not here; `datalad get` "
+                "brings it"
+            )
         sink.write(chunk)
         sha256.update(chunk)
         digest.update(chunk)

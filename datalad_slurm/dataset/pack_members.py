@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from datalad_slurm.dataset.annex_settings import read_annex_settings
@@ -108,12 +108,13 @@ def register(repo: Repo, backend: str, files: Sequence[tuple[str, PackedFile]]) 
     ]
     blobs = write_blobs(repo, map(os.fsencode, links))
     uuid = archivist_uuid(repo)
-    entries: dict[str, str] = {}
+    urls: dict[str, dict[str, str]] = {}
     for (archive_key, file), key in zip(files, keys, strict=True):
-        log = places[key][1]
-        entries[log] = uuid
-        # of several files with the same content one is enough
-        entries.setdefault(f"{log}.web", f":{locator(archive_key, file.member)}")
+        # of several files with the same content one in each archive is enough
+        in_archives = urls.setdefault(places[key][1], {})
+        in_archives.setdefault(archive_key, f":{locator(archive_key, file.member)}")
+    entries: dict[str, Iterable[str]] = dict.fromkeys(urls, (uuid,))
+    entries |= {f"{log}.web": in_archives.values() for log, in_archives in urls.items()}
     add_to_logs(repo, entries)
     return [
         Change(file.path, LINK_MODE, blob, key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid as uuids
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.tree import TreeReader
@@ -70,7 +70,7 @@ def note_presence(repo: Repo, logs: Mapping[str, str]) -> None:
     _commit_logs(repo, {path: line for key, path in logs.items() if key not in known})
 
 
-def add_to_logs(repo: Repo, entries: Mapping[str, str]) -> None:
+def add_to_logs(repo: Repo, entries: Mapping[str, Iterable[str]]) -> None:
     """Note that something holds from now on, each in a log on git-annex's branch.
 
     Parameters
@@ -78,8 +78,8 @@ def add_to_logs(repo: Repo, entries: Mapping[str, str]) -> None:
     repo : Repo
         The repository.
     entries : mapping
-        What holds, such as the UUID of a repository that has the content, by the path of
-        the log in that branch.
+        What holds, such as the UUIDs of repositories that have the content, by the path
+        of the log in that branch.
 
     Raises
     ------
@@ -90,10 +90,11 @@ def add_to_logs(repo: Repo, entries: Mapping[str, str]) -> None:
     clock = _clock()
     contents: dict[str, bytes] = {}
     with TreeReader(repo, _BRANCH) as branch:
-        for path, text in entries.items():
+        for path, texts in entries.items():
             found = branch.lookup(path)
             before = branch.content(found[1]) if found else b""
-            contents[path] = before + os.fsencode(f"{clock} 1 {text}\n")
+            lines = "".join(f"{clock} 1 {text}\n" for text in texts)
+            contents[path] = before + os.fsencode(lines)
     _commit_logs(repo, contents)
 
 

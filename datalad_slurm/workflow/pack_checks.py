@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 
 from datalad_slurm.dataset.pack_members import backend_for, why_not_registered
+from datalad_slurm.dataset.paths import walk
+from datalad_slurm.dataset.prepare import is_annex_link
 from datalad_slurm.jobs.claims import ancestors, is_glob, top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
@@ -80,13 +82,24 @@ class PackCheck:
                 f"'{archive}', where the archive of '{path}' is to be, is there and was not made "
                 f"by --pack, as there is no '{manifest}'; choose another directory, or move it"
             )
-
+        if not os.path.lexists(root / archive):
+            self._refuse_absent(path)
         hierarchy = self._context.hierarchy
         if list(hierarchy.around(path)) != [hierarchy.holder(archive)]:
             raise InvalidRequestError(
                 f"'{path}' is, or holds, a subdataset, of which no archive can be made; name "
                 "directories in that"
             )
+
+    def _refuse_absent(self, path: str) -> None:
+        """Refuse files without content that no archive holds: they cannot be packed."""
+        repo = self._context.repo
+        for below, _ in walk(repo, path):
+            if is_annex_link(repo, below) and not (repo.root / below).exists():
+                raise InvalidRequestError(
+                    f"'{path}' cannot be packed: the content of '{below}' is not here; `datalad "
+                    "get` it, or name another directory"
+                )
 
     def _refuse_repository(self, holder: str, path: str, *, is_only: bool) -> None:
         repo = self._context.hierarchy.repo(holder)

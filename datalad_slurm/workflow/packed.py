@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from datalad_slurm.dataset.pack_members import PackedFile
@@ -53,7 +53,10 @@ class PackedDirectory:
 
 
 def note_packed_in(
-    context: Context, packed: Iterable[PackedDirectory], names: Iterable[str]
+    context: Context,
+    packed: Iterable[PackedDirectory],
+    names: Iterable[str],
+    committed: Collection[str],
 ) -> None:
     """Note what goes from the working trees once it is committed.
 
@@ -65,6 +68,9 @@ def note_packed_in(
         What is to be committed.
     names : iterable of str
         All repositories concerned. What was noted in them before is dropped.
+    committed : collection of str
+        Everything that the commits will hold, relative to the root. What an archive alone is to
+        hold stays where it is if it is among these, such as a log.
 
     Raises
     ------
@@ -74,12 +80,14 @@ def note_packed_in(
     by_name: dict[str, list[Packed]] = {name: [] for name in names}
     for each in packed:
         name = context.hierarchy.holder(each.archive)
-        by_name[name].append(_as_noted(context, name, each))
+        by_name[name].append(_as_noted(context, name, each, committed))
     for name, noted in by_name.items():
         note_packed(context.hierarchy.repo(name), noted)
 
 
-def _as_noted(context: Context, name: str, packed: PackedDirectory) -> Packed:
+def _as_noted(
+    context: Context, name: str, packed: PackedDirectory, committed: Collection[str]
+) -> Packed:
     def within(found: Mapping[str, Found]) -> dict[str, Found]:
         return {context.hierarchy.within(name, path): what for path, what in found.items()}
 
@@ -92,7 +100,7 @@ def _as_noted(context: Context, name: str, packed: PackedDirectory) -> Packed:
         context.hierarchy.within(name, packed.path),
         context.hierarchy.within(name, packed.archive),
         within(registered),
-        within(dropped),
+        within({path: what for path, what in dropped.items() if path not in committed}),
     )
 
 

@@ -187,6 +187,7 @@ def _packed(
     make_way(context, manifest)
     backend = backend_for(repo, context.hierarchy.within(holder, archive))
     _refuse_unfit(context, directory, "" if is_only else why_not_registered(repo, backend))
+    _refuse_absent(context, directory, contents.stale)
     root = context.repo.root
     parts = repo.state_file("packed.part").parent
     with _replaced(root / archive, parts) as part:
@@ -231,6 +232,16 @@ def _refuse_unfit(context: Context, directory: str, why_not: str) -> None:
         raise TransferError(
             f"'{archive}' is in the way of the archive of '{directory}', and was not made by "
             "slurm-finish; move it away"
+        )
+
+
+def _refuse_absent(context: Context, directory: str, stale: Collection[str]) -> None:
+    """Refuse to leave out files without content that no archive holds."""
+    absent = next(iter(stale), None)
+    if absent is not None and not os.path.lexists(context.repo.root / archive_of(directory)):
+        raise TransferError(
+            f"'{directory}' cannot be packed: '{absent}' was there before, and its content is not "
+            "here; `datalad get` it, or remove it"
         )
 
 

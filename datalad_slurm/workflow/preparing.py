@@ -15,7 +15,7 @@ from datalad_slurm.dataset.prepare import Prepared, find_locked, is_annex_link, 
 from datalad_slurm.jobs.claims import covers, top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import TrackedJob
-from datalad_slurm.jobs.packs import PACK, made_at_finish, packed_outputs
+from datalad_slurm.jobs.packs import PACK, archive_of, made_at_finish, packed_outputs
 from datalad_slurm.jobs.sbatch_options import chdir, log_names, split_words
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.placeholders import message_of
@@ -74,8 +74,8 @@ def _written(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return claims, and further paths, where the job itself writes.
 
-    A packed directory begins with nothing but what is here, since in it each link without
-    content would be in the way.
+    A directory that was packed before begins with nothing but what is here, since in it each
+    link without content would be in the way.
     """
     if PACK not in claim.extra:
         return claim.outputs, request.overwrites
@@ -83,7 +83,8 @@ def _written(
     outputs = tuple(each for each in claim.outputs if each not in others)
     overwrites = (path for path in request.overwrites if not any(covers(o, path) for o in others))
     tops = (top for each in packed_outputs(claim) for top in matches(context.repo, each))
-    below = (path for top in tops for path, _ in walk(context.repo, top))
+    packed = (top for top in tops if os.path.lexists(context.repo.root / archive_of(top)))
+    below = (path for top in packed for path, _ in walk(context.repo, top))
     links = (path for path in below if is_annex_link(context.repo, path))
     return outputs, tuple(dict.fromkeys((*overwrites, *links)))
 

@@ -56,7 +56,8 @@ def publish_parcels(context: Context, parcels: Sequence[Parcel], shape: Shape) -
     packed = [each for parcel in parcels for each in parcel.findings.packed]
     names = {"", *(name for parcel in parcels for name in parcel.changes)}
     names.update(context.hierarchy.holder(each.archive) for each in packed)
-    note_packed_in(context, packed, names)
+    committed = {path for parcel in parcels for path in parcel.findings.paths}
+    note_packed_in(context, packed, names, committed)
     for _ in range(_ATTEMPTS):
         levels = build_levels(context, parcels, shape)
         top = levels[-1]

@@ -18,6 +18,7 @@ from datalad_slurm.dataset.pack_archive import Entry, write_archive
 from datalad_slurm.dataset.pack_members import PackedFile, register
 from datalad_slurm.dataset.stage import stage
 from datalad_slurm.jobs.errors import TransferError
+from tests.conftest import Box
 
 NAMES = st.binary(min_size=1, max_size=120).filter(
     lambda name: (
@@ -105,6 +106,14 @@ def test_a_file_that_changes_while_it_is_packed_is_not_packed(tmp_path, happens)
         write_archive([entry], tmp_path / "f.tar", "md5")
 
 
+def test_a_pointer_is_not_packed_in_place_of_the_content_that_is_not_here(tmp_path):
+    source = tmp_path / "f"
+    source.write_text("/annex/objects/MD5E-s8000--3d083845a0f8b097caeb2da78c1deadf.dat\n")
+    entry = Entry("d/f", source, 0, source.stat().st_size)
+    with pytest.raises(TransferError, match="'d/f' is an annexed file whose content is not here"):
+        write_archive([entry], tmp_path / "d.tar", "md5")
+
+
 def registered(box, backend, names):
     """Pack files in a directory `d`, and register them; return what is to be committed."""
     repo = Repo(box.path)
@@ -169,6 +178,15 @@ def test_registered_files_are_what_git_annex_would_make_of_them(box, tmp_path, b
     assert logs(box).keys() == before.keys()
 
 
+def test_a_content_in_several_archives_is_known_to_be_in_each(box):
+    repo, key, files, _ = registered(box, "MD5E", ["d/a"])
+    (_, file), other = files[0], key.replace(key[-9:], "00000.tar")
+    (change, _) = register(repo, "MD5E", [(key, file), (other, file)])
+    told = box.git("annex", "whereis", f"--key={change.key}")
+    assert f"archivist: dl+archive:{key}#path=d/a&size=2&atype=tar" in told
+    assert f"archivist: dl+archive:{other}#path=d/a&size=2&atype=tar" in told
+
+
 def test_a_special_remote_that_is_there_is_used_and_enabled(box):
     repo = Repo(box.path)
     uuid = archivist_uuid(repo)
@@ -184,3 +202,14 @@ def test_another_remote_of_that_name_is_left_alone(box):
     assert box.git("config", "remote.archivist-2.annex-uuid") == uuid
     assert box.git("config", "remote.archivist.url") == "/nowhere"
     assert archivist_uuid(Repo(box.path)) == uuid
+
+
+def test_clones_that_make_the_remote_on_their_own_make_the_same(box, tmp_path):
+    clone = Box(tmp_path / "clone")
+    box.cli("clone", str(box.path), str(clone.path), cwd=tmp_path)
+    uuid = archivist_uuid(Repo(clone.path))
+    assert archivist_uuid(Repo(box.path)) == uuid
+    box.git("fetch", "-q", str(clone.path), "git-annex:refs/remotes/clone/git-annex")
+    box.git("annex", "merge", "--quiet")
+    known = box.git("cat-file", "blob", "git-annex:remote.log").splitlines()
+    assert {line.split()[0] for line in known} == {uuid}

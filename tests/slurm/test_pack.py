@@ -354,3 +354,43 @@ def test_a_directory_in_which_there_is_nothing_is_a_missing_output(box, slurm):
     (missing,) = [res for res in finish(box) if res["status"] != "ok"]
     assert (missing["status"], missing["path"]) == ("impossible", str(box.path / "d"))
     assert "x" in box.files_in_last_commit()
+
+
+def test_files_that_were_there_and_are_not_here_are_not_taken_out_of_the_dataset(
+    box, slurm, tmp_path
+):
+    (box.path / "d").mkdir()
+    (box.path / "d/before").write_text("before\n")
+    box.cli("save", "-m", "before")
+    clone = Box(tmp_path / "clone")
+    box.cli("clone", str(box.path), str(clone.path), cwd=tmp_path)
+    (refused,) = slurm_schedule(
+        ["sbatch", "--wrap", "true"], dataset=clone.path, pack=["d"], **_QUIET
+    )
+    assert "the content of 'd/before' is not here" in refused["message"]
+    # nor are those that come while the job runs
+    clone.git("mv", "d", "later")
+    clone.git("commit", "-qm", "move")
+    job = pack(clone, ["sbatch", "--wrap", "mkdir d; echo 1 > d/f"], ["d"])
+    slurm.wait(job)
+    clone.git("mv", "later/before", "d/before")
+    clone.git("commit", "-qm", "move back")
+    (refused,) = problems(finish(clone))
+    assert "'d/before' was there before, and its content is not here" in refused
+    clone.cli("get", "d/before")
+    assert problems(finish(clone)) == []
+    assert clone.status() == ""
+    clone.git("annex", "get", "d")
+    assert (clone.path / "d/before").read_text() == "before\n"
+
+
+def test_a_log_in_a_packed_directory_is_committed_and_stays(box, slurm):
+    box.git("config", "annex.largefiles", "include=d/large")
+    (box.path / "d").mkdir()
+    work = "echo said; echo 1 > d/f; echo 2 > d/large"
+    job = pack(box, ["sbatch", "-o", "d/log", "--wrap", work], ["d"], pack_only=True)
+    slurm.wait(job)
+    assert problems(finish(box)) == []
+    assert box.status() == ""
+    assert sorted(os.listdir(box.path / "d")) == ["log", f"slurm-job-{job}.env.json"]
+    assert (box.path / "d/log").read_text() == "said\n"
