@@ -11,6 +11,7 @@ from types import TracebackType
 from datalad_slurm.dataset.diff import Difference, differences
 from datalad_slurm.dataset.files import LINK_MODE, file_stat
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
+from datalad_slurm.dataset.identity import blob_of
 from datalad_slurm.dataset.indexed import parse_staged
 from datalad_slurm.dataset.stage import Change
 from datalad_slurm.dataset.tree import TreeReader
@@ -125,24 +126,31 @@ def _index_info(repo: Repo, changes: Iterable[Change]) -> bytes:
 
 
 def _note_file_times(repo: Repo, changes: Iterable[Change], env: dict[str, str]) -> None:
-    """Let the index know the times of files in git, so that `git status` need not filter them.
+    """Let the index know the times of files in git and of links.
 
-    Only of files that are as they were when they were staged: git reads them
-    again here. It saves time later, no more, so it may fail.
+    Without them `git status` filters the files again, and `git merge`, which looks at nothing,
+    ends with "stash failed". Only of what is as it was when it was staged: git reads it again
+    here. That it fails does no harm otherwise, so it may.
     """
-    settled = [
-        change.path
-        for change in changes
-        if not change.key
-        and change.file_stat is not None
-        and change.file_stat == file_stat(repo, change.path)
-    ]
+    settled = [change.path for change in changes if _is_in_place(repo, change)]
     if not settled:
         return
     paths = b"".join(os.fsencode(path) + b"\0" for path in settled)
     repo.run(
         *_NO_FILTER, "update-index", "-z", "--stdin", input=paths, env=env, ok_codes=(0, 1, 128)
     )
+
+
+def _is_in_place(repo: Repo, change: Change) -> bool:
+    """Return whether the working tree holds at a path what is committed there, as it is."""
+    if change.mode != LINK_MODE:
+        is_plain = not change.key and change.file_stat is not None
+        return is_plain and change.file_stat == file_stat(repo, change.path)
+    try:
+        text = os.readlink(repo.root / change.path)  # noqa: PTH115 - a path would change it
+    except OSError:
+        return False
+    return blob_of(repo, os.fsencode(text)) == change.blob
 
 
 def _mark(repo: Repo) -> bytes:

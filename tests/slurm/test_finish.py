@@ -143,6 +143,17 @@ def test_files_a_job_took_away_from_its_outputs_are_deleted_and_no_others(box, s
         "elsewhere", "out/kept", "out/new",
     }  # fmt: skip
 
+def test_git_knows_the_times_of_what_was_committed_and_can_merge_at_once(box, slurm):
+    box.git("branch", "theirs")
+    box.script("echo text > out; head -c 100000 /dev/urandom > data; ln -s data link")
+    job = schedule(box, "sbatch job.sh", ["out", "data", "link"])
+    slurm.wait(job)
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    box.git("diff-files", "--quiet")
+    box.git("worktree", "add", "-q", "../theirs", "theirs")
+    box.git("-C", "../theirs", "commit", "-q", "--allow-empty", "-m", "theirs")
+    box.git("merge", "-q", "--no-edit", "theirs")  # it begins with `git stash create`
+
 
 def test_largefiles_decide_what_is_annexed(box, slurm):
     with (box.path / ".gitattributes").open("a") as attributes:
