@@ -24,7 +24,7 @@ from datalad_slurm.jobs.record import RunRecord
 from datalad_slurm.jobs.verify import Verdict
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.logs import earlier_logs, find_logs
-from datalad_slurm.workflow.packed import PackedDirectory
+from datalad_slurm.workflow.packed_directories import PackedDirectory
 
 __all__ = [
     "Findings",

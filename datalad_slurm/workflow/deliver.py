@@ -32,7 +32,7 @@ from datalad_slurm.workflow.delivery_outcomes import (
     unreadable,
 )
 from datalad_slurm.workflow.levels import Parcel
-from datalad_slurm.workflow.packed import PackedDirectory
+from datalad_slurm.workflow.packed_directories import PackedDirectory
 from datalad_slurm.workflow.publishing import publish_parcels
 from datalad_slurm.workflow.verify import judged, note_untouched
 

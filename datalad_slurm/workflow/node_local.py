@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from datalad_slurm.dataset.mirror import Mirror
-from datalad_slurm.dataset.packing import pack
+from datalad_slurm.dataset.node_archive import pack
 from datalad_slurm.dataset.transfer import Stamp, stamp
 from datalad_slurm.jobs.claims import ancestors, top_of
 from datalad_slurm.jobs.errors import TransferError

@@ -7,7 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-from datalad_slurm.dataset.packing import checked_members, extracted, located
+from datalad_slurm.dataset.node_archive import checked_members, extracted, located
 from datalad_slurm.dataset.transfer import Stamp, has_same_stamp, stamp
 from datalad_slurm.jobs.claims import ancestors, covers, is_glob, top_of
 from datalad_slurm.jobs.errors import TransferError

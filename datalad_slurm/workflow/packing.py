@@ -44,7 +44,7 @@ from datalad_slurm.jobs.packs import (
 from datalad_slurm.workflow.bring_back import make_way
 from datalad_slurm.workflow.collect import Findings, leads_elsewhere
 from datalad_slurm.workflow.context import Context
-from datalad_slurm.workflow.packed import PackedDirectory
+from datalad_slurm.workflow.packed_directories import PackedDirectory
 
 __all__ = [
     "directories_to_pack",

@@ -16,7 +16,7 @@ from datalad_slurm.tracking import publications
 from datalad_slurm.tracking.publications import Publication
 from datalad_slurm.workflow.context import Context, lgr
 from datalad_slurm.workflow.levels import Level, Parcel, build_levels
-from datalad_slurm.workflow.packed import note_packed_in, take_away
+from datalad_slurm.workflow.packed_directories import note_packed_in, take_away
 
 __all__ = ["JOB_BRANCH", "Published", "publish_parcels"]
 

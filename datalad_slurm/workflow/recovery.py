@@ -21,7 +21,7 @@ from datalad_slurm.tracking import publications
 from datalad_slurm.tracking.finisher import only_finisher
 from datalad_slurm.tracking.publications import Publication
 from datalad_slurm.workflow.context import Context, lgr
-from datalad_slurm.workflow.packed import take_away
+from datalad_slurm.workflow.packed_directories import take_away
 from datalad_slurm.workflow.publishing import JOB_BRANCH
 
 __all__ = ["no_other_finisher"]

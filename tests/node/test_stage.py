@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from datalad_slurm.dataset.mirror import Mirror
-from datalad_slurm.dataset.packing import checked_members, pack
+from datalad_slurm.dataset.node_archive import checked_members, pack
 from datalad_slurm.jobs.node_local import NodeLocal
 from datalad_slurm.jobs.runner_options import RunnerOptions
 from datalad_slurm.jobs.tasks import TaskId

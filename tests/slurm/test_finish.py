@@ -143,6 +143,7 @@ def test_files_a_job_took_away_from_its_outputs_are_deleted_and_no_others(box, s
         "elsewhere", "out/kept", "out/new",
     }  # fmt: skip
 
+
 def test_git_knows_the_times_of_what_was_committed_and_can_merge_at_once(box, slurm):
     box.git("branch", "theirs")
     box.script("echo text > out; head -c 100000 /dev/urandom > data; ln -s data link")
