@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from datalad.api import slurm_reschedule, slurm_schedule
 
-from datalad_slurm.dataset import packing
+from datalad_slurm.dataset import node_archive
 from datalad_slurm.workflow import deliver, node_results
 from datalad_slurm.workflow import finish as finishing
 from datalad_slurm.workflow import stores as workflow_stores
@@ -544,7 +544,7 @@ def test_a_killed_runner_is_told_from_one_that_was_killed_while_it_packed(box, s
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (packing, "place_of_part"),
+        (node_archive, "place_of_part"),
         (node_results, "mark_taken"),
         (deliver, "publish_parcels"),
         (finishing, "_tidy_stores"),
