@@ -1,7 +1,8 @@
 """Archives in which a job's files travel to its node, and back.
 
-Plain tar, in the form of GNU's: any name that a file can have is kept byte by
-byte, and what is older than GNU tar 1.26 is found on no cluster.
+Tar in the form of GNU's: any name that a file can have is kept byte by byte, and
+what is older than GNU tar 1.26 is found on no cluster. What travels to a node is
+plain; what comes back may be compressed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import BinaryIO, cast
 from datalad_slurm.dataset.mirror import Mirror
 from datalad_slurm.dataset.pack_archive import Entry
 from datalad_slurm.dataset.transfer import place_of_part
+from datalad_slurm.dataset.zstd import decompressed
 from datalad_slurm.jobs.errors import TransferError
 
 __all__ = ["checked_members", "extracted", "located", "pack"]
@@ -100,21 +102,19 @@ def _add_file(archive: tarfile.TarFile, path: str, source: Path) -> None:
         raise TransferError(f"{source} changed while it was packed; is it still written to?")
 
 
-class _Hashing:
-    """A file that is hashed while it is read."""
-
-    def __init__(self, source: BinaryIO) -> None:
-        self._source = source
-        self.digest = hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        chunk = self._source.read(size)
-        self.digest.update(chunk)
-        return chunk
-
-
-def checked_members(path: Path, sha256: str) -> tuple[list[str], tuple[str, ...]]:
+def checked_members(
+    path: Path, sha256: str, *, is_compressed: bool
+) -> tuple[list[str], tuple[str, ...]]:
     """Return the files in an archive and those that its job has removed, if it is undamaged.
+
+    Parameters
+    ----------
+    path : Path
+        The archive.
+    sha256 : str
+        Digest of the file as it lies there.
+    is_compressed : bool
+        Whether zstd has compressed it.
 
     Raises
     ------
@@ -124,37 +124,39 @@ def checked_members(path: Path, sha256: str) -> tuple[list[str], tuple[str, ...]
     names: list[str] = []
     removed: tuple[str, ...] = ()
     try:
-        with path.open("rb") as source:
-            hashing = _Hashing(source)
-            for member, content in _members(cast("BinaryIO", hashing)):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != sha256:
+            raise TransferError(
+                f"the archive {path} is not what the job has written: it is damaged"
+            )
+        with _opened(path, is_compressed=is_compressed) as source:
+            for member, content in _members(source):
                 if member.name == _REMOVED and content is not None:
                     removed = tuple(os.fsdecode(content.read()).split("\0")[:-1])
                 elif member.name.startswith(_TREE):
                     names.append(member.name.removeprefix(_TREE))
-            while hashing.read(_CHUNK):
-                pass
-    except (OSError, tarfile.TarError) as exc:
+    except OSError as exc:
         raise TransferError(f"the archive {path} cannot be read: {exc}") from exc
-    if hashing.digest.hexdigest() != sha256:
-        raise TransferError(f"the archive {path} is not what the job has written: it is damaged")
     return names, removed
 
 
+@contextmanager
+def _opened(path: Path, *, is_compressed: bool) -> Iterator[BinaryIO]:
+    try:
+        with decompressed(path) if is_compressed else path.open("rb") as source:
+            yield source
+    except tarfile.TarError as exc:
+        raise TransferError(f"the archive {path} cannot be read: {exc}") from exc
+
+
 def _members(source: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, BinaryIO | None]]:
-    with tarfile.open(fileobj=source, mode="r|", **_ENCODING) as archive:  # type: ignore[call-overload]
+    mode = "r:" if source.seekable() else "r|"  # without need no contents are read
+    with tarfile.open(fileobj=source, mode=mode, **_ENCODING) as archive:  # type: ignore[call-overload]
         while (member := archive.next()) is not None:
             content = archive.extractfile(member) if member.isfile() else None
             yield member, cast("BinaryIO | None", content)
             archive.members.clear()  # it would keep all of them
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    try:
-        with path.open("rb") as source:
-            yield source
-    except tarfile.TarError as exc:
-        raise TransferError(f"the archive {path} cannot be read: {exc}") from exc
 
 
 def located(path: Path) -> Iterator[Entry]:
@@ -163,7 +165,7 @@ def located(path: Path) -> Iterator[Entry]:
     Parameters
     ----------
     path : Path
-        One that `checked_members` has found undamaged.
+        One that `checked_members` has found undamaged, and that is not compressed.
 
     Raises
     ------
@@ -188,6 +190,8 @@ def extracted(
     parts: Path,
     wanted: Callable[[str], Path | None],
     link_text: Callable[[str, str], str],
+    *,
+    is_compressed: bool,
 ) -> Iterator[str]:
     """Write files of an archive, and yield their names; each is whole under its name, or not there.
 
@@ -202,6 +206,8 @@ def extracted(
         out.
     link_text : callable
         Returns for a name and the text of the link there what the text is to be.
+    is_compressed : bool
+        Whether zstd has compressed it.
 
     Raises
     ------
@@ -210,7 +216,7 @@ def extracted(
     OSError
         When something cannot be written.
     """
-    with _opened(path) as source:
+    with _opened(path, is_compressed=is_compressed) as source:
         for member, content in _members(source):
             name = member.name.removeprefix(_TREE)
             target = wanted(name) if member.name.startswith(_TREE) else None

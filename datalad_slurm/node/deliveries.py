@@ -40,6 +40,8 @@ class Delivery:
     inputs: str
     #: whether it has all that was at the outputs
     is_whole: bool
+    #: whether zstd has compressed it, which the notes of earlier versions do not say
+    is_compressed: bool
 
 
 @dataclass
@@ -97,6 +99,7 @@ def _read(store: Path, run: str) -> Delivery | None:
         root=values.get("root", ""),
         inputs=values.get("inputs", ""),
         is_whole=values.get("whole") == "yes",
+        is_compressed=values.get("packed") == "zstd",
     )
 
 

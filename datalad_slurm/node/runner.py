@@ -50,6 +50,8 @@ class Stage:
     needed: int
     #: claims, or templates of them
     outputs: Sequence[str]
+    #: whether the outputs may come back compressed by zstd, where the node has it
+    may_compress: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ def _stage(stage: Stage, pwd: str, node_local: NodeLocal) -> bytes:
     values = {
         "inputs": _quoted(stage.inputs),
         "needed": str(stage.needed).encode(),
+        "may_compress": b"yes" if stage.may_compress else b"",
         "pwd": _quoted(pwd),
         "variables": " ".join(variables).encode(),
         "places": os.fsencode(places),

@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from datalad_slurm.dataset import zstd
 from datalad_slurm.dataset.mirror import Mirror
 from datalad_slurm.dataset.node_archive import pack
 from datalad_slurm.dataset.transfer import Stamp, stamp
 from datalad_slurm.jobs.claims import ancestors, top_of
 from datalad_slurm.jobs.errors import TransferError
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.packs import PACK
 from datalad_slurm.node.runner import Stage
 from datalad_slurm.workflow.context import Context
 from datalad_slurm.workflow.mirroring import mirror_of
@@ -70,7 +72,14 @@ def packed_inputs(
         packed[same] = archive
     files = f"{len(mirror.files)} input file{'' if len(mirror.files) == 1 else 's'}"
     said = f"{files}, {archive.stat().st_size} bytes, in one archive"
-    return Stage(inputs=str(archive), needed=_room(mirror) // 1024, outputs=outputs), said
+    stage = Stage(
+        inputs=str(archive),
+        needed=_room(mirror) // 1024,
+        outputs=outputs,
+        # what is packed is read by its place in the archive
+        may_compress=PACK not in claim.extra and zstd.is_here(),
+    )
+    return stage, said
 
 
 def _is_linked(earlier: Path, archive: Path) -> bool:

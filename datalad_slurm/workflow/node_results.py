@@ -7,6 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
+from datalad_slurm.dataset import zstd
 from datalad_slurm.dataset.node_archive import checked_members, extracted, located
 from datalad_slurm.dataset.transfer import Stamp, has_same_stamp, stamp
 from datalad_slurm.jobs.claims import ancestors, covers, is_glob, top_of
@@ -111,8 +112,16 @@ class _Unpacker:
 
     def unpack(self, delivery: Delivery) -> None:
         """Unpack what one run has brought back, and remove what it has removed."""
+        is_compressed = delivery.is_compressed
+        if is_compressed and not zstd.is_here():
+            raise TransferError(
+                f"{delivery.archive} is compressed by zstd, which is not on this machine: install "
+                "the package zstd, or run slurm-finish where it is"
+            )
         try:
-            names, removed = checked_members(delivery.archive, delivery.sha256)
+            names, removed = checked_members(
+                delivery.archive, delivery.sha256, is_compressed=is_compressed
+            )
         except TransferError as exc:
             raise TransferError(
                 f"{exc}; if it cannot be mended, remove the directory {self._store}, and the job "
@@ -143,7 +152,10 @@ class _Unpacker:
             return text
 
         if wanted:
-            for name in extracted(delivery.archive, self._parts, target, link_text):
+            files = extracted(
+                delivery.archive, self._parts, target, link_text, is_compressed=is_compressed
+            )
+            for name in files:
                 self.brought.files[name] = stamp(self._context.repo.root / name) or (0, 0)
         inputs = read_inputs(self._store, delivery.inputs)
         self.there |= inputs.keys() - set(removed)
@@ -153,7 +165,8 @@ class _Unpacker:
 
     def _streamed(self, delivery: Delivery, wanted: set[str]) -> set[str]:
         """Note which files go right into the archive of a packed directory, and return them."""
-        if not self._directories:
+        # only a job that was adopted can have both; its files are packed once they are unpacked
+        if not self._directories or delivery.is_compressed:
             return set()
         found = {
             entry.name: entry

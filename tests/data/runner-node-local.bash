@@ -232,6 +232,7 @@ dls_after() {
 
 dls_inputs=/ds/.git/datalad-slurm/stores/token/token.inputs.tar
 dls_needed=123
+dls_may_compress=yes
 dls_pwd=sub
 dls_variables=(USER)
 dls_node=
@@ -339,13 +340,18 @@ dls_has_link_above() {
 # One archive on the shared side, whole or not at all: what counts is the note beside it.
 dls_bring_back() {
     local dls_name=$dls_store/$dls_task.${SLURM_RESTART_COUNT:-0} dls_codes dls_sum dls_size
-    local dls_is_whole=yes
+    local dls_is_whole=yes dls_packed='' dls_packer=(cat)
+    if [[ -n $dls_may_compress ]] && zstd -qc </dev/null >/dev/null 2>&1; then
+        dls_packed=zstd # with a thread for each CPU that is the job's
+        dls_packer=(zstd -qc1 "-T${SLURM_CPUS_ON_NODE:-1}")
+    fi
     (dls_list) >"$dls_node/list" || dls_is_whole=no
     tar --create --format=gnu --hard-dereference --no-recursion --owner=0 --group=0 \
         --numeric-owner --file=- -C "$dls_node" removed --null --files-from="$dls_node/list" \
-        2>&"$dls_log" | tee -- "$dls_name.tar.part" 2>&"$dls_log" | sha256sum >"$dls_node/sum"
+        2>&"$dls_log" | "${dls_packer[@]}" 2>&"$dls_log" |
+        tee -- "$dls_name.tar.part" 2>&"$dls_log" | sha256sum >"$dls_node/sum"
     dls_codes=("${PIPESTATUS[@]}")
-    if ((dls_codes[0] > 1 || dls_codes[1] || dls_codes[2])); then
+    if ((dls_codes[0] > 1 || dls_codes[1] || dls_codes[2] || dls_codes[3])); then
         rm -f -- "$dls_name.tar.part"
         return 1
     fi
@@ -356,7 +362,7 @@ dls_bring_back() {
     mv -f -- "$dls_name.tar.part" "$dls_name.tar" &&
         printf '%s\n' "sha256=$dls_sum" "bytes=$dls_size" "cut=$dls_cut" "whole=$dls_is_whole" \
             "node=${SLURMD_NODENAME:-$HOSTNAME}" "root=$dls_node/tree" "inputs=${dls_inputs##*/}" \
-            >"$dls_name.part" &&
+            "packed=$dls_packed" >"$dls_name.part" &&
         mv -f -- "$dls_name.part" "$dls_name.brought" && [[ $dls_is_whole == yes ]]
 }
 

@@ -349,7 +349,9 @@ def test_the_text_of_a_runner_that_does_more(name, node_local, checkpoint):
         store=store,
         kill_wait=30,
         attempt=2,
-        stage=Stage(f"{store}/token.inputs.tar", 123, outputs) if node_local else None,
+        stage=Stage(f"{store}/token.inputs.tar", 123, outputs, may_compress=True)
+        if node_local
+        else None,
         pwd="sub",
         limit=300,
     )

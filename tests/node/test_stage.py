@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from datalad_slurm.dataset import zstd
 from datalad_slurm.dataset.mirror import Mirror
 from datalad_slurm.dataset.node_archive import checked_members, pack
 from datalad_slurm.jobs.node_local import NodeLocal
@@ -41,14 +42,18 @@ class Run:
 
     def squeue(self, body):
         """Put something in the place of squeue."""
-        program = self.path / "bin/squeue"
+        self.program("squeue", body)
+
+    def program(self, name, body):
+        """Put something in the place of a program."""
+        program = self.path / "bin" / name
         program.parent.mkdir(exist_ok=True)
         program.write_text(f"#!/bin/bash\n{body}\n")
         program.chmod(0o755)
 
     def start(
         self, script, *, change=lambda text: text, env=(), needed=0, pack_it=True, grace=120,
-        outputs=("out", "in"), kill_wait=30, limit=None,
+        outputs=("out", "in"), kill_wait=30, limit=None, may_compress=True,
     ):  # fmt: skip
         """Start a runner; `change` gets its text."""
         archive = self.store / "token.inputs.tar"
@@ -62,7 +67,9 @@ class Run:
             store=str(self.store),
             kill_wait=kill_wait,
             limit=limit,
-            stage=Stage(inputs=str(archive), needed=needed, outputs=outputs),
+            stage=Stage(
+                inputs=str(archive), needed=needed, outputs=outputs, may_compress=may_compress
+            ),
         )
         text = build(script.encode(), self.path / "endings", ["job.sh"], plan)
         path = self.path / "slurm_script"
@@ -88,7 +95,9 @@ class Run:
     def names(self):
         """Return what was brought back, and what was removed."""
         delivery = self.runs().delivery
-        names, removed = checked_members(delivery.archive, delivery.sha256)
+        names, removed = checked_members(
+            delivery.archive, delivery.sha256, is_compressed=delivery.is_compressed
+        )
         return sorted(names), sorted(removed)
 
 
@@ -106,6 +115,38 @@ def test_outputs_are_brought_back_and_the_node_is_left_clean(run):
     assert job.returncode == 0
     assert run.names() == (["in/0 x", "out/a"], ["in/1 x"])
     assert [p.name for p in run.node.iterdir()] == []
+
+
+@pytest.mark.parametrize("lacks_it", ["", "the login node", "the node"])
+def test_what_comes_back_is_compressed_if_both_sides_have_zstd(run, lacks_it):
+    if not zstd.is_here():
+        pytest.skip("zstd is not installed")
+    if lacks_it == "the node":
+        run.program("zstd", "exit 127")
+    job = run.start(WORK, may_compress=lacks_it != "the login node")
+    assert job.communicate(timeout=60)[0] == b""
+    delivery = run.runs().delivery
+    assert delivery.is_compressed == (not lacks_it)
+    assert (delivery.archive.read_bytes()[:4] == b"\x28\xb5\x2f\xfd") == delivery.is_compressed
+    assert run.names() == (["in/0 x", "out/a"], ["in/1 x"])
+
+
+@pytest.mark.parametrize(
+    ("program", "body"),
+    [
+        ("zstd", "[[ $* == -qc ]] || { head -c 100; kill -KILL $$; }"),
+        ("tee", 'head -c 100 >"$2"; exit 1'),
+        ("tar", '[[ $* == *--create* ]] || exec /usr/bin/tar "$@"; head -c 100 /dev/zero; exit 2'),
+    ],
+    ids=["zstd", "tee", "tar"],
+)
+def test_a_pipe_that_breaks_leaves_no_archive_and_the_job_fails(run, program, body):
+    run.program(program, body)
+    job = run.start(WORK)
+    out, _ = job.communicate(timeout=60)
+    assert b"could be brought back" in out
+    assert job.returncode == 1
+    assert [path.name for path in run.store.glob("12.*")] == ["12.0.begun"]
 
 
 @pytest.mark.parametrize("code", [0, 3, 143])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from datalad.api import slurm_reschedule, slurm_schedule
 
-from datalad_slurm.dataset import node_archive
+from datalad_slurm.dataset import node_archive, zstd
 from datalad_slurm.workflow import deliver, node_results
 from datalad_slurm.workflow import finish as finishing
 from datalad_slurm.workflow import stores as workflow_stores
@@ -471,6 +472,45 @@ def test_what_was_damaged_on_the_way_is_not_taken(box, slurm, node):
     assert "cannot be read" in result["message"]
     archive.write_bytes(whole)
     assert {res["status"] for res in finish(box)} == {"ok"}
+    assert_clean(box, node)
+
+
+def path_without(program, place):
+    """Return a PATH on which all is as it is but for one program."""
+    directories = []
+    for number, directory in enumerate(os.environ["PATH"].split(":")):
+        if not Path(directory, program).exists():
+            directories.append(directory)
+            continue
+        links = place / str(number)
+        links.mkdir()
+        for found in Path(directory).iterdir():
+            if found.name != program:
+                (links / found.name).symlink_to(found)
+        directories.append(str(links))
+    return ":".join(directories)
+
+
+def test_what_came_back_compressed_waits_for_a_machine_with_zstd(
+    box, slurm, node, tmp_path, monkeypatch
+):
+    if not zstd.is_here():
+        pytest.skip("zstd is not installed")
+    box.script("mkdir $1; yes | head -c 1000000 > $1/a")
+    job = stage(box, "sbatch job.sh out")
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", path_without("zstd", tmp_path))
+        plain = stage(box, "sbatch job.sh plain", ["plain"])
+        slurm.wait(job, plain)
+        results = {res.get("slurm_job_id"): res for res in finish(box)}
+        assert results[plain]["status"] == "ok"
+        assert "install the package zstd" in results[job]["message"]
+        assert "is still open" in results[job]["message"]
+        assert not (box.path / "out").exists()
+    (archive,) = (box.path / ".git/datalad-slurm/stores").glob("*/*.0.tar")
+    assert archive.stat().st_size < 100_000
+    assert {res["status"] for res in finish(box)} == {"ok"}
+    assert (box.path / "out/a").read_bytes() == (box.path / "plain/a").read_bytes()
     assert_clean(box, node)
 
 
