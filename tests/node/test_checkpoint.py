@@ -58,7 +58,8 @@ class Run:
         env = {"SLURM_JOB_ID": str(self.job_id), "SLURM_RESTART_COUNT": str(restart)}
         env |= {"SLURM_ARRAY_TASK_ID": str(index)} if index is not None else {}
         return subprocess.Popen(
-            ["env", "--default-signal", path],
+            # by its interpreter: of another thread, a process may just inherit the open file
+            ["env", "--default-signal", "/bin/bash", "-p", path],
             env={**os.environ, **env, "PATH": f"{self.path}/bin:{os.environ['PATH']}"},
             cwd=self.root,
             start_new_session=True,

@@ -16,7 +16,7 @@ def test_a_finish_that_is_killed_anywhere_commits_every_job_once(
     scenario = FinishScenario(box, slurm, tmp_path / "original")
     crasher = Crasher(tmp_path / "crash", box.path)
     points = crasher.sweep(scenario.prepare, scenario.check, KILL)
-    assert points >= 70
+    assert points >= 70 // STRIDES[KILL]
     count_faults("crash points", points)
 
 

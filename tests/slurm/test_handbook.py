@@ -42,6 +42,8 @@ def test_the_example_session_of_the_handbook(box, slurm):
 
     slurm.wait(ids["gold"], ids["bronze"])
     slurm.wait(ids["silver"], until="RUNNING".__eq__)
+    tasks = ("squeue", "--noheader", "--format=%T", f"--jobs={ids['platinum']}")
+    wait_until(lambda: "RUNNING" in slurm.run(*tasks))
     listed = box.cli("slurm-finish", "--list-open-jobs").stdout.splitlines()
     assert listed[0] == "The following jobs are open:"
     assert listed[2].split()[:2] == ["slurm-job-id", "slurm-job-status"]

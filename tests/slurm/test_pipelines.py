@@ -198,7 +198,7 @@ def test_a_job_that_has_completed_is_related_without_waiting(chain, slurm):
     assert "--dependency" not in line
     (held,) = finish(chain, two)
     assert held["status"] == "impossible"
-    assert f"datalad slurm-finish {one} {two}" in held["message"]
+    assert f"datalad slurm-finish -d {chain.path} {one} {two}" in held["message"]
     assert chain.tracked() == [one, two]
     assert {res["status"] for res in finish(chain, two, one)} == {"ok"}
     assert chain.subjects()[0].startswith(f"[DATALAD SLURM RUN] Slurm job {two}:")
