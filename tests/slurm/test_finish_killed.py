@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datalad_slurm.dataset import stage
-from tests.crash import INTERRUPT, KILL, Crasher
+from tests.crash import INTERRUPT, KILL, STRIDES, Crasher, thinned
 from tests.slurm.sweeps import FinishScenario, steps_of_adding
 
 
@@ -15,7 +15,7 @@ def test_a_finish_that_is_killed_anywhere_commits_every_job_once(
 ):
     scenario = FinishScenario(box, slurm, tmp_path / "original")
     crasher = Crasher(tmp_path / "crash", box.path)
-    points = crasher.sweep(scenario.prepare, scenario.check, KILL)
+    points = crasher.sweep(scenario.prepare, scenario.check, KILL, STRIDES[KILL])
     assert points >= 70 // STRIDES[KILL]
     count_faults("crash points", points)
 
@@ -29,7 +29,9 @@ def test_a_finish_that_is_stopped_while_it_adds_files_at_once_commits_every_job_
     crasher = Crasher(tmp_path / "crash", box.path)
     steps = steps_of_adding(crasher.run(scenario.prepare()).steps)
     assert len(steps) >= 20
-    points = [(at, KILL) for at in steps] + [(at, INTERRUPT) for at in list(steps)[1::4]]
+    points = [(at, KILL) for at in list(steps)[:: thinned(2)]] + [
+        (at, INTERRUPT) for at in list(steps)[1::4]
+    ]
     for at, action in points:
         ended = crasher.run(scenario.prepare(), at, action)
         assert ended.code in (-9, 130), (at, ended)

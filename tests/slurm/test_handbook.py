@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 
+from tests.conftest import wait_until
+
 _JOB = """\
 #SBATCH --output={out}/05_02/slurm-%j.out
 echo computing
