@@ -34,7 +34,7 @@ class Export(ValidatedInterface):
 
     An RO-Crate follows the profile Process Run Crate of Workflow Run
     RO-Crate. W3C PROV is written as PROV-JSON or PROV-N. Both need libraries:
-    `pip install 'datalad-slurm[export]'`.
+    `pip install '.[export]'` in a clone of datalad-slurm.
     """
 
     result_renderer = "tailored"

@@ -261,8 +261,8 @@ def _inotify() -> Any:
         from inotify_simple import INotify
     except ImportError as exc:
         raise InvalidRequestError(
-            "watching needs the Python package inotify-simple: pip install 'datalad-slurm[site]'; "
-            "--once does without"
+            "watching needs the Python package inotify-simple: `pip install '.[site]'` in a clone "
+            "of datalad-slurm; --once does without"
         ) from exc
     try:
         return INotify()

@@ -130,7 +130,7 @@ def _file_and_writer(form: str, target: Path, typed: str) -> tuple[Path, _Writer
         package = (exc.name or "").partition(".")[0]
         raise InvalidRequestError(
             f"--format {form} needs the Python package '{package}', which is not installed; "
-            "`pip install 'datalad-slurm[export]'`"
+            "`pip install '.[export]'` in a clone of datalad-slurm brings it"
         ) from exc
     if target.suffix not in SUFFIXES:
         known = " or ".join(SUFFIXES)

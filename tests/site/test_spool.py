@@ -238,7 +238,7 @@ def test_a_directory_that_is_no_spool_is_doubted(root, caplog):
 
 def test_without_the_library_it_is_named_and_once_needs_none(root, monkeypatch):
     monkeypatch.setitem(sys.modules, "inotify_simple", None)
-    with pytest.raises(InvalidRequestError, match=r"pip install 'datalad-slurm\[site\]'"):
+    with pytest.raises(InvalidRequestError, match=r"pip install '\.\[site\]'"):
         Spool(root, watch=True)
     submit(root, 1)
     with Spool(root, watch=False) as spool:

@@ -24,6 +24,7 @@ _HERE = Path(__file__).parent
 #: Modules that take minutes; what begins last decides how long the whole takes.
 _LONG = (
     "test_checkpoints",
+    "test_documents",
     "test_no_accounting",
     "test_node_local",
     "test_no_accounting_scripts",
@@ -41,7 +42,6 @@ _LONG = (
     "test_concurrency",
     "test_alt_dir",
     "test_alt_dir_inputs",
-    "test_documents",
 )
 
 
