@@ -176,9 +176,9 @@ def test_after_a_killed_runner_the_last_whole_state_is_there_and_no_other_leftov
     box.script(KILLED)
     job = schedule(box, "sbatch job.sh", ["out"], checkpoint=["out/state"], inputs=["data"])
     other = slurm_schedule(
-        "sbatch job.sh", dataset=box.path, outputs=["b"], checkpoint=["out/state"], **_QUIET
+        "sbatch job.sh", dataset=box.path, outputs=["b"], checkpoint=["out/other"], **_QUIET
     )
-    assert said(other).startswith("checkpoint 'out/state' conflicts with job")
+    assert said(other).startswith("checkpoint 'out/other' conflicts with job")
     wait_until(lambda: kept(box))
     (box.path / "go").touch()
     slurm.wait(job)
