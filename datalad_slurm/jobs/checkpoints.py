@@ -14,7 +14,6 @@ from datalad_slurm.jobs.model import TrackedJob
 from datalad_slurm.jobs.task_outputs import claim_of_any, claims_of, names_task, pieces_of
 
 __all__ = [
-    "CHECKPOINT",
     "DEFAULT_SIGNAL",
     "SIGNALS",
     "Checkpoint",
@@ -25,8 +24,6 @@ __all__ = [
     "with_states",
 ]
 
-#: Key in a job's notes, and in its record.
-CHECKPOINT = "checkpoint"
 #: The signal that asks the work for a checkpoint.
 DEFAULT_SIGNAL = "USR1"
 #: Those that can: Slurm sends none of them by itself, and scancel(1) takes their names.

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from datalad_slurm.jobs.model import TrackedJob
 
-__all__ = ["COMMITTED_IN", "RELEASED"]
+__all__ = [
+    "CHECKPOINT",
+    "COMMITTED_IN",
+    "GRACE",
+    "RELEASED",
+    "has_checkpoints",
+    "has_store",
+    "needs_runner",
+]
 
 #: How many tasks were finished before the others.
 RELEASED = "released_tasks"
 #: What an interrupted finish has committed in subdatasets.
 COMMITTED_IN = "committed_in"
+#: Which files are the state of the work; in its record, too.
+CHECKPOINT = "checkpoint"
+#: Seconds before its time limit at which the work is told to end; in its record, too.
+GRACE = "grace"
 
 
 def has_checkpoints(job: TrackedJob) -> bool:
     """Return whether state files of a job's work are kept."""
-    return bool(job.extra.get("checkpoint"))
+    return bool(job.extra.get(CHECKPOINT))
 
 
 def has_store(job: TrackedJob) -> bool:
@@ -24,4 +36,4 @@ def has_store(job: TrackedJob) -> bool:
 
 def needs_runner(job: TrackedJob) -> bool:
     """Return whether more is to be done around a job's script than noting how it ended."""
-    return has_store(job) or bool(job.extra.get("grace"))
+    return has_store(job) or bool(job.extra.get(GRACE))

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from datalad_slurm.jobs.checkpoints import CHECKPOINT, Checkpoint, shared_path
+from datalad_slurm.jobs.checkpoints import Checkpoint, shared_path
 from datalad_slurm.jobs.node_local import NODE_LOCAL, NodeLocal
+from datalad_slurm.jobs.notes import CHECKPOINT, GRACE
 from datalad_slurm.jobs.quantities import parse_duration
 from datalad_slurm.jobs.sbatch_options import Call, directives, read_call, script_head
 
 __all__ = [
-    "DEFAULT_GRACE",
-    "GRACE",
     "ONE_JOB",
     "WARNING",
     "RunnerOptions",
@@ -24,8 +23,6 @@ __all__ = [
     "why_not",
 ]
 
-#: Key in a job's notes, and in its record.
-GRACE = "grace"
 #: Seconds before the time limit at which a job is told to come to an end.
 DEFAULT_GRACE = 120
 #: The signal with which Slurm tells our runner that the time limit is near. It ends no process
