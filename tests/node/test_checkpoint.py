@@ -242,15 +242,24 @@ def _moved(name, number):
         ("echo more >> state/a", False),
         (_moved("state/a", 2), False),  # of two files one is of another time
         ("rm state/b; " + _moved("state/a", 2), False),
-        ("rm state/b; sleep 5; echo new > state/b", False),
-        ("rm state/b; sleep 5; " + _moved("state/a", 2), True),
+        ("rm state/b; await second; echo new > state/b", False),
+        ("rm state/b; await second; " + _moved("state/a", 2), True),
     ],
 )
 def test_of_a_program_that_is_ended_the_state_counts_if_it_is_one_file_that_was_replaced(
     run, changes, kept_one
 ):
-    begin = "mkdir state; echo 1 > state/a; echo 1 > state/b; sleep 5"
-    job = run.start(f"#!/bin/bash\n{begin}; {changes}; echo ready; sleep 60\n")
+    begin = """#!/bin/bash
+        await() { until [[ -e $1 ]]; do sleep 0.1; done; }
+        mkdir state; echo 1 > state/a; echo 1 > state/b; await first
+    """
+    job = run.start(f"{begin}\n{changes}; echo ready; sleep 60\n")
+    wait_until(run.kept, 30)
+    first = run.kept()
+    (run.root / "first").touch()
+    if "second" in changes:
+        wait_until(lambda: run.kept() not in ([], first), 30)
+        (run.root / "second").touch()
     assert job.stdout.readline() == b"ready\n"
     before = run.kept()
     time.sleep(0.8)  # the last change is seen, mostly, but not quiet
