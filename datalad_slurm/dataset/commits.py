@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from datalad_slurm.dataset.diff import changes_of_commits
+from datalad_slurm.dataset.directory import Directory
 from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.identity import object_format
+from datalad_slurm.dataset.objects import ObjectReader
+from datalad_slurm.dataset.packfile import Packfile
 from datalad_slurm.dataset.stage import Change
-from datalad_slurm.dataset.tree import TreeReader
+from datalad_slurm.dataset.tree import SUBDATASET_MODE, TreeReader
 from datalad_slurm.jobs.claims import is_below
 from datalad_slurm.jobs.errors import DatasetError
 
@@ -46,7 +51,7 @@ def build(repo: Repo, name: str, base: str, commits: Sequence[NewCommit]) -> lis
     repo : Repo
         The repository.
     name : str
-        Last part of the private ref's name; must be new.
+        Last part of the private refs' names; must be new.
     base : str
         Commit to build the first one on, empty in a repository that has none.
     commits : sequence of NewCommit
@@ -64,56 +69,107 @@ def build(repo: Repo, name: str, base: str, commits: Sequence[NewCommit]) -> lis
 
     Notes
     -----
-    ``git fast-import`` runs no hooks and signs nothing.
+    No hook runs, and nothing is signed.
     """
-    ref = repo.private_refs + name
-    marks = repo.state_file(f"{name}.marks")
-    identity = {
-        role: repo.run("var", f"GIT_{role.upper()}_IDENT").strip()
-        for role in ("author", "committer")
-    }
-    stream = b"".join(_stream(ref, base, commits, identity))
-    try:
-        repo.run("fast-import", "--quiet", "--done", f"--export-marks={marks}", input=stream)
-        by_mark = dict(line.split() for line in marks.read_text().splitlines())
-    finally:
-        marks.unlink(missing_ok=True)
-    ids = [by_mark[f":{number}"] for number in range(1, len(commits) + 1)]
+    _check_blobs(repo, commits)
+    identity = b"".join(
+        role + b" " + repo.run("var", f"GIT_{role.decode().upper()}_IDENT").strip() + b"\n"
+        for role in (b"author", b"committer")
+    )
+    pack = Packfile(object_format(repo))
+    ids: list[str] = []
+    parents = _parents(base, commits)
+    with ObjectReader(repo) as reader:
+        roots = _Roots(reader, pack.id_size, parents)
+        for commit, its_parents in zip(commits, parents, strict=True):
+            root = roots.grown_from(its_parents, commit.changes)
+            named = [ids[each] if isinstance(each, int) else each for each in its_parents]
+            content = _commit(root.write(pack), named, identity, commit.message)
+            oid = pack.identify("commit", [content])
+            pack.write("commit", oid, content)
+            ids.append(oid.hex())
+    pack.hand_over(repo)
+    inner = {ids[each] for group in parents for each in group if isinstance(each, int)}
+    refs = (f"create {repo.private_refs}{name}-{oid} {oid}\n" for oid in ids if oid not in inner)
+    repo.run("update-ref", "--stdin", input="".join(refs).encode())
     _verify(repo, dict(zip(ids, commits, strict=True)), ids)
     return ids
 
 
-def _stream(
-    ref: str, base: str, commits: Sequence[NewCommit], identity: dict[str, bytes]
-) -> Iterable[bytes]:
-    for number, commit in enumerate(commits, start=1):
-        message = commit.message.encode(errors="surrogateescape")
-        # one that does not follow the one before it needs a ref of its own
-        own_ref = ref if commit.parents is None else f"{ref}-{number}"
-        yield f"commit {own_ref}\nmark :{number}\n".encode()
-        for role, who in identity.items():
-            yield role.encode() + b" " + who + b"\n"
-        yield f"data {len(message)}\n".encode() + message + b"\n"
-        parents = commit.parents
-        if parents is None:
-            parents = (base,) if number == 1 and base else ()
-        for word, parent in zip(("from", *["merge"] * len(parents)), parents, strict=False):
-            name = parent if isinstance(parent, str) else f":{parent + 1}"
-            yield f"{word} {name}\n".encode()
-        for change in sorted(commit.changes, key=lambda change: not change.is_deletion):
-            quoted = _quoted(change.path)
+def _check_blobs(repo: Repo, commits: Sequence[NewCommit]) -> None:
+    """Make sure that git has what the commits are to hold."""
+    changes = (change for commit in commits for change in commit.changes)
+    blobs = {each.blob: each.path for each in changes if each.mode not in ("", SUBDATASET_MODE)}
+    if not blobs:
+        return
+    told = repo.run("cat-file", "--batch-check", input="\n".join(blobs).encode())
+    for (blob, path), line in zip(blobs.items(), told.decode().splitlines(), strict=True):
+        if line.split()[:2] != [blob, "blob"]:
+            raise DatasetError(f"git does not have the content that '{path}' is to hold")
+
+
+def _parents(base: str, commits: Sequence[NewCommit]) -> list[tuple[str | int, ...]]:
+    """Return the parents of each commit: ids, or positions of those that are built before."""
+    before: list[tuple[str | int, ...]] = [(base,) if base else ()]
+    before += [(position,) for position in range(len(commits) - 1)]
+    return [
+        chained if commit.parents is None else commit.parents
+        for commit, chained in zip(commits, before, strict=False)
+    ]
+
+
+class _Roots:
+    """What the commits hold, each grown from what its first parent does."""
+
+    def __init__(
+        self, reader: ObjectReader, id_size: int, parents: Iterable[tuple[str | int, ...]]
+    ) -> None:
+        self._reader = reader
+        self._id_size = id_size
+        #: how many commits are still to grow from each one
+        self._to_grow = Counter(group[0] for group in parents if group)
+        self._roots: dict[str | int, Directory] = {}
+        #: directories by id, if several commits may change the same one
+        self._seen: dict[str, Directory] | None = (
+            {} if max(self._to_grow.values(), default=0) > 1 else None
+        )
+        self._count = 0
+
+    def grown_from(self, parents: tuple[str | int, ...], changes: Iterable[Change]) -> Directory:
+        """Return what the next commit holds."""
+        root = self._of(parents[0]) if parents else Directory(self._load, self._id_size)
+        for change in sorted(changes, key=lambda change: not change.is_deletion):
+            path = os.fsencode(change.path).split(b"/")
             if change.is_deletion:
-                yield b"D " + quoted + b"\n"
+                root.remove(path)
             else:
-                yield f"M {change.mode} {change.blob} ".encode() + quoted + b"\n"
-        yield b"\n"
-    yield b"done\n"
+                root.put(path, change.mode.encode(), bytes.fromhex(change.blob))
+        if self._count in self._to_grow:
+            self._roots[self._count] = root
+        self._count += 1
+        return root
+
+    def _of(self, parent: str | int) -> Directory:
+        if isinstance(parent, str) and parent not in self._roots:
+            self._roots[parent] = self._load(f"{parent}^{{tree}}")
+        self._to_grow[parent] -= 1
+        return self._roots[parent].copy() if self._to_grow[parent] else self._roots.pop(parent)
+
+    def _load(self, name: str) -> Directory:
+        if self._seen is not None and name in self._seen:
+            return self._seen[name].copy()
+        found = self._reader.read(name)
+        if found is None or found.kind != "tree":
+            raise DatasetError(f"git has no tree {name}; is the repository damaged?")
+        directory = Directory(self._load, self._id_size, found.content)
+        if self._seen is not None:
+            self._seen[name] = directory.copy()
+        return directory
 
 
-def _quoted(path: str) -> bytes:
-    """Return a path as fast-import reads it (git-fast-import(1), "<path>")."""
-    raw = os.fsencode(path).replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
-    return b'"' + raw + b'"'
+def _commit(root: bytes, parents: Iterable[str], identity: bytes, message: str) -> bytes:
+    lines = [f"tree {root.hex()}\n", *(f"parent {parent}\n" for parent in parents)]
+    return "".join(lines).encode() + identity + b"\n" + message.encode(errors="surrogateescape")
 
 
 def _verify(repo: Repo, commits: dict[str, NewCommit], ids: Sequence[str]) -> None:
@@ -147,7 +203,7 @@ def _verify_one(
 
 def drop_private_refs(repo: Repo) -> None:
     """Drop what builds have left; only for the one process that may build."""
-    for marks in repo.state_dir.glob("*.marks"):
+    for marks in repo.state_dir.glob("*.marks"):  # of blobs
         marks.unlink(missing_ok=True)
     listed = os.fsdecode(repo.run("for-each-ref", "--format=%(refname)", repo.private_refs))
     if refs := listed.split():

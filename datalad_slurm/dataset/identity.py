@@ -31,7 +31,7 @@ from datalad_slurm.dataset.subdatasets import Hierarchy
 from datalad_slurm.jobs.errors import DatasetError
 from datalad_slurm.jobs.inputs import MISSING, Identity, key_size, same_key
 
-__all__ = ["READ_UP_TO", "blob_of", "identify", "identify_raw", "is_still"]
+__all__ = ["READ_UP_TO", "blob_of", "identify", "identify_raw", "is_still", "object_format"]
 
 #: Larger files are not read, unless git-annex or git knows what they hold (bytes).
 READ_UP_TO = 4 * 2**20
@@ -216,14 +216,19 @@ def _read(repo: Repo, target: Path) -> Identity:
 
 def blob_of(repo: Repo, content: bytes) -> str:
     """Return the id that git gives to a file with this very content, unfiltered."""
-    total = new_blob_hash(_object_format(repo.common_dir), len(content))
+    total = new_blob_hash(object_format(repo), len(content))
     total.update(content)
     return total.hexdigest()
 
 
+def object_format(repo: Repo) -> str:
+    """Return the hash of a repository: ``sha1`` or ``sha256``."""
+    return _object_format(repo.common_dir)
+
+
 @lru_cache(maxsize=256)
 def _object_format(git_dir: Path) -> str:
-    """Return the hash of a repository; git reads that from its own configuration file only."""
+    # git reads it from its own configuration file only
     try:
         text = (git_dir / "config").read_text(errors="replace")
     except OSError:

@@ -106,13 +106,12 @@ def test_the_first_commit_of_a_repository_can_be_built(tmp_path):
 
 def test_a_commit_that_lacks_a_path_is_never_published(box, repo, monkeypatch):
     changes = staged(box, repo, a="1", b="2")
-    stream = commits_module._stream
+    grown_from = commits_module._Roots.grown_from
 
-    def forgetful(ref, base, planned, identity):
-        lacking = [dataclasses.replace(c, changes=c.changes[:-1]) for c in planned]
-        return stream(ref, base, lacking, identity)
+    def forgetful(self, parents, planned):
+        return grown_from(self, parents, planned[:-1])
 
-    monkeypatch.setattr(commits_module, "_stream", forgetful)
+    monkeypatch.setattr(commits_module._Roots, "grown_from", forgetful)
     before = box.git("rev-parse", "HEAD")
     with pytest.raises(DatasetError, match="does not hold what was staged"):
         build(repo, "x", before, [NewCommit("m\n", changes)])
@@ -121,13 +120,12 @@ def test_a_commit_that_lacks_a_path_is_never_published(box, repo, monkeypatch):
 
 def test_a_commit_that_holds_more_than_its_paths_is_never_published(box, repo, monkeypatch):
     changes = staged(box, repo, a="1", b="2")
-    stream = commits_module._stream
+    grown_from = commits_module._Roots.grown_from
 
-    def greedy(ref, base, planned, identity):
-        more = [dataclasses.replace(c, changes=changes) for c in planned]
-        return stream(ref, base, more, identity)
+    def greedy(self, parents, planned):
+        return grown_from(self, parents, changes)
 
-    monkeypatch.setattr(commits_module, "_stream", greedy)
+    monkeypatch.setattr(commits_module._Roots, "grown_from", greedy)
     with pytest.raises(DatasetError, match="does not hold what was staged"):
         build(repo, "x", box.git("rev-parse", "HEAD"), [NewCommit("m\n", changes[:1])])
 

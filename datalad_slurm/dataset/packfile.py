@@ -1,0 +1,141 @@
+"""Write objects of git as one pack, of which git itself checks every object."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+
+from datalad_slurm.dataset.git import Repo
+
+__all__ = ["Packfile", "copied", "inserted", "sizes"]
+
+_KINDS = {"commit": 1, "tree": 2}
+_OFFSET_DELTA = 6
+#: Fewer objects become files of their own, as those that git receives (git-config(1),
+#: "receive.unpackLimit").
+_FEWEST = 100
+#: What is packed are ids of objects, which get no smaller with more effort.
+_LEVEL = 1
+
+
+class Packfile:
+    """A pack that is put together in memory.
+
+    The format is that of gitformat-pack(5). Of an object that is written twice, the pack
+    holds one.
+
+    Parameters
+    ----------
+    object_format : str
+        ``sha1`` or ``sha256``.
+    """
+
+    def __init__(self, object_format: str) -> None:
+        self._object_format = object_format
+        self._places: dict[bytes, int] = {}
+        self._parts: list[bytes] = []
+        self._end = 12  # behind the header
+
+    @property
+    def id_size(self) -> int:
+        """Bytes of an id."""
+        return hashlib.new(self._object_format, usedforsecurity=False).digest_size
+
+    def identify(self, kind: str, pieces: Sequence[bytes]) -> bytes:
+        """Return the id of an object, of which the content is given in pieces."""
+        total = hashlib.new(self._object_format, usedforsecurity=False)
+        total.update(b"%s %d\0" % (kind.encode(), sum(map(len, pieces))))
+        for piece in pieces:
+            total.update(piece)
+        return total.digest()
+
+    def has(self, oid: bytes) -> bool:
+        """Return whether an object was written."""
+        return oid in self._places
+
+    def write(self, kind: str, oid: bytes, content: bytes) -> None:
+        """Write a whole object."""
+        self._append(oid, _KINDS[kind], len(content), b"", content)
+
+    def write_delta(self, oid: bytes, base: bytes, delta: bytes) -> None:
+        """Write what makes an object of another one that was written before, and is no later."""
+        distance = self._end - self._places[base]
+        self._append(oid, _OFFSET_DELTA, len(delta), _distance(distance), delta)
+
+    def _append(self, oid: bytes, kind: int, size: int, base: bytes, content: bytes) -> None:
+        if oid in self._places:
+            return
+        self._places[oid] = self._end
+        part = _header(kind, size) + base + zlib.compress(content, _LEVEL)
+        self._parts.append(part)
+        self._end += len(part)
+
+    def hand_over(self, repo: Repo) -> None:
+        """Give the objects to git.
+
+        Raises
+        ------
+        DatasetError
+            When git does not take them: one is not what its id says, or the disk is full.
+        """
+        header = struct.pack(">4sII", b"PACK", 2, len(self._parts))
+        total = hashlib.new(self._object_format, header, usedforsecurity=False)
+        for part in self._parts:
+            total.update(part)
+        pack = b"".join((header, *self._parts, total.digest()))
+        if len(self._parts) < _FEWEST:
+            repo.run("unpack-objects", "-q", input=pack)
+        else:
+            repo.run("index-pack", "--stdin", input=pack)
+
+
+def _header(kind: int, size: int) -> bytes:
+    """Return type and size of an object: four bits of the size, then seven a byte."""
+    byte, size = kind << 4 | size & 15, size >> 4
+    return bytes([byte | 0x80]) + _size(size) if size else bytes([byte])
+
+
+def _size(size: int) -> bytes:
+    """Return a size: seven bits a byte, the lowest first."""
+    found = bytearray()
+    while size > 0x7F:
+        found.append(size & 0x7F | 0x80)
+        size >>= 7
+    found.append(size)
+    return bytes(found)
+
+
+def _distance(distance: int) -> bytes:
+    """Return how far before its delta a base lies: seven bits a byte, the highest first."""
+    found = [distance & 0x7F]
+    while distance := distance >> 7:
+        distance -= 1
+        found.append(distance & 0x7F | 0x80)
+    return bytes(reversed(found))
+
+
+def sizes(before: int, after: int) -> bytes:
+    """Return the beginning of a delta, from what it leads to what, in bytes."""
+    return _size(before) + _size(after)
+
+
+def copied(offset: int, size: int) -> Iterable[bytes]:
+    """Yield the instructions of a delta that copy a part of its base."""
+    while size:
+        length = min(size, 0xFFFFFF)
+        command, operands = 0x80, bytearray()
+        for bit, byte in enumerate(struct.pack("<I", offset) + struct.pack("<I", length)[:3]):
+            if byte:
+                command |= 1 << bit
+                operands.append(byte)
+        yield bytes([command]) + operands
+        offset, size = offset + length, size - length
+
+
+def inserted(content: bytes) -> Iterable[bytes]:
+    """Yield the instructions of a delta that insert new content."""
+    for start in range(0, len(content), 0x7F):
+        part = content[start : start + 0x7F]
+        yield bytes([len(part)]) + part

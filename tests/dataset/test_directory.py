@@ -1,0 +1,150 @@
+"""Directories that grow entry by entry: what is written is what git itself would write."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from datalad_slurm.dataset import directory as module
+from datalad_slurm.dataset.commits import NewCommit, build, drop_private_refs
+from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.stage import Change
+from datalad_slurm.jobs.errors import DatasetError
+
+NAMES = st.sampled_from(["a", "a.b", "a-", "a0", "b", "ü", os.fsdecode(b"\xff"), "c d", 'q"\n'])
+PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
+MODES = st.sampled_from(["100644", "100755", "120000"])
+#: a path, and a mode and the number of a blob, or nothing for a deletion
+STEPS = st.tuples(PATHS, st.none() | st.tuples(MODES, st.integers(0, 2)))
+COMMITS = st.lists(st.lists(STEPS, max_size=6), min_size=1, max_size=8)
+
+
+def git(path, *args, stdin: bytes = b"") -> str:
+    done = subprocess.run(["git", "-C", path, *args], input=stdin, capture_output=True, check=True)
+    return os.fsdecode(done.stdout).strip()
+
+
+@pytest.fixture(scope="module", params=["sha1", "sha256"])
+def plain(request, tmp_path_factory):
+    """A repository without git-annex, and three blobs."""
+    path = tmp_path_factory.mktemp(request.param)
+    git(path, "init", "--quiet", f"--object-format={request.param}")
+    git(path, "config", "user.name", "T")
+    git(path, "config", "user.email", "t@example.com")
+    blobs = [git(path, "hash-object", "-w", "--stdin", stdin=b"%d" % n) for n in range(3)]
+    return Repo(path), blobs
+
+
+def told_git(repo, base: str, commits: list[NewCommit]) -> list[str]:
+    """Return the trees that git makes of the same changes, a second implementation."""
+    stream = b""
+    for number, commit in enumerate(commits, 1):
+        stream += b"commit refs/heads/theirs\nmark :%d\ncommitter T <t> 1 +0000\ndata 0\n" % number
+        if number == 1 and base:
+            stream += f"from {base}\n".encode()
+        for change in sorted(commit.changes, key=lambda each: not each.is_deletion):
+            raw = os.fsencode(change.path).replace(b'"', b'\\"').replace(b"\n", b"\\n")
+            how = f"M {change.mode} {change.blob}" if change.mode else "D"
+            stream += how.encode() + b' "' + raw + b'"\n'
+    marks = repo.root / "marks"
+    git(repo.root, "fast-import", "--quiet", "--force", f"--export-marks={marks}", stdin=stream)
+    by_mark = dict(line.split() for line in marks.read_text().splitlines())
+    ids = [by_mark[f":{number}"] for number in range(1, len(commits) + 1)]
+    git(repo.root, "update-ref", "-d", "refs/heads/theirs")
+    return trees_of(repo, ids)
+
+
+def trees_of(repo, ids: list[str]) -> list[str]:
+    return git(repo.root, "rev-parse", *(f"{each}^{{tree}}" for each in ids)).split()
+
+
+def planned(blobs, steps) -> tuple[Change, ...]:
+    last = {path: Change(path, what[0], blobs[what[1]]) if what else Change(path)
+            for path, what in steps}  # fmt: skip
+    return tuple(last.values())
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
+@given(first=COMMITS, more=COMMITS, largest=st.sampled_from([2, 4, 128]))
+def test_commits_hold_what_git_makes_of_the_same_changes(plain, first, more, largest):
+    repo, blobs = plain
+    base = ""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_LARGEST_BLOCK", largest)
+        patch.setattr(
+            "datalad_slurm.dataset.commits._verify", lambda *_: None
+        )
+        for steps in (first, more):
+            commits = [NewCommit("m\n", planned(blobs, each)) for each in steps]
+            ids = build(repo, "x", base, commits)
+            assert trees_of(repo, ids) == told_git(repo, base, commits)
+            base = ids[-1]
+    drop_private_refs(repo)
+
+
+@pytest.fixture(scope="module")
+def grown(plain):
+    """A directory of 3,000 files, and 400 commits that each add some, and take some away."""
+    repo, blobs = plain
+    files = tuple(Change(f"d/{n:05d}", "100644", blobs[0]) for n in range(3000))
+    (base,) = build(repo, "base", "", [NewCommit("base\n", files)])
+    commits = [
+        NewCommit(f"commit {n}\n", (
+            Change(f"d/{n * 7919 % 3000:05d}-x", "100644", blobs[1]),
+            Change(f"d/{1000 + n * 104729 % 1500:05d}/in/it", "100755", blobs[2]),
+            Change(f"d/{n:05d}", "120000", blobs[2]),
+            Change(f"d/{2999 - n:05d}"),
+        ))
+        for n in range(400)
+    ]  # fmt: skip
+    return repo, base, commits, build(repo, "y", base, commits)
+
+
+def test_a_directory_that_grows_is_kept_as_differences_that_git_reads(grown):
+    repo, base, commits, ids = grown
+    git(repo.root, "fsck", "--strict", "--no-dangling")
+    assert trees_of(repo, ids) == told_git(repo, base, commits)
+    packs = sorted(repo.root.glob(".git/objects/pack/*.idx"), key=lambda each: each.stat().st_size)
+    lines = [
+        line for pack in packs for line in git(repo.root, "verify-pack", "-v", pack).split("\n")
+    ]
+    depths = [int(line.split()[5]) for line in lines if len(line.split()) == 7]
+    assert max(depths) == 50
+    packed = sum(int(line.split()[3]) for line in lines if " tree " in line)
+    assert packed < 3_000_000  # 400 versions of about 110 kB
+
+
+def test_each_commit_is_as_the_plan_says(grown):
+    repo, base, _, ids = grown
+    shown = git(repo.root, "cat-file", "commit", ids[-1])
+    assert f"parent {ids[-2]}\nauthor T <t@example.com> " in shown
+    assert shown.endswith("\n\ncommit 399")
+    assert git(repo.root, "rev-parse", f"{ids[0]}^") == base
+    assert (
+        git(repo.root, "for-each-ref", "--format=%(objectname)", f"{repo.private_refs}y*")
+        == ids[-1]
+    )
+    drop_private_refs(repo)
+
+
+@pytest.mark.parametrize("path", ["a/.git/hooks/x", ".GIT/x", "a/../x", "a//x", "./x"])
+def test_a_path_that_git_refuses_is_refused(plain, path):
+    repo, blobs = plain
+    with pytest.raises(DatasetError, match="in its path"):
+        build(repo, "z", "", [NewCommit("m\n", (Change(path, "100644", blobs[0]),))])
+
+
+def test_content_that_git_does_not_have_is_not_committed(plain):
+    repo, blobs = plain
+    missing = Change("b", "100644", "1" * len(blobs[0]))
+    with pytest.raises(DatasetError, match="does not have the content that 'b' is to hold"):
+        build(repo, "z", "", [NewCommit("m\n", (Change("a", "100644", blobs[0]), missing))])
+
+
+def test_a_directory_that_cannot_be_read_is_refused():
+    with pytest.raises(DatasetError, match="cannot be read"):
+        module.Directory(lambda name: None, 20, b"100644 a\0too short")
