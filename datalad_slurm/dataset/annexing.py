@@ -7,6 +7,7 @@ in its place. What this module does not know for certain to be the same, it leav
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import re
@@ -25,6 +26,7 @@ from datalad_slurm.dataset.ingest import CHANGED, ingest
 from datalad_slurm.dataset.keys import BACKENDS, OBJECTS, places_of
 from datalad_slurm.dataset.largefiles import UNSPECIFIED, decide, read_attributes
 from datalad_slurm.dataset.presence import note_presence
+from datalad_slurm.dataset.side_by_side import side_by_side
 
 __all__ = ["FEWEST", "Added", "add_at_once"]
 
@@ -75,14 +77,15 @@ def add_at_once(repo: Repo, found: Mapping[str, os.stat_result], env: dict[str, 
     decided = decide(repo, attributes, env, attributes_decide=settings.attributes_decide)
     small = [path for path, is_large in decided.items() if not is_large]
     large = [path for path, is_large in decided.items() if is_large]
-    large = [path for path in large if _is_content(repo, path, found[path])]
+    are_content = side_by_side(lambda path, _: _is_content(repo, path, found[path]), large)
+    large = list(itertools.compress(large, are_content))
     keys = _keys(repo, found, {path: attributes[path][0] for path in large})
     places = places_of(repo, keys.values())
     keys = {path: key for path, key in keys.items() if key in places}
     links = {path: f"{'../' * path.count('/')}{OBJECTS}{places[k][0]}" for path, k in keys.items()}
     added = Added()
     blobs = _write(repo, found, small, dict.fromkeys(links.values()), added)
-    objects = {path: repo.root / OBJECTS / places[key][0] for path, key in keys.items()}
+    objects = {path: f"{repo.root}/{OBJECTS}{places[key][0]}" for path, key in keys.items()}
     ingested = ingest(repo, found, objects, links)
     note_presence(repo, {keys[path]: places[keys[path]][1] for path in ingested.done})
     added.failures.update(ingested.failures)

@@ -1,4 +1,7 @@
-"""Move the content of files into the annex, each with a link in its place."""
+"""Move the content of files into the annex, each with a link in its place.
+
+Called for thousands of files, so paths are texts here.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,16 @@ import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple
 
-from datalad_slurm.dataset.files import lstat_of, plain_stat
+from datalad_slurm.dataset.files import plain_stat
 from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.side_by_side import side_by_side
 
 __all__ = ["CHANGED", "Ingested", "ingest"]
 
 CHANGED = "it changed while it was added; another process may still write to it"
+_DONE = "done"
 _WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -30,7 +35,7 @@ class Ingested:
 def ingest(
     repo: Repo,
     found: Mapping[str, os.stat_result],
-    objects: Mapping[str, Path],
+    objects: Mapping[str, str],
     links: Mapping[str, str],
 ) -> Ingested:
     """Move files to their places in the annex, and put links where they were.
@@ -56,86 +61,117 @@ def ingest(
         A file that has changed since `found` is a failure. One that cannot be moved in this
         way is not in it.
     """
-    ingested = Ingested()
     new_link = repo.state_file("ingest.link")
-    known: set[Path] = set()
+    known: set[str] = set()
+    files = {
+        path: _File(f"{repo.root}/{path}", found[path], place, links[path])
+        for path, place in objects.items()
+    }
+
+    def move(path: str, number: int) -> str | None:
+        return _move(files[path], f"{new_link}.{number}", known)
+
+    # of one content only one file is moved, and the others find it in the annex
+    firsts: dict[str, str] = {}
     for path, place in objects.items():
-        target = repo.root / path
-        before = plain_stat(found[path])
-        try:
-            is_new = _hold(target, place, known)
-        except OSError:
-            continue
-        try:
-            if plain_stat(lstat_of(target)) != before:
-                ingested.failures[path] = CHANGED
-            elif not is_new and place.stat().st_size != found[path].st_size:
-                ingested.failures[path] = (
-                    f"the annex has a damaged file of this content, {place}; `git annex fsck` "
-                    "moves that out of the way"
-                )
-            else:
-                if is_new:
-                    place.chmod(stat.S_IMODE(found[path].st_mode) & ~_WRITABLE | stat.S_IRUSR)
-                    _take_write_permission(place.parent)
-                _replace(target, new_link, links[path], found[path])
-                ingested.done.append(path)
-                continue
-        except OSError:
-            pass
-        if is_new:
-            _let_go(target, place, found[path])
-    return ingested
+        firsts.setdefault(place, path)
+    again = [path for path, place in objects.items() if firsts[place] != path]
+    outcomes: dict[str, str | None] = {}
+    for paths in (list(firsts.values()), again):
+        outcomes.update(zip(paths, side_by_side(move, paths), strict=True))
+    return Ingested(
+        [path for path in objects if outcomes[path] == _DONE],
+        {path: why for path in objects if (why := outcomes[path]) and why != _DONE},
+    )
 
 
-def _hold(target: Path, place: Path, known: set[Path]) -> bool:
+class _File(NamedTuple):
+    """A file that is to be moved."""
+
+    path: str
+    before: os.stat_result
+    #: where the annex is to hold it
+    place: str
+    leads_to: str
+
+
+def _move(file: _File, new_link: str, known: set[str]) -> str | None:
+    """Move one file; return why it failed, or None where it cannot be moved in this way."""
+    before, place = file.before, file.place
+    try:
+        is_new = _hold(file.path, place, known)
+    except OSError:
+        return None
+    why = None
+    try:
+        if plain_stat(os.lstat(file.path)) != plain_stat(before):
+            why = CHANGED
+        elif not is_new and os.stat(place).st_size != before.st_size:
+            why = (
+                f"the annex has a damaged file of this content, {place}; `git annex fsck` "
+                "moves that out of the way"
+            )
+        else:
+            if is_new:
+                os.chmod(place, stat.S_IMODE(before.st_mode) & ~_WRITABLE | stat.S_IRUSR)
+                directory = os.path.dirname(place)
+                os.chmod(directory, stat.S_IMODE(os.stat(directory).st_mode) & ~_WRITABLE)
+            _replace(file, new_link)
+            return _DONE
+    except OSError:
+        pass
+    if is_new:
+        _let_go(file)
+    return why
+
+
+def _hold(target: str, place: str, known: set[str]) -> bool:
     """Give content a second name, in the annex; return False if the annex has it already."""
-    above = place.parent.parent
+    directory = os.path.dirname(place)
+    above = os.path.dirname(directory)
     if above not in known:  # from the top, as most of them are new
         with suppress(FileExistsError):
             try:
-                os.mkdir(above)  # noqa: PTH102 - called for thousands
+                os.mkdir(above)
             except FileNotFoundError:
-                above.mkdir(parents=True)
+                os.makedirs(above)
         known.add(above)
     try:
-        os.mkdir(place.parent)  # noqa: PTH102
+        os.mkdir(directory)
     except FileExistsError:
-        if place.exists():
+        if os.path.exists(place):
             return False
         raise
     try:
         os.link(target, place, follow_symlinks=False)
     except OSError:
-        place.parent.rmdir()
+        os.rmdir(directory)
         raise
     return True
 
 
-def _take_write_permission(directory: Path) -> None:
-    directory.chmod(stat.S_IMODE(directory.stat().st_mode) & ~_WRITABLE)
-
-
-def _replace(target: Path, new_link: Path, leads_to: str, before: os.stat_result) -> None:
+def _replace(file: _File, new_link: str) -> None:
     """Put a link in the place of a file, with the file's time, as git-annex does."""
     try:
-        os.symlink(leads_to, new_link)  # noqa: PTH211 - called for thousands
+        os.symlink(file.leads_to, new_link)
     except FileExistsError:  # of one that was killed
-        new_link.unlink()
-        new_link.symlink_to(leads_to)
-    os.utime(new_link, ns=(before.st_atime_ns, before.st_mtime_ns), follow_symlinks=False)
-    os.replace(new_link, target)  # noqa: PTH105
+        os.unlink(new_link)
+        os.symlink(file.leads_to, new_link)
+    times = (file.before.st_atime_ns, file.before.st_mtime_ns)
+    os.utime(new_link, ns=times, follow_symlinks=False)
+    os.replace(new_link, file.path)
 
 
-def _let_go(target: Path, place: Path, before: os.stat_result) -> None:
+def _let_go(file: _File) -> None:
     """Take the second name of a file away again; the file keeps its content and mode."""
-    if target.is_symlink():
+    if os.path.islink(file.path):
         # another git-annex has added it, or NFS says of a renaming that it has failed after
         # it was done: the content has no other name any more
         return
+    directory = os.path.dirname(file.place)
     with suppress(OSError):  # of a file of somebody else
-        place.chmod(stat.S_IMODE(before.st_mode))
+        os.chmod(file.place, stat.S_IMODE(file.before.st_mode))
     with suppress(OSError):
-        place.parent.chmod(stat.S_IMODE(place.parent.stat().st_mode) | stat.S_IWUSR)
-        place.unlink()
-        place.parent.rmdir()
+        os.chmod(directory, stat.S_IMODE(os.stat(directory).st_mode) | stat.S_IWUSR)
+        os.unlink(file.place)
+        os.rmdir(directory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from datalad_slurm.dataset.files import LINK_MODE, Form, lstat_of, plain_stat, s
 from datalad_slurm.dataset.git import Repo, nul_joined, without_call_stack
 from datalad_slurm.dataset.indexed import parse_staged
 from datalad_slurm.dataset.ingest import CHANGED
+from datalad_slurm.dataset.side_by_side import side_by_side
 from datalad_slurm.dataset.unsettled import (
     forget_adding,
     give_back,
@@ -100,7 +102,8 @@ def stage(
     index = repo.state_file(_INDEX_NAME)
     drop_staging_index(repo)
     env = {"GIT_INDEX_FILE": str(index)}
-    found = {path: lstat_of(repo.root / path) for path in paths}
+    stats = side_by_side(lambda path, _: lstat_of(repo.root / path), paths)
+    found = dict(zip(paths, stats, strict=True))
     before = {path: plain_stat(each) for path, each in found.items()}
     try:
         if repo.has_annex:
@@ -119,8 +122,10 @@ def stage(
         for path, (mode, blob) in staged.items()
         if path in before and path not in failures
     }
-    spoiled = {path: change for path, change in changes.items() if _is_written_to(repo, change)}
-    for path, change in spoiled.items():
+    staged_now = list(changes.values())
+    is_spoiled = side_by_side(lambda change, _: _is_written_to(repo, change), staged_now)
+    for change in itertools.compress(staged_now, is_spoiled):
+        path = change.path
         failures[path] = CHANGED
         if change.is_locked:
             give_back(repo, change.path, change.key)

@@ -75,9 +75,7 @@ def test_commits_hold_what_git_makes_of_the_same_changes(plain, first, more, lar
     base = ""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_LARGEST_BLOCK", largest)
-        patch.setattr(
-            "datalad_slurm.dataset.commits._verify", lambda *_: None
-        )
+        patch.setattr("datalad_slurm.dataset.commits._verify", lambda *_: None)
         for steps in (first, more):
             commits = [NewCommit("m\n", planned(blobs, each)) for each in steps]
             ids = build(repo, "x", base, commits)

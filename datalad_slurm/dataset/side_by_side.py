@@ -1,0 +1,75 @@
+"""Do the same with many files, several at a time.
+
+A call that makes, links or renames a file waits for a file server, on a parallel file
+system for a millisecond or more; several wait no longer than one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+__all__ = ["side_by_side"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+#: More would be a burden to the server.
+_THREADS = 8
+#: So many are done one by one, to see whether they wait: on a local disk they do not, and
+#: threads would only be in each other's way.
+_FIRST = 64
+
+
+def side_by_side(work: Callable[[Item, int], Result], items: Sequence[Item]) -> list[Result]:
+    """Do something with each of many items, and return what came of each, in their order.
+
+    Parameters
+    ----------
+    work : callable
+        Takes an item, and a number which it has for itself meanwhile, from 0.
+    items : sequence
+        The items, each of which concerns other files than the rest.
+
+    Raises
+    ------
+    BaseException
+        What the first that failed has raised, or an interrupt; those that others were at are
+        done by then, and no more are begun.
+    """
+    began, worked = time.perf_counter(), time.thread_time()
+    first = [work(item, 0) for item in items[:_FIRST]]
+    worked = time.thread_time() - worked
+    if time.perf_counter() - began < 2 * worked:
+        return first + [work(item, 0) for item in items[_FIRST:]]
+    results = dict(enumerate(first))
+    errors: list[BaseException] = []
+    places = iter(range(len(first), len(items)))
+    lock = threading.Lock()
+
+    def run(number: int) -> None:
+        try:
+            while not errors:
+                with lock:
+                    place = next(places, None)
+                if place is None:
+                    return
+                results[place] = work(items[place], number)
+        except BaseException as exc:  # raised again below
+            errors.append(exc)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(1, _THREADS)]
+    for position, thread in enumerate(threads):
+        try:
+            thread.start()
+        except RuntimeError:  # a limit of the login node: those there are do it
+            del threads[position:]
+            break
+    run(0)
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return [results[place] for place in range(len(items))]
