@@ -54,7 +54,7 @@ class PartialScenario:
 
 
 #: What moves the branch and the index, and each change of the database, such as the release.
-_TELLING = "index.lock|update-ref|fast-import|commit"
+_TELLING = "index.lock|update-ref|index-pack|unpack-objects|commit"
 
 
 @pytest.mark.faults
