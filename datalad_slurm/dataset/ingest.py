@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from datalad_slurm.dataset.files import plain_stat
 from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.keys import OBJECTS
 from datalad_slurm.dataset.side_by_side import side_by_side
 
 __all__ = ["CHANGED", "Ingested", "ingest"]
@@ -61,6 +62,7 @@ def ingest(
         A file that has changed since `found` is a failure. One that cannot be moved in this
         way is not in it.
     """
+    os.makedirs(repo.root / OBJECTS, exist_ok=True)
     new_link = repo.state_file("ingest.link")
     known: set[str] = set()
     files = {
@@ -136,7 +138,9 @@ def _hold(target: str, place: str, known: set[str]) -> bool:
             try:
                 os.mkdir(above)
             except FileNotFoundError:
-                os.makedirs(above)
+                with suppress(FileExistsError):
+                    os.mkdir(os.path.dirname(above))
+                os.mkdir(above)
         known.add(above)
     try:
         os.mkdir(directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -124,11 +125,14 @@ def walk(
     which is not entered, and whatever is neither file nor link, such as a named
     pipe. Directories that are links are yielded, not followed.
     """
-    top = repo.root / path if path else repo.root
-    if not top.is_symlink() and top.is_dir():
+    try:
+        mode = (repo.root / path).lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if stat.S_ISDIR(mode):
         yield from _walk_directory(repo, path, is_subdataset)
-    elif top.is_symlink() or top.exists():
-        yield path, top.is_symlink() or top.is_file()
+    else:
+        yield path, stat.S_ISLNK(mode) or stat.S_ISREG(mode)
 
 
 def matches(
@@ -143,7 +147,7 @@ def matches(
     pattern = parse_glob(claim)
     top = repo.root / pattern.top
     if pattern.is_plain:
-        if top.is_symlink() or top.exists():
+        if os.path.lexists(top):
             yield pattern.top
         return
     pending = [(pattern.top, pattern.below_top)] if top.is_dir() else []

@@ -272,5 +272,10 @@ def _by_index(task: str) -> tuple[int, str]:
 
 def _write_anew(path: Path, text: str) -> None:
     """Write a file; what was there may be a link into the annex, or a hard link to it."""
-    path.unlink(missing_ok=True)
-    path.write_text(text)  # cut short, it is written again when the job is finished
+    try:
+        file = path.open("x")
+    except FileExistsError:
+        path.unlink()
+        file = path.open("x")
+    with file:
+        file.write(text)  # cut short, it is written again when the job is finished

@@ -94,7 +94,7 @@ def logs_by_job(context: Context, job: TrackedJob, status: JobStatus) -> dict[in
 def _is_ours(hierarchy: Hierarchy, path: str) -> bool:
     return (
         ".git" not in path.split("/")
-        and foreign_repository(hierarchy, path) is None
+        and foreign_repository(hierarchy, path.rpartition("/")[0]) is None
         and hierarchy.is_here(hierarchy.holder(path))
     )
 
