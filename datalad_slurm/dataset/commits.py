@@ -12,7 +12,7 @@ from datalad_slurm.dataset.directory import Directory
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.identity import object_format
 from datalad_slurm.dataset.objects import ObjectReader
-from datalad_slurm.dataset.packfile import Packfile
+from datalad_slurm.dataset.packfile import Packfile, drop_keeps
 from datalad_slurm.dataset.stage import Change
 from datalad_slurm.dataset.tree import SUBDATASET_MODE, TreeReader
 from datalad_slurm.jobs.claims import is_below
@@ -88,10 +88,11 @@ def build(repo: Repo, name: str, base: str, commits: Sequence[NewCommit]) -> lis
             oid = pack.identify("commit", [content])
             pack.write("commit", oid, content)
             ids.append(oid.hex())
-    pack.hand_over(repo)
     inner = {ids[each] for group in parents for each in group if isinstance(each, int)}
-    refs = (f"create {repo.private_refs}{name}-{oid} {oid}\n" for oid in ids if oid not in inner)
-    repo.run("update-ref", "--stdin", input="".join(refs).encode())
+    tips = [oid for oid in dict.fromkeys(ids) if oid not in inner]
+    refs = "".join(f"create {repo.private_refs}{name}-{oid} {oid}\n" for oid in tips)
+    with pack.handed_over(repo):
+        repo.run("update-ref", "--stdin", input=refs.encode())
     _verify(repo, dict(zip(ids, commits, strict=True)), ids)
     return ids
 
@@ -205,6 +206,7 @@ def drop_private_refs(repo: Repo) -> None:
     """Drop what builds have left; only for the one process that may build."""
     for marks in repo.state_dir.glob("*.marks"):  # of blobs
         marks.unlink(missing_ok=True)
+    drop_keeps(repo)
     listed = os.fsdecode(repo.run("for-each-ref", "--format=%(refname)", repo.private_refs))
     if refs := listed.split():
         repo.run("update-ref", "--stdin", input="".join(f"delete {ref}\n" for ref in refs).encode())

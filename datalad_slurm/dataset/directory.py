@@ -11,6 +11,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from operator import ge
 
 from datalad_slurm.dataset.packfile import Packfile, copied, inserted, sizes
 from datalad_slurm.jobs.errors import DatasetError
@@ -24,6 +25,10 @@ _NO_NAMES = frozenset({b"", b".", b"..", b".git"})
 _LARGEST_BLOCK = 128
 #: So many versions are kept as differences before a whole one (git-config(1), "pack.depth").
 _DEPTH = 50
+#: A directory of fewer bytes is written whole the first time.
+_SMALL = 1000
+#: Names in a path; Python calls itself for each.
+_DEEPEST = 500
 _ENTRY_SHA1, _ENTRY_SHA256 = (
     # very old tools wrote zeros in front
     re.compile(rb"0*([0-7]+) ([^\0]+)\0.{%d}" % size, re.DOTALL)
@@ -80,8 +85,6 @@ class Directory:
         self._changed: set[bytes] = set()
         #: id and size of the version that was written last, in the same pack
         self._written: tuple[bytes, int] | None = None
-        #: how many versions it is made of
-        self._depth = 0
         self._blocks = [_Block()]
         #: the least key that may be in each block
         self._bounds = [b""]
@@ -94,10 +97,14 @@ class Directory:
             if match.start() != end:
                 break
             end = match.end()
-            block.keys.append(match[2] + b"/" if match[1] == _DIRECTORY else match[2])
+            # very old tools wrote permissions of directories, too
+            is_directory = len(match[1]) == len(_DIRECTORY) and match[1][:1] == b"4"
+            block.keys.append(match[2] + b"/" if is_directory else match[2])
             block.entries.append(match[0])
-        if end != len(content):
-            raise DatasetError("git has a directory that cannot be read; is it damaged?")
+        if end != len(content) or any(map(ge, block.keys, block.keys[1:])):
+            raise DatasetError(
+                "git has a directory that cannot be read, or is not in order; `git fsck` tells more"
+            )
         block.written = content
         self._divide()
 
@@ -122,6 +129,10 @@ class Directory:
             When git would not have this path.
         """
         name = path[0]
+        if len(path) > _DEEPEST:
+            raise DatasetError(
+                f"a file lies more than {_DEEPEST} directories deep, at {name!r}/..."
+            )
         if name.lower() in _NO_NAMES:
             raise DatasetError(f"git commits nothing with {name!r} in its path")
         if len(path) > 1:
@@ -215,19 +226,26 @@ class Directory:
 
     def _write_version(self, pack: Packfile, oid: bytes, pieces: Sequence[bytes]) -> None:
         size = sum(map(len, pieces))
-        is_new = not pack.has(oid)
-        delta = b""
-        if is_new and self._written is not None and self._depth < _DEPTH:
-            base, before = self._written
-            delta = sizes(before, size) + b"".join(self._differences())
-            if len(delta) < size // 2:
-                pack.write_delta(oid, base, delta)
-                self._depth += 1
-                self._written = (oid, size)
-                return
-        if is_new:
+        if not pack.has(oid):
+            if self._written is None:
+                self._write_as_loaded(pack)
+            if self._written is not None and pack.depth(self._written[0]) < _DEPTH:
+                base, before = self._written
+                delta = sizes(before, size) + b"".join(self._differences())
+                if len(delta) < size // 2:
+                    pack.write_delta(oid, base, delta)
+        if not pack.has(oid):
             pack.write("tree", oid, b"".join(pieces))
-        self._written, self._depth = (oid, size), 0
+        self._written = (oid, size)
+
+    def _write_as_loaded(self, pack: Packfile) -> None:
+        """Write it as it was, once: all that grows from it is then kept as what has changed."""
+        loaded = [block.written for block in self._blocks]
+        size = sum(map(len, loaded))
+        if size > _SMALL:
+            base = pack.identify("tree", loaded)
+            pack.write("tree", base, b"".join(loaded))
+            self._written = (base, size)
 
     def _differences(self) -> Iterator[bytes]:
         """Yield the instructions that make this version of the one that was written last."""

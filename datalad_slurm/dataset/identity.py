@@ -233,7 +233,11 @@ def _object_format(git_dir: Path) -> str:
         text = (git_dir / "config").read_text(errors="replace")
     except OSError:
         return "sha1"
-    return "sha256" if re.search(r"(?mi)^\s*objectformat\s*=\s*sha256\b", text) else "sha1"
+    return (
+        "sha256"
+        if re.search(r"(?mi)^\s*(\[extensions\]\s*)?objectformat\s*=\s*\"?sha256\b", text)
+        else "sha1"
+    )
 
 
 def identify_raw(repo: Repo, path: str) -> Identity:

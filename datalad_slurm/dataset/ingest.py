@@ -75,10 +75,12 @@ def ingest(
     firsts: dict[str, str] = {}
     for path, place in objects.items():
         firsts.setdefault(place, path)
-    again = [path for path, place in objects.items() if firsts[place] != path]
-    outcomes: dict[str, str | None] = {}
-    for paths in (list(firsts.values()), again):
-        outcomes.update(zip(paths, side_by_side(move, paths), strict=True))
+    outcomes = dict(zip(firsts.values(), side_by_side(move, list(firsts.values())), strict=True))
+    others = [path for path in objects if path not in outcomes]
+    held = [path for path in others if outcomes[firsts[objects[path]]] == _DONE]
+    outcomes.update(zip(held, side_by_side(move, held), strict=True))
+    # where it is not held, one may let go of what another has found meanwhile
+    outcomes.update((path, move(path, 0)) for path in others if path not in outcomes)
     return Ingested(
         [path for path in objects if outcomes[path] == _DONE],
         {path: why for path in objects if (why := outcomes[path]) and why != _DONE},

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from datalad_slurm.dataset.git import Repo
 
-__all__ = ["Packfile", "copied", "inserted", "sizes"]
+__all__ = ["Packfile", "copied", "drop_keeps", "inserted", "sizes"]
 
 _KINDS = {"commit": 1, "tree": 2}
 _OFFSET_DELTA = 6
@@ -34,7 +37,8 @@ class Packfile:
 
     def __init__(self, object_format: str) -> None:
         self._object_format = object_format
-        self._places: dict[bytes, int] = {}
+        #: offset of each object, and of how many it is made
+        self._places: dict[bytes, tuple[int, int]] = {}
         self._parts: list[bytes] = []
         self._end = 12  # behind the header
 
@@ -55,25 +59,33 @@ class Packfile:
         """Return whether an object was written."""
         return oid in self._places
 
+    def depth(self, oid: bytes) -> int:
+        """Return of how many others an object that was written is made."""
+        return self._places[oid][1]
+
     def write(self, kind: str, oid: bytes, content: bytes) -> None:
         """Write a whole object."""
-        self._append(oid, _KINDS[kind], len(content), b"", content)
+        self._append(oid, 0, _header(_KINDS[kind], len(content)), content)
 
     def write_delta(self, oid: bytes, base: bytes, delta: bytes) -> None:
-        """Write what makes an object of another one that was written before, and is no later."""
-        distance = self._end - self._places[base]
-        self._append(oid, _OFFSET_DELTA, len(delta), _distance(distance), delta)
+        """Write what makes an object of another one that was written before."""
+        place, depth = self._places[base]
+        header = _header(_OFFSET_DELTA, len(delta)) + _distance(self._end - place)
+        self._append(oid, depth + 1, header, delta)
 
-    def _append(self, oid: bytes, kind: int, size: int, base: bytes, content: bytes) -> None:
+    def _append(self, oid: bytes, depth: int, header: bytes, content: bytes) -> None:
         if oid in self._places:
             return
-        self._places[oid] = self._end
-        part = _header(kind, size) + base + zlib.compress(content, _LEVEL)
+        self._places[oid] = (self._end, depth)
+        part = header + zlib.compress(content, _LEVEL)
         self._parts.append(part)
         self._end += len(part)
 
-    def hand_over(self, repo: Repo) -> None:
-        """Give the objects to git.
+    @contextmanager
+    def handed_over(self, repo: Repo) -> Iterator[None]:
+        """Give the objects to git, which drops none of them while in this context.
+
+        Afterwards it drops those to which no ref leads.
 
         Raises
         ------
@@ -87,8 +99,33 @@ class Packfile:
         pack = b"".join((header, *self._parts, total.digest()))
         if len(self._parts) < _FEWEST:
             repo.run("unpack-objects", "-q", input=pack)
-        else:
-            repo.run("index-pack", "--stdin", input=pack)
+            yield  # `git gc` leaves new files alone
+            return
+        # without a .keep, a `git repack -a -d` that has begun before would take it away
+        said = repo.run("index-pack", "--stdin", f"--keep={_kept_for(repo)}", input=pack)
+        try:
+            yield
+        finally:
+            word, _, name = os.fsdecode(said).strip().partition("\t")
+            if word == "keep":
+                _packs(repo).joinpath(f"pack-{name}.keep").unlink(missing_ok=True)
+
+
+def drop_keeps(repo: Repo) -> None:
+    """Let git repack what was handed over by processes that have died."""
+    for keep in _packs(repo).glob("*.keep"):
+        with suppress(OSError):
+            if keep.read_text().strip() == _kept_for(repo):
+                keep.unlink()
+
+
+def _kept_for(repo: Repo) -> str:
+    """Return what tells our .keep files from those of others."""
+    return f"datalad slurm-finish, {repo.private_refs}"
+
+
+def _packs(repo: Repo) -> Path:
+    return repo.common_dir / "objects" / "pack"
 
 
 def _header(kind: int, size: int) -> bytes:

@@ -60,16 +60,23 @@ def side_by_side(work: Callable[[Item, int], Result], items: Sequence[Item]) -> 
         except BaseException as exc:  # raised again below
             errors.append(exc)
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(1, _THREADS)]
-    for position, thread in enumerate(threads):
-        try:
-            thread.start()
-        except RuntimeError:  # a limit of the login node: those there are do it
-            del threads[position:]
-            break
-    run(0)
-    for thread in threads:
-        thread.join()
+    threads: list[threading.Thread] = []
+    try:
+        for number in range(1, _THREADS):
+            threads.append(threading.Thread(target=run, args=(number,)))
+            try:
+                threads[-1].start()
+            except RuntimeError:  # a limit of the login node: those there are do it
+                break
+        run(0)
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
+    except BaseException as exc:  # an interrupt while it waits for the others
+        errors.append(exc)
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
     if errors:
         raise errors[0]
     return [results[place] for place in range(len(items))]

@@ -21,7 +21,7 @@ __all__ = ["SUBDATASET_MODE", "TreeReader"]
 
 _DIRECTORY = "40000"
 _ENTRY_SHA1, _ENTRY_SHA256 = (
-    re.compile(rb"([0-7]+) ([^\0]+)\0(.{%d})" % size, re.DOTALL) for size in (20, 32)
+    re.compile(rb"0*([0-7]+) ([^\0]+)\0(.{%d})" % size, re.DOTALL) for size in (20, 32)
 )
 #: as os.fsdecode, which would ask for them with each of a hundred thousand names
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
@@ -175,6 +175,10 @@ def _parse_tree(oid: str, content: bytes) -> dict[str, tuple[str, str]]:
     # each entry begins where the one before ends, so nothing in an id is taken for one
     entry = _ENTRY_SHA256 if len(oid) == 64 else _ENTRY_SHA1
     return {
-        name.decode(_ENCODING, _ERRORS): (mode.decode(), raw.hex())
+        name.decode(_ENCODING, _ERRORS): (
+            # very old tools wrote zeros in front, and permissions of directories
+            _DIRECTORY if len(mode) == 5 and mode[:1] == b"4" else mode.decode(),
+            raw.hex(),
+        )
         for mode, name, raw in entry.findall(content)
     }

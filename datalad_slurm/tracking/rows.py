@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from datalad_slurm.jobs.claims import beginning
@@ -16,7 +17,13 @@ from datalad_slurm.jobs.task_outputs import with_claims
 from datalad_slurm.jobs.tasks import TaskId, expand_tasks, fold_tasks
 from datalad_slurm.tracking.contents import keep
 from datalad_slurm.tracking.process import current_process, process_from_row, process_to_row
-from datalad_slurm.tracking.schema import from_json, path_from_row, path_to_row, to_json
+from datalad_slurm.tracking.schema import (
+    all_from_json,
+    from_json,
+    path_from_row,
+    path_to_row,
+    to_json,
+)
 
 __all__ = [
     "ALL",
@@ -53,16 +60,22 @@ INSERT INTO slurm_jobs (
 _HAS_TEMPLATES = "SELECT 1 FROM jobs WHERE id = ? AND templates != '[]'"
 _TASKS = "SELECT id, job_id, tasks FROM slurm_jobs WHERE job = ?"
 _KEEP_TASKS = "UPDATE slurm_jobs SET tasks = ? WHERE id = ?"
+#: First what is kept as it is, then what is JSON.
 _JOBS = """
 SELECT
-    id, token, cmd, pwd, dsid, message, declared_outputs, inputs, extra_inputs, chain,
-    commit_at_submission, claimed_at, claimed_by, extra, identities, templates
+    id, token, pwd, dsid, commit_at_submission, claimed_at,
+    cmd, message, declared_outputs, inputs, extra_inputs, chain, claimed_by, extra, identities,
+    templates
 FROM jobs WHERE {which} ORDER BY id"""
 _CLAIMS = """
 SELECT job, path FROM claims WHERE job IN (SELECT id FROM jobs WHERE {which}) ORDER BY id"""
 _SLURM_JOBS = """
-SELECT job, job_id, cluster, attempt, submitted, name, work_dir, logs, tasks, facts
+SELECT
+    job, job_id, cluster, attempt, submitted, work_dir,
+    name, logs, coalesce(tasks, 'null'), facts
 FROM slurm_jobs WHERE job IN (SELECT id FROM jobs WHERE {which}) ORDER BY id"""
+#: Columns of both before those with JSON.
+_PLAIN = 6
 
 
 def add(connection: sqlite3.Connection, job: TrackedJob) -> int:
@@ -145,7 +158,8 @@ def release_tasks(connection: sqlite3.Connection, tracked_id: int, tasks: Iterab
     released = set(tasks)
     is_left, count = False, 0
     for row_id, job_id, folded in connection.execute(_TASKS, (tracked_id,)).fetchall():
-        had = _tasks_from_row(job_id, folded)
+        known = None if folded is None else from_json(folded)
+        had = None if known is None else expand_tasks(job_id, known)
         if had is None:
             is_left = True
             continue
@@ -185,74 +199,77 @@ def load(connection: sqlite3.Connection, which: str = ALL, *values: int) -> list
     try:
         for job, path in connection.execute(_CLAIMS.format(which=which), values):
             outputs[job].append(path_from_row(path))
-        for job, *row in connection.execute(_SLURM_JOBS.format(which=which), values):
-            slurm_jobs[job].append(_slurm_job(row))
-        return [_tracked_job(row, outputs[row[0]], slurm_jobs[row[0]]) for row in rows]
+        found = connection.execute(_SLURM_JOBS.format(which=which), values).fetchall()
+        for row, values_of_row in _with_values(found):
+            slurm_jobs[row[0]].append(_slurm_job(row, values_of_row))
+        return [
+            _tracked_job(row, values_of_row, outputs[row[0]], slurm_jobs[row[0]])
+            for row, values_of_row in _with_values(rows)
+        ]
     except (TypeError, KeyError, AttributeError) as exc:
         raise ValueError(f"a row does not hold what was written to it: {exc}") from exc
 
 
-def _slurm_job(row: list[Any]) -> SlurmJob:
-    job_id, cluster, attempt, submitted, name, work_dir, logs, tasks, facts = row
+def _with_values(
+    rows: Sequence[tuple[Any, ...]],
+) -> Iterator[tuple[tuple[Any, ...], list[Any]]]:
+    """Yield rows, each with what its JSON says."""
+    parsed = iter(all_from_json([text for row in rows for text in row[_PLAIN:]]))
+    for row in rows:
+        yield row[:_PLAIN], list(islice(parsed, len(row) - _PLAIN))
+
+
+def _slurm_job(row: tuple[Any, ...], values: list[Any]) -> SlurmJob:
+    _, job_id, cluster, attempt, submitted, work_dir = row
+    name, logs, tasks, facts = values
     return SlurmJob(
         job_id=job_id,
         cluster=cluster,
         submitted=submitted,
         attempt=attempt,
-        name=from_json(name),
+        name=name,
         work_dir=path_from_row(work_dir),
-        logs=tuple(LogName(pattern, index) for pattern, index in from_json(logs)),
-        tasks=_tasks_from_row(job_id, tasks),
-        facts=from_json(facts),
+        logs=tuple(LogName(pattern, index) for pattern, index in logs),
+        # None where a job is not known to be an array or none
+        tasks=None if tasks is None else expand_tasks(job_id, tasks),
+        facts=facts,
     )
 
 
-def _tasks_from_row(job_id: int, folded: str | None) -> tuple[TaskId, ...] | None:
-    """Return the tasks that are open; None where a job is not known to be an array or none."""
-    known = None if folded is None else from_json(folded)
-    return None if known is None else expand_tasks(job_id, known)
-
-
 def _tracked_job(
-    row: tuple[Any, ...], outputs: list[str], slurm_jobs: list[SlurmJob]
+    row: tuple[Any, ...], values: list[Any], outputs: list[str], slurm_jobs: list[SlurmJob]
 ) -> TrackedJob:
+    tracked_id, token, pwd, dsid, commit_at_submission, claimed_at = row
     (
-        tracked_id,
-        token,
         cmd,
-        pwd,
-        dsid,
         message,
         declared_outputs,
         inputs,
         extra_inputs,
         chain,
-        commit_at_submission,
-        claimed_at,
         claimed_by,
         extra,
         identities,
         templates,
-    ) = row
-    noted = from_json(extra)
-    states = noted.get("states", ())
+    ) = values
+    states = extra.get("states", ())
     return TrackedJob(
         id=tracked_id,
         token=token,
-        cmd=from_json(cmd),
+        cmd=cmd,
         pwd=path_from_row(pwd),
         dsid=dsid,
         outputs=tuple(path for path in outputs if path not in states),
-        declared_outputs=tuple(from_json(declared_outputs)),
-        templates=tuple(from_json(templates)),
-        inputs=tuple(from_json(inputs)),
-        extra_inputs=tuple(from_json(extra_inputs)),
-        message=from_json(message),
-        chain=tuple(from_json(chain)),
+        declared_outputs=tuple(declared_outputs),
+        templates=tuple(templates),
+        inputs=tuple(inputs),
+        extra_inputs=tuple(extra_inputs),
+        message=message,
+        chain=tuple(chain),
         commit_at_submission=commit_at_submission,
         claimed_at=claimed_at,
-        claimed_by=process_from_row(from_json(claimed_by)),
+        claimed_by=process_from_row(claimed_by),
         slurm_jobs=tuple(slurm_jobs),
-        extra=noted,
-        identities=from_json(identities),
+        extra=extra,
+        identities=identities,
     )

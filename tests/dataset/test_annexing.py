@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from datalad_slurm.dataset import annexing, largefiles
+from datalad_slurm.dataset import ingest as ingest_module
 from datalad_slurm.dataset import stage as staging
 from datalad_slurm.dataset.annexing import add_at_once
 from datalad_slurm.dataset.commits import NewCommit, drop_private_refs
@@ -596,3 +597,22 @@ def test_a_note_that_was_being_written_at_a_kill_is_no_obstacle(repo):
 
 def killed(*args: object) -> None:
     raise Killed
+
+
+def test_of_one_content_none_is_moved_beside_others_before_it_is_held(box, monkeypatch, tmp_path):
+    """Another that fails would take away what it was linked to."""
+    paths = write(box, **{f"f{n}": "same" for n in range(6)}, **{f"g{n}": "more" for n in range(4)})
+    found = {path: os.lstat(box.path / path) for path in paths}
+    (box.path / "f0").write_text("changed")
+    groups = []
+
+    def noting(work, items):
+        groups.append(list(items))
+        return [work(item, 0) for item in items]
+
+    monkeypatch.setattr(ingest_module, "side_by_side", noting)
+    places = {path: str(tmp_path / path[0] / "k" / "k") for path in paths}
+    done = ingest_module.ingest(Repo(box.path), found, places, dict.fromkeys(paths, "leads"))
+    assert groups == [["f0", "g0"], ["g1", "g2", "g3"]]
+    assert done.done == [path for path in paths if path != "f0"]
+    assert list(done.failures) == ["f0"]

@@ -23,9 +23,9 @@ STEPS = st.tuples(PATHS, st.none() | st.tuples(MODES, st.integers(0, 2)))
 COMMITS = st.lists(st.lists(STEPS, max_size=6), min_size=1, max_size=8)
 
 
-def git(path, *args, stdin: bytes = b"") -> str:
+def git(path, *args, stdin: bytes = b"", text: bool = True):
     done = subprocess.run(["git", "-C", path, *args], input=stdin, capture_output=True, check=True)
-    return os.fsdecode(done.stdout).strip()
+    return os.fsdecode(done.stdout).strip() if text else done.stdout
 
 
 @pytest.fixture(scope="module", params=["sha1", "sha256"])
@@ -146,3 +146,78 @@ def test_content_that_git_does_not_have_is_not_committed(plain):
 def test_a_directory_that_cannot_be_read_is_refused():
     with pytest.raises(DatasetError, match="cannot be read"):
         module.Directory(lambda name: None, 20, b"100644 a\0too short")
+
+
+def test_directories_out_of_order_are_refused():
+    entries = b"".join(b"100644 %s\0%s" % (name, bytes(20)) for name in (b"z", b"a"))
+    with pytest.raises(DatasetError, match="not in order"):
+        module.Directory(lambda name: None, 20, entries)
+
+
+def test_a_directory_of_very_old_tools_is_a_directory(plain):
+    repo, blobs = plain
+    (base,) = build(repo, "old", "", [NewCommit("m\n", (Change("d/a", "100644", blobs[0]),))])
+    tree = git(repo.root, "cat-file", "tree", f"{base}^{{tree}}", text=False)
+    listed = tree.replace(b"40000 d", b"040755 d")
+    odd = git(repo.root, "hash-object", "-w", "-t", "tree", "--literally", "--stdin", stdin=listed)
+    base = git(repo.root, "commit-tree", "-m", "odd", odd)
+    changes = (Change("d/b", "100644", blobs[1]), Change("d/a"))
+    (new,) = build(repo, "new", base, [NewCommit("m\n", changes)])
+    assert git(repo.root, "ls-tree", "-r", "--name-only", new) == "d/b"
+    drop_private_refs(repo)
+
+
+def test_a_path_that_is_too_deep_is_refused(plain):
+    repo, blobs = plain
+    deep = Change("/".join("d" * 2000), "100644", blobs[0])
+    with pytest.raises(DatasetError, match="directories deep"):
+        build(repo, "z", "", [NewCommit("m\n", (deep,))])
+
+
+def test_equal_commits_are_one(plain):
+    repo, blobs = plain
+    commit = NewCommit("m\n", (Change("a", "100644", blobs[0]),), parents=())
+    first, second = build(repo, "twice", "", [commit, commit])
+    assert first == second
+    drop_private_refs(repo)
+
+
+def test_commits_side_by_side_keep_only_what_they_change(grown):
+    repo, base, _, _ = grown
+    before = {*repo.root.glob(".git/objects/pack/*.pack")}
+    blob = git(repo.root, "rev-parse", f"{base}:d/00000")
+    changes = [(Change(f"d/new{n}", "100644", blob),) for n in range(100)]
+    commits = [NewCommit(f"{n}\n", each, parents=(base,)) for n, each in enumerate(changes)]
+    build(repo, "branches", base, commits)
+    (new,) = {*repo.root.glob(".git/objects/pack/*.pack")} - before
+    assert new.stat().st_size < 400_000  # a hundred versions of 110 kB
+    drop_private_refs(repo)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_until_a_ref_leads_to_them_no_repacking_drops_new_objects(plain, monkeypatch, is_killed):
+    repo, blobs = plain
+    keeps = repo.root / ".git/objects/pack"
+    run, seen = Repo.run, []
+
+    def watch(self, *args, **kwargs):
+        if args[0] == "update-ref" and kwargs.get("input", b"").startswith(b"create"):
+            seen.extend(keeps.glob("*.keep"))
+            if is_killed:
+                monkeypatch.setattr("pathlib.Path.unlink", lambda *_, **__: None)
+                raise KeyboardInterrupt
+        return run(self, *args, **kwargs)
+
+    monkeypatch.setattr(Repo, "run", watch)
+    files = [(Change(f"f{n}", "100644", blobs[0]),) for n in range(100)]
+    try:
+        build(repo, "kept", "", [NewCommit(f"{n}\n", each) for n, each in enumerate(files)])
+    except KeyboardInterrupt:
+        assert is_killed
+    monkeypatch.undo()
+    assert len(seen) == 1
+    assert bool([*keeps.glob("*.keep")]) is is_killed
+    (keeps / "pack-x.keep").write_text("somebody else's")
+    drop_private_refs(repo)
+    assert [each.name for each in keeps.glob("*.keep")] == ["pack-x.keep"]
+    (keeps / "pack-x.keep").unlink()

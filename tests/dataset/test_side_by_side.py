@@ -63,6 +63,28 @@ def test_after_a_failure_nothing_more_is_begun_and_it_is_raised_when_all_are_don
     assert len(begun) == now
 
 
+def test_after_an_interrupt_while_it_waits_for_the_others_nothing_goes_on(monkeypatch):
+    begun, join = [], threading.Thread.join
+    is_interrupted = threading.Event()
+
+    def interrupted(self, *args):
+        if not is_interrupted.is_set():
+            is_interrupted.set()
+            raise KeyboardInterrupt
+        join(self, *args)
+
+    def work(item, number):
+        begun.append(item)
+        time.sleep(0.001 if item < 64 else 0.2)
+
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(work, range(100))
+    now = len(begun)
+    time.sleep(0.5)
+    assert len(begun) == now
+
+
 def test_without_threads_it_is_done_all_the_same(monkeypatch):
     def no_more(self):
         raise RuntimeError("can't start new thread")
