@@ -159,10 +159,8 @@ class _Roots:
     def _load(self, name: str) -> Directory:
         if self._seen is not None and name in self._seen:
             return self._seen[name].copy()
-        found = self._reader.read(name)
-        if found is None or found.kind != "tree":
-            raise DatasetError(f"git has no tree {name}; is the repository damaged?")
-        directory = Directory(self._load, self._id_size, found.content)
+        content = self._reader.require(name, "tree").content
+        directory = Directory(self._load, self._id_size, content)
         if self._seen is not None:
             self._seen[name] = directory.copy()
         return directory

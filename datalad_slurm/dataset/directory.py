@@ -7,18 +7,18 @@ of 10,000 entries that gets one more costs its checksum, and a few bytes.
 
 from __future__ import annotations
 
-import re
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from operator import ge
 
+from datalad_slurm.dataset.objects import DIRECTORY_MODE, entry_pattern, is_directory_mode
 from datalad_slurm.dataset.packfile import Packfile, copied, inserted, sizes
 from datalad_slurm.jobs.errors import DatasetError
 
 __all__ = ["Directory"]
 
-_DIRECTORY = b"40000"
 #: Names that git refuses (its verify_path).
 _NO_NAMES = frozenset({b"", b".", b"..", b".git"})
 #: A block of more entries is divided.
@@ -29,11 +29,6 @@ _DEPTH = 50
 _SMALL = 1000
 #: Names in a path; Python calls itself for each.
 _DEEPEST = 500
-_ENTRY_SHA1, _ENTRY_SHA256 = (
-    # very old tools wrote zeros in front
-    re.compile(rb"0*([0-7]+) ([^\0]+)\0.{%d}" % size, re.DOTALL)
-    for size in (20, 32)
-)
 
 
 @dataclass(slots=True)
@@ -91,15 +86,12 @@ class Directory:
         self._parse(content)
 
     def _parse(self, content: bytes) -> None:
-        entry = _ENTRY_SHA256 if self._id_size == 32 else _ENTRY_SHA1
         block, end = self._blocks[0], 0
-        for match in entry.finditer(content):
+        for match in entry_pattern(self._id_size).finditer(content):
             if match.start() != end:
                 break
             end = match.end()
-            # very old tools wrote permissions of directories, too
-            is_directory = len(match[1]) == len(_DIRECTORY) and match[1][:1] == b"4"
-            block.keys.append(match[2] + b"/" if is_directory else match[2])
+            block.keys.append(match[2] + b"/" if is_directory_mode(match[1]) else match[2])
             block.entries.append(match[0])
         if end != len(content) or any(map(ge, block.keys, block.keys[1:])):
             raise DatasetError(
@@ -131,10 +123,10 @@ class Directory:
         name = path[0]
         if len(path) > _DEEPEST:
             raise DatasetError(
-                f"a file lies more than {_DEEPEST} directories deep, at {name!r}/..."
+                f"a file lies more than {_DEEPEST} directories deep, below '{os.fsdecode(name)}'"
             )
         if name.lower() in _NO_NAMES:
-            raise DatasetError(f"git commits nothing with {name!r} in its path")
+            raise DatasetError(f"git commits nothing with '{os.fsdecode(name)}' in its path")
         if len(path) > 1:
             self._remove(name)
             self._child(name).put(path[1:], mode, oid)
@@ -210,7 +202,7 @@ class Directory:
         """Write what has changed since it was written last, from below, and return its id."""
         for name in sorted(self._changed):
             key, child = name + b"/", self._children[name]
-            self._set(key, _entry(_DIRECTORY, name, child.write(pack)))
+            self._set(key, _entry(DIRECTORY_MODE.encode(), name, child.write(pack)))
         self._changed.clear()
         pieces = [
             block.written if block.same_first is None else b"".join(block.entries)

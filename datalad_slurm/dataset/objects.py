@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
 from types import TracebackType
 from typing import NamedTuple
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["GitObject", "ObjectReader"]
+__all__ = ["DIRECTORY_MODE", "GitObject", "ObjectReader", "entry_pattern", "is_directory_mode"]
+
+#: git's mode of a directory in a tree
+DIRECTORY_MODE = "40000"
+# each entry begins where the one before ends, so nothing in an id is taken for one
+_ENTRY_SHA1, _ENTRY_SHA256 = (
+    # very old tools wrote zeros in front
+    re.compile(rb"0*([0-7]+) ([^\0]+)\0(.{%d})" % size, re.DOTALL)
+    for size in (20, 32)
+)
+
+
+def entry_pattern(id_size: int) -> re.Pattern[bytes]:
+    """Return what matches an entry of a tree: mode, name, and id of so many bytes."""
+    return _ENTRY_SHA256 if id_size == 32 else _ENTRY_SHA1
+
+
+def is_directory_mode(mode: bytes) -> bool:
+    """Return whether a mode in a tree is that of a directory."""
+    # very old tools wrote permissions, too
+    return len(mode) == len(DIRECTORY_MODE) and mode[:1] == b"4"
 
 
 class GitObject(NamedTuple):
@@ -74,3 +95,16 @@ class ObjectReader:
         content = stdout.read(int(header[2]))
         stdout.read(1)
         return GitObject(header[0].decode(), header[1].decode(), content)
+
+    def require(self, name: str, kind: str) -> GitObject:
+        """Return an object that must be there.
+
+        Raises
+        ------
+        DatasetError
+            When it is not, or of another kind.
+        """
+        found = self.read(name)
+        if found is None or found.kind != kind:
+            raise DatasetError(f"git has no {kind} {name}; is the repository damaged?")
+        return found

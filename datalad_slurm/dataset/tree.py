@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 import sys
 from collections.abc import Iterator
 from types import TracebackType
@@ -11,18 +10,19 @@ from types import TracebackType
 from datalad_slurm.dataset.files import LINK_MODE, Form
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.indexed import identity_of
-from datalad_slurm.dataset.objects import ObjectReader
+from datalad_slurm.dataset.objects import (
+    DIRECTORY_MODE,
+    GitObject,
+    ObjectReader,
+    entry_pattern,
+    is_directory_mode,
+)
 from datalad_slurm.jobs.claims import is_below
-from datalad_slurm.jobs.errors import DatasetError
 from datalad_slurm.jobs.globs import Glob, parse_glob
 from datalad_slurm.jobs.inputs import Identity
 
 __all__ = ["SUBDATASET_MODE", "TreeReader"]
 
-_DIRECTORY = "40000"
-_ENTRY_SHA1, _ENTRY_SHA256 = (
-    re.compile(rb"0*([0-7]+) ([^\0]+)\0(.{%d})" % size, re.DOTALL) for size in (20, 32)
-)
 #: as os.fsdecode, which would ask for them with each of a hundred thousand names
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 #: git's mode of a subdataset
@@ -31,7 +31,7 @@ SUBDATASET_MODE = "160000"
 
 def _is_file_mode(mode: str) -> bool:
     """Return whether a mode is that of a file or a link."""
-    return mode not in (_DIRECTORY, SUBDATASET_MODE)
+    return mode not in (DIRECTORY_MODE, SUBDATASET_MODE)
 
 
 class TreeReader:
@@ -77,9 +77,9 @@ class TreeReader:
         """Return mode and object id at a path, or None when there is nothing."""
         if not self._commit:
             return None
-        mode, oid = _DIRECTORY, f"{self._commit}^{{tree}}"
+        mode, oid = DIRECTORY_MODE, f"{self._commit}^{{tree}}"
         for part in path.split("/") if path else ():
-            if mode != _DIRECTORY:
+            if mode != DIRECTORY_MODE:
                 return None
             entry = self._entries(oid).get(part)
             if entry is None:
@@ -92,19 +92,18 @@ class TreeReader:
         entry = self.lookup(path)
         if entry is None or not _is_file_mode(entry[0]):
             return None
-        _, content = self._read(entry[1], "blob")
+        content = self.content(entry[1])
         if entry[0] == LINK_MODE:
             return Form.LOCKED if b"annex/objects/" in content else None
         return Form.UNLOCKED if content.startswith(b"/annex/objects/") else None
 
     def content(self, oid: str) -> bytes:
         """Return what a file or link holds for git."""
-        return self._read(oid, "blob")[1]
+        return self._objects.require(oid, "blob").content
 
     def identity(self, mode: str, oid: str) -> Identity:
         """Return what stands for the content of a file or link; see `jobs.inputs`."""
-        _, content = self._read(oid, "blob")
-        return identity_of(mode, oid, content)
+        return identity_of(mode, oid, self.content(oid))
 
     def files_claimed(self, claim: str, above: str = "") -> Iterator[str]:
         """Yield the files and links that a claim stands for; subdatasets are left out.
@@ -121,7 +120,7 @@ class TreeReader:
         if is_below(top, above):
             inner = top[len(above) + 1 :] if above else top
             found = self.lookup(inner)
-            is_whole = found is not None and found[0] == _DIRECTORY and pattern.matches_top
+            is_whole = found is not None and found[0] == DIRECTORY_MODE and pattern.matches_top
         elif is_below(above, top):
             inner, found, is_whole = "", self.lookup(""), pattern.is_plain or pattern.matches_top
             for name in above[len(top) :].strip("/").split("/"):
@@ -133,7 +132,7 @@ class TreeReader:
             return
         if pattern.is_plain or is_whole:
             yield from self._at_and_below(inner, *found)
-        elif found[0] == _DIRECTORY:
+        elif found[0] == DIRECTORY_MODE:
             yield from self._matched(inner, found[1], pattern, positions)
 
     def _matched(
@@ -142,13 +141,13 @@ class TreeReader:
         for name, (mode, child) in self._entries(oid).items():
             path = f"{directory}/{name}" if directory else name
             reached = pattern.step(positions, name)
-            if pattern.is_match(reached, is_directory=mode == _DIRECTORY):
+            if pattern.is_match(reached, is_directory=mode == DIRECTORY_MODE):
                 yield from self._at_and_below(path, mode, child)
-            elif reached and mode == _DIRECTORY:
+            elif reached and mode == DIRECTORY_MODE:
                 yield from self._matched(path, child, pattern, reached)
 
     def _at_and_below(self, path: str, mode: str, oid: str) -> Iterator[str]:
-        if mode == _DIRECTORY:
+        if mode == DIRECTORY_MODE:
             yield from self._walk(path, oid)
         elif mode != SUBDATASET_MODE:
             yield path
@@ -159,26 +158,16 @@ class TreeReader:
 
     def _entries(self, oid: str) -> dict[str, tuple[str, str]]:
         if oid not in self._trees:
-            self._trees[oid] = _parse_tree(*self._read(oid, "tree"))
+            self._trees[oid] = _parse_tree(self._objects.require(oid, "tree"))
         return self._trees[oid]
 
-    def _read(self, name: str, kind: str) -> tuple[str, bytes]:
-        """Return id and content of an object that must be there."""
-        found = self._objects.read(name)
-        if found is None or found.kind != kind:
-            raise DatasetError(f"git has no {kind} {name}; is the repository damaged?")
-        return found.oid, found.content
 
-
-def _parse_tree(oid: str, content: bytes) -> dict[str, tuple[str, str]]:
-    """Return the entries of a tree object: mode, name, and id of SHA-1's or SHA-256's size."""
-    # each entry begins where the one before ends, so nothing in an id is taken for one
-    entry = _ENTRY_SHA256 if len(oid) == 64 else _ENTRY_SHA1
+def _parse_tree(tree: GitObject) -> dict[str, tuple[str, str]]:
+    """Return the entries of a tree object: mode, name, and id."""
     return {
         name.decode(_ENCODING, _ERRORS): (
-            # very old tools wrote zeros in front, and permissions of directories
-            _DIRECTORY if len(mode) == 5 and mode[:1] == b"4" else mode.decode(),
+            DIRECTORY_MODE if is_directory_mode(mode) else mode.decode(),
             raw.hex(),
         )
-        for mode, name, raw in entry.findall(content)
+        for mode, name, raw in entry_pattern(len(tree.oid) // 2).findall(tree.content)
     }
