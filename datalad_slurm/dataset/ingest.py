@@ -62,7 +62,8 @@ def ingest(
         A file that has changed since `found` is a failure. One that cannot be moved in this
         way is not in it.
     """
-    os.makedirs(repo.root / OBJECTS, exist_ok=True)
+    with suppress(OSError):  # then none of them can be moved in this way
+        os.makedirs(repo.root / OBJECTS, exist_ok=True)
     new_link = repo.state_file("ingest.link")
     known: set[str] = set()
     files = {

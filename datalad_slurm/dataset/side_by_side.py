@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 __all__ = ["side_by_side"]
@@ -60,23 +61,23 @@ def side_by_side(work: Callable[[Item, int], Result], items: Sequence[Item]) -> 
         except BaseException as exc:  # raised again below
             errors.append(exc)
 
-    threads: list[threading.Thread] = []
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(1, _THREADS)]
     try:
-        for number in range(1, _THREADS):
-            threads.append(threading.Thread(target=run, args=(number,)))
-            try:
-                threads[-1].start()
-            except RuntimeError:  # a limit of the login node: those there are do it
-                break
+        with suppress(RuntimeError):  # a limit of the login node: those there are do it
+            for thread in threads:
+                thread.start()
         run(0)
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join()
+        _await(threads)
     except BaseException as exc:  # an interrupt while it waits for the others
         errors.append(exc)
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join()
+        _await(threads)
     if errors:
         raise errors[0]
     return [results[place] for place in range(len(items))]
+
+
+def _await(threads: Iterable[threading.Thread]) -> None:
+    """Wait for the threads that were started."""
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join()

@@ -122,10 +122,8 @@ def stage(
         for path, (mode, blob) in staged.items()
         if path in before and path not in failures
     }
-    staged_now = list(changes.values())
-    is_spoiled = side_by_side(lambda change, _: _is_written_to(repo, change), staged_now)
-    for change in itertools.compress(staged_now, is_spoiled):
-        path = change.path
+    are_spoiled = side_by_side(lambda each, _: _is_written_to(repo, each), [*changes.values()])
+    for path, change in itertools.compress(changes.items(), are_spoiled):
         failures[path] = CHANGED
         if change.is_locked:
             give_back(repo, change.path, change.key)
