@@ -113,7 +113,7 @@ print("done", flush=True)
 def test_a_state_that_rests_is_kept_and_put_back_in_another_attempt(run):
     job = run.start("#!/bin/bash\nprintf %030000d 7 > state; echo ready; sleep 60\n")
     assert job.stdout.readline() == b"ready\n"
-    wait_until(run.kept, 30)
+    wait_until(run.kept)
     run.send_to_all(signal.SIGKILL)
     job.communicate(timeout=60)
     whole = run.state()
@@ -129,7 +129,7 @@ def test_a_state_that_is_being_written_is_not_kept(run):
     assert job.stdout.readline() == b"ready\n"
     time.sleep(5)
     assert run.kept() == []
-    wait_until(run.kept, 30)
+    wait_until(run.kept)
     run.send_to_all(signal.SIGKILL)
     subprocess.run(["tar", "-xf", run.store / run.kept()[0], "-C", run.path], check=True)
     assert (run.path / "state").read_text().split()[-1] == "60"
@@ -140,7 +140,7 @@ def test_asked_for_one_the_program_writes_it_and_goes_on(run):
     assert job.stdout.readline() == b"from 0\n"
     time.sleep(1)
     job.send_signal(signal.SIGUSR1)
-    wait_until(run.kept, 30)
+    wait_until(run.kept)
     assert 0 < int(run.state()) < 500
     out, _ = job.communicate(timeout=60)
     assert out == b"done\n"
@@ -190,7 +190,7 @@ def test_told_to_end_it_leaves_a_state_with_which_the_next_attempt_begins(run):
     job = run.start(f"#!/bin/bash\n{sys.executable} count.py\n")
     assert job.stdout.readline() == b"from 0\n"
     job.send_signal(signal.SIGUSR1)
-    wait_until(run.kept, 30)
+    wait_until(run.kept)
     for attempt, restart in ((1, 1), (2, 0)):
         time.sleep(1)
         run.send_to_all(signal.SIGTERM)
@@ -254,7 +254,7 @@ def test_of_a_program_that_is_ended_the_state_counts_if_it_is_one_file_that_was_
         mkdir state; echo 1 > state/a; echo 1 > state/b; await first
     """
     job = run.start(f"{begin}\n{changes}; echo ready; sleep 60\n")
-    wait_until(run.kept, 30)
+    wait_until(run.kept)
     first = run.kept()
     (run.root / "first").touch()
     if "second" in changes:
@@ -270,7 +270,7 @@ def test_of_a_program_that_is_ended_the_state_counts_if_it_is_one_file_that_was_
 
 def test_a_damaged_checkpoint_is_not_used_and_that_is_said(run):
     job = run.start("#!/bin/bash\necho whole > state; sleep 60\n", index=3)
-    wait_until(run.kept, 30)
+    wait_until(run.kept)
     run.send_to_all(signal.SIGKILL)
     job.communicate(timeout=60)
     (name,) = run.kept()
