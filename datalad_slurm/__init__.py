@@ -43,21 +43,23 @@ def __getattr__(name: str) -> object:
 
 
 def _respell_list_option() -> None:
-    """Start ``slurm-finish -l`` again as ``slurm-finish --list-open-jobs``.
+    """Let datalad begin again with ``slurm-finish --list-open-jobs`` for ``slurm-finish -l``.
 
     datalad's own ``-l LEVEL`` makes its first look at the command line fail on
     our ``-l``, and then it imports every command there is, which takes longer
     than the whole listing. This is asked for before that.
     """
     try:
-        start = sys.orig_argv.index("slurm-finish")
-        place = sys.orig_argv.index("-l", start)
+        place = sys.argv.index("-l", sys.argv.index("slurm-finish"))
     except ValueError:
         return
     if "_ARGCOMPLETE" in os.environ:
         return
-    argv = [*sys.orig_argv[:place], "--list-open-jobs", *sys.orig_argv[place + 1 :]]
-    os.execv(sys.executable, argv)  # noqa: S606 - this very program
+    sys.argv[place] = "--list-open-jobs"
+    from datalad.cli.main import main
+
+    main(sys.argv)
+    sys.exit()
 
 
 def _collect_seldom() -> None:

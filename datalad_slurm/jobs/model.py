@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from datalad_slurm.jobs.logs import LogName
 from datalad_slurm.jobs.process import Process
@@ -38,8 +38,7 @@ class Answer(Enum):
     QUERY_FAILED = "the query failed"
 
 
-@dataclass(frozen=True)
-class TaskStatus:
+class TaskStatus(NamedTuple):
     """State of one task, and how sure it is."""
 
     task: TaskId
@@ -130,7 +129,8 @@ class JobStatus:
             begun = [t.word for t in self.tasks if not t.state.has_ended and not t.state.waits]
             if not begun and len(open_words) < len(self.tasks):
                 return JobState.RUNNING.value  # some tasks have run, the others still wait
-            return Counter(begun or open_words).most_common(1)[0][0]
+            words = begun or open_words
+            return max(dict.fromkeys(words), key=words.count)
         bad = {task.state for task in self.tasks if not task.state.is_ok}
         if not bad:
             return JobState.COMPLETED.value

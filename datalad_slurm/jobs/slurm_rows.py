@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.tasks import TaskId
@@ -10,8 +10,7 @@ from datalad_slurm.jobs.tasks import TaskId
 __all__ = ["AccountingRow", "QueueRow"]
 
 
-@dataclass(frozen=True)
-class QueueRow:
+class QueueRow(NamedTuple):
     """What slurmctld says of one task, by way of ``squeue``."""
 
     task: TaskId
@@ -22,8 +21,7 @@ class QueueRow:
     submitted: int | None = None
 
 
-@dataclass(frozen=True)
-class AccountingRow:
+class AccountingRow(NamedTuple):
     """What slurmdbd says of one task, by way of ``sacct``.
 
     Times are seconds since the epoch, `elapsed` seconds, memory bytes.

@@ -3,8 +3,39 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import lru_cache
 
 __all__ = ["JobState"]
+
+_ENDED = frozenset(
+    {
+        "COMPLETED",
+        "FAILED",
+        "CANCELLED",
+        "TIMEOUT",
+        "OUT_OF_MEMORY",
+        "NODE_FAIL",
+        "BOOT_FAIL",
+        "DEADLINE",
+        "LAUNCH_FAILED",
+        "RECONFIG_FAIL",
+        "REVOKED",
+        "PREEMPTED",
+    }
+)
+_MAY_START_AGAIN = frozenset({"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED"})
+_WAITING = frozenset(
+    {
+        "PENDING",
+        "CONFIGURING",
+        "REQUEUED",
+        "REQUEUE_FED",
+        "REQUEUE_HOLD",
+        "SPECIAL_EXIT",
+        "RESV_DEL_HOLD",
+        "POWER_UP_NODE",
+    }
+)
 
 
 class JobState(Enum):
@@ -47,7 +78,19 @@ class JobState(Enum):
 
     UNKNOWN = "UNKNOWN"
 
+    def __init__(self, word: str) -> None:
+        #: whether the job will do nothing more, unless it `may_start_again`
+        self.has_ended = word in _ENDED
+        #: whether the job did all it was meant to do
+        self.is_ok = word == "COMPLETED"
+        #: whether Slurm may put the job back into the queue after this ending; only slurmctld
+        #: knows whether it did, accounting alone does not tell
+        self.may_start_again = word in _MAY_START_AGAIN
+        #: whether the job has not begun to run
+        self.waits = word in _WAITING
+
     @classmethod
+    @lru_cache(maxsize=1000)
     def parse(cls, text: str) -> JobState:
         """Return the state that Slurm prints as `text`.
 
@@ -63,61 +106,7 @@ class JobState(Enum):
         ]
         return next((state for state in states if not state.has_ended), states[0])
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether the job will do nothing more, unless it `may_start_again`."""
-        return self in _ENDED
 
-    @property
-    def is_ok(self) -> bool:
-        """Whether the job did all it was meant to do."""
-        return self is JobState.COMPLETED
-
-    @property
-    def may_start_again(self) -> bool:
-        """Whether Slurm may put the job back into the queue after this ending.
-
-        Only slurmctld knows whether it did; accounting alone does not tell.
-        """
-        return self in _MAY_START_AGAIN
-
-    @property
-    def waits(self) -> bool:
-        """Whether the job has not begun to run."""
-        return self in _WAITING
-
-
-_ENDED = frozenset(
-    {
-        JobState.COMPLETED,
-        JobState.FAILED,
-        JobState.CANCELLED,
-        JobState.TIMEOUT,
-        JobState.OUT_OF_MEMORY,
-        JobState.NODE_FAIL,
-        JobState.BOOT_FAIL,
-        JobState.DEADLINE,
-        JobState.LAUNCH_FAILED,
-        JobState.RECONFIG_FAIL,
-        JobState.REVOKED,
-        JobState.PREEMPTED,
-    }
-)
-_MAY_START_AGAIN = frozenset(
-    {JobState.PREEMPTED, JobState.NODE_FAIL, JobState.BOOT_FAIL, JobState.LAUNCH_FAILED}
-)
-_WAITING = frozenset(
-    {
-        JobState.PENDING,
-        JobState.CONFIGURING,
-        JobState.REQUEUED,
-        JobState.REQUEUE_FED,
-        JobState.REQUEUE_HOLD,
-        JobState.SPECIAL_EXIT,
-        JobState.RESV_DEL_HOLD,
-        JobState.POWER_UP_NODE,
-    }
-)
 #: sacct and slurm.h do not spell all states alike.
 _ALIASES = {"CANCELED": JobState.CANCELLED, "OOM": JobState.OUT_OF_MEMORY}
 _BY_WORD = {state.value: state for state in JobState} | _ALIASES

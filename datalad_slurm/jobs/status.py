@@ -10,7 +10,8 @@ shows no ending.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple
 
 from datalad_slurm.jobs.endings import Ending
 from datalad_slurm.jobs.model import Answer, JobStatus, SlurmJob, TaskStatus
@@ -28,8 +29,7 @@ _SETTLED = 60
 _SETTLED_UNKNOWN_SIZE = 3600
 
 
-@dataclass(frozen=True)
-class Observation:
+class Observation(NamedTuple):
     """What one look at Slurm brought. A failure holds the reason, or is empty."""
 
     queue: Sequence[QueueRow] = ()
@@ -39,7 +39,7 @@ class Observation:
     #: False where Slurm was set up without accounting, which is no failure
     has_accounting: bool = True
     #: what jobs of the cluster whose slurmctld has answered noted themselves
-    endings: Mapping[TaskId, Ending] = field(default_factory=dict)
+    endings: Mapping[TaskId, Ending] = MappingProxyType({})
     #: every run of jobs that Slurm has started again, where that was asked for
     runs: Sequence[AccountingRow] = ()
     #: when it was taken, seconds since the epoch
@@ -61,20 +61,19 @@ def resolve(job: SlurmJob, seen: Observation) -> JobStatus:
     accounting = {row.task: row for row in seen.accounting if _is_of(job, row.task, row.submitted)}
     noted = {task: note for task, note in seen.endings.items() if task.job_id == job.job_id}
     over = {task: note.as_row(note.state) for task, note in noted.items()} | accounting
+    plain = (TaskId(job.job_id),)
     tasks = job.tasks
     is_complete = tasks is not None
     if tasks is None:
-        tasks = tuple(sorted({*queue, *over})) or (TaskId(job.job_id),)
-        is_plain = tasks == (TaskId(job.job_id),)
+        tasks = tuple(sorted({*queue, *over})) or plain
         settled = _has_settled(over.values(), seen, _SETTLED_UNKNOWN_SIZE)
         is_forgotten = not queue and not seen.queue_failure
-        is_complete = is_forgotten and bool(over) and (is_plain or settled)
+        is_complete = is_forgotten and bool(over) and (tasks == plain or settled)
     statuses = tuple(
         _resolve_task(task, queue.get(task), accounting.get(task), noted.get(task), seen)
         for task in tasks
     )
-    is_plain = tasks == (TaskId(job.job_id),)
-    if not is_plain and not queue and _has_settled(over.values(), seen, _SETTLED):
+    if not queue and tasks != plain and _has_settled(over.values(), seen, _SETTLED):
         # seen on 22.05: of an array's task that is cancelled while it waits, nothing is kept
         statuses = tuple(map(_gone_if_unseen, statuses))
     if seen.runs or any(note.earlier for note in noted.values()):
@@ -84,7 +83,7 @@ def resolve(job: SlurmJob, seen: Observation) -> JobStatus:
             for task in tasks
         )
         pairs = zip(statuses, earlier, strict=True)
-        statuses = tuple(replace(status, earlier_runs=runs) for status, runs in pairs)
+        statuses = tuple(status._replace(earlier_runs=runs) for status, runs in pairs)
     failures = (seen.queue_failure, seen.accounting_failure)
     return JobStatus(statuses, is_complete, "; ".join(filter(None, failures)))
 

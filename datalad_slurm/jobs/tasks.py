@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = [
     "TaskId",
@@ -25,13 +25,12 @@ _LONGEST_LIST = 60
 _MOST_INDICES = 4_000_001
 
 
-@dataclass(frozen=True, order=True)
-class TaskId:
+class TaskId(NamedTuple):
     """One thing Slurm runs: a job, a task of an array, or a component of a het job."""
 
     job_id: int
-    #: index in the job array, -1 for none
-    index: int = -1
+    #: index in the job array, -1 for none; hides the method of tuples, which nobody misses here
+    index: int = -1  # type: ignore[assignment]
     #: offset in the heterogeneous job, -1 for none
     component: int = -1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from datalad_slurm.jobs.tasks import TaskId, expand_index_list
 
@@ -17,8 +17,7 @@ _TASK_NAME = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class NamedTasks:
+class NamedTasks(NamedTuple):
     """What one id, such as ``12_[3-9%2]`` or ``12_4.batch``, stands for."""
 
     tasks: tuple[TaskId, ...]

@@ -244,7 +244,7 @@ def parse(text: str, before: Mapping[int, int] | None = None) -> list[Accounting
             if task.job_id not in before or (found.submitted or 0) < before[task.job_id]:
                 rows[task] = found
     for task in peaks.keys() & rows.keys():
-        rows[task] = replace(rows[task], peak_memory=peaks[task])
+        rows[task] = rows[task]._replace(peak_memory=peaks[task])
     return list(rows.values())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -10,6 +9,7 @@ from datalad_slurm.jobs.dependencies import DEPENDS_ON
 from datalad_slurm.jobs.model import Answer, JobStatus, TrackedJob
 from datalad_slurm.jobs.names import JobName
 from datalad_slurm.jobs.notes import RELEASED
+from datalad_slurm.jobs.states import JobState
 from datalad_slurm.jobs.task_outputs import shown
 from datalad_slurm.workflow.context import Context, Outcome, open_jobs
 from datalad_slurm.workflow.observe import observe
@@ -46,8 +46,14 @@ def list_open_jobs(context: Context, names: Sequence[JobName] | None = None) -> 
 
 def _entry(job: TrackedJob, status: JobStatus) -> Outcome:
     submitted = job.slurm_jobs[0].submitted or job.claimed_at
-    running = [task for task in status.tasks if not task.has_ended]
+    ended = [task for task in status.tasks if task.has_ended]
+    running = [task for task in status.tasks if not task.has_ended] if ended else status.tasks
     elapsed = max((task.elapsed for task in running or status.tasks), key=_by_length, default="")
+    done = sum(task.is_ok for task in ended)
+    by_state: dict[str, int] = {}
+    for task in status.tasks:
+        word = task.word or JobState.UNKNOWN.value
+        by_state[word] = by_state.get(word, 0) + 1
     released = job.extra.get(RELEASED, 0)
     before = f"{released} finished before" if released else ""
     return Outcome(
@@ -65,9 +71,9 @@ def _entry(job: TrackedJob, status: JobStatus) -> Outcome:
             DEPENDS_ON: [relation.to_json() for relation in relations_of(job)],
             "tasks_total": len(status.tasks),
             "tasks_finished_before": released,
-            "tasks_by_state": dict(Counter(task.word or "UNKNOWN" for task in status.tasks)),
-            "tasks_done": sum(task.is_ok for task in status.tasks),
-            "tasks_failed": sum(task.has_ended and not task.is_ok for task in status.tasks),
+            "tasks_by_state": by_state,
+            "tasks_done": done,
+            "tasks_failed": len(ended) - done,
             "elapsed": elapsed,
             "reason": next((t.reason for t in running if t.reason not in ("", "None")), ""),
             "submitted": datetime.fromtimestamp(submitted, UTC).isoformat(),

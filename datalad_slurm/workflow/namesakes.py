@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob
@@ -53,19 +52,19 @@ def without_namesakes(
         known = squeue.find_restarted(in_queue, cluster, timeout) if in_queue else set()
     except QueryFailedError as exc:
         known = set()
-        seen = replace(seen, queue_failure=str(exc))
+        seen = seen._replace(queue_failure=str(exc))
     namesakes = {job_id: moment for job_id, moment in in_queue.items() if job_id not in known}
     queue = [row for row in seen.queue if row.task.job_id not in namesakes]
-    seen = replace(seen, queue=queue)
+    seen = seen._replace(queue=queue)
     try:
         since = _first_others({*in_accounting, *namesakes}, cluster, submitted, timeout)
         since = namesakes | since
         earlier = sacct.show(since, cluster, before=since, timeout=timeout)
     except QueryFailedError as exc:
         since, earlier = namesakes | in_accounting, []
-        seen = replace(seen, accounting_failure=str(exc))
+        seen = seen._replace(accounting_failure=str(exc))
     rest = [row for row in seen.accounting if row.task.job_id not in since]
-    return replace(seen, accounting=[*rest, *earlier])
+    return seen._replace(accounting=[*rest, *earlier])
 
 
 def _first_later(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 
 from datalad_slurm.jobs.endings import Ending
@@ -82,8 +81,7 @@ def _by_job(
         accounting[accounting_row.task.job_id].append(accounting_row)
     for run in seen.runs:
         runs[run.task.job_id].append(run)
-    return lambda job_id: replace(
-        seen,
+    return lambda job_id: seen._replace(
         queue=queue.get(job_id, ()),
         accounting=accounting.get(job_id, ()),
         endings=noted.get(job_id, {}),
@@ -102,19 +100,19 @@ def _look(
     seen = Observation(time=time.time())
     try:
         # slurmctld first: what it forgets in between, the accounting has
-        seen = replace(seen, queue=squeue.show(ids, cluster, timeout))
+        seen = seen._replace(queue=squeue.show(ids, cluster, timeout))
     except QueryFailedError as exc:
-        seen = replace(seen, queue_failure=str(exc))
+        seen = seen._replace(queue_failure=str(exc))
     if not for_record:
         going = {row.task for row in seen.queue if not row.state.has_ended}
         ids = [job.job_id for job in slurm_jobs if not _is_going(job, going)]
     try:
         rows = sacct.show(ids, cluster, since, with_steps=for_record, timeout=timeout)
-        seen = replace(seen, accounting=rows)
+        seen = seen._replace(accounting=rows)
     except AccountingDisabledError:
-        seen = replace(seen, has_accounting=False)
+        seen = seen._replace(has_accounting=False)
     except QueryFailedError as exc:
-        seen = replace(seen, accounting_failure=str(exc))
+        seen = seen._replace(accounting_failure=str(exc))
     return without_namesakes(slurm_jobs, cluster, seen, timeout)
 
 
@@ -175,7 +173,7 @@ def _with_earlier_runs(
             ", ".join(map(str, sorted(again))), exc,
         )  # fmt: skip
         return seen
-    return replace(seen, runs=runs)
+    return seen._replace(runs=runs)
 
 
 def _may_be_told_soon(job: SlurmJob, task: TaskStatus) -> bool:

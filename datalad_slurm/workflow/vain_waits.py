@@ -47,7 +47,7 @@ def with_vain_waits(
         status = told[job.id]
         if any(relation.token in in_vain for relation in relations_of(job) if relation.outputs):
             tasks = [
-                replace(task, reason=NEVER_SATISFIED) if _waits_for_others(task) else task
+                task._replace(reason=NEVER_SATISFIED) if _waits_for_others(task) else task
                 for task in status.tasks
             ]
             status = told[job.id] = replace(status, tasks=tuple(tasks))
@@ -138,7 +138,7 @@ def as_cancelled(status: JobStatus, tasks: Collection[TaskId]) -> JobStatus:
     """Return a status when those of some tasks are cancelled that wait in vain."""
     state = JobState.CANCELLED
     told = (
-        replace(each, state=state, word=state.value, reason="")
+        each._replace(state=state, word=state.value, reason="")
         if each.never_starts and each.task in tasks
         else each
         for each in status.tasks

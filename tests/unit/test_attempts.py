@@ -1,6 +1,5 @@
 """Attempts at a job, and the runs that Slurm has made of each."""
 
-from dataclasses import replace
 
 import pytest
 
@@ -47,7 +46,7 @@ def test_the_runs_before_the_latest_are_those_of_this_job(runs, words):
 
 def test_runs_of_tasks_that_went_alike_are_one_entry():
     restarted = [
-        replace(known("COMPLETED", task, ended=9), earlier_runs=(run(word, task=task),))
+        known("COMPLETED", task, ended=9)._replace(earlier_runs=(run(word, task=task),))
         for task, word in ((ONE, "REQUEUED"), (TWO, "REQUEUED"), (THREE, "NODE_FAIL"))
     ]
     entries = recorded_attempts(tracked(JOB), JobStatus(tuple(restarted)), [])
@@ -64,7 +63,7 @@ def test_a_job_that_has_run_once_has_no_list():
 
 
 def test_what_is_run_again_keeps_the_runs_of_its_attempt():
-    failed = replace(known("FAILED", TWO, ended=9), earlier_runs=(run("PREEMPTED"),))
+    failed = known("FAILED", TWO, ended=9)._replace(earlier_runs=(run("PREEMPTED"),))
     status = JobStatus((known("COMPLETED", ONE), failed, known("COMPLETED", THREE)))
     kept, replaced = replaced_by_retry(tracked(JOB), status, [TWO], {12: ["log"]})
     assert [job.tasks for job in kept] == [(ONE, THREE)]

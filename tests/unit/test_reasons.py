@@ -84,7 +84,7 @@ def test_twice_of_what_a_job_lacked_is_proposed(word, slurm_facts, facts, option
 def test_a_job_that_waits_for_a_failed_one_never_starts():
     waiting = known("PENDING")
     assert not JobStatus((waiting,)).never_starts
-    never = type(waiting)(**{**vars(waiting), "reason": "DependencyNeverSatisfied"})
+    never = waiting._replace(reason="DependencyNeverSatisfied")
     assert JobStatus((never,)).never_starts
 
 
