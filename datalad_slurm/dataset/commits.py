@@ -80,6 +80,9 @@ def build(repo: Repo, name: str, base: str, commits: Sequence[NewCommit]) -> lis
     ids: list[str] = []
     parents = _parents(base, commits)
     with ObjectReader(repo) as reader:
+        for known in dict.fromkeys(each for group in parents for each in group):
+            if isinstance(known, str):
+                reader.require(known, "commit")
         roots = _Roots(reader, pack.id_size, parents)
         for commit, its_parents in zip(commits, parents, strict=True):
             root = roots.grown_from(its_parents, commit.changes)

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from datalad_slurm.dataset import commits as commits_module
+from datalad_slurm.dataset import diff
 from datalad_slurm.dataset.commits import NewCommit, build, drop_private_refs
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.index import IndexUpdate, catch_up_index, drop_own_lock
@@ -128,6 +129,35 @@ def test_a_commit_that_holds_more_than_its_paths_is_never_published(box, repo, m
     monkeypatch.setattr(commits_module._Roots, "grown_from", greedy)
     with pytest.raises(DatasetError, match="does not hold what was staged"):
         build(repo, "x", box.git("rev-parse", "HEAD"), [NewCommit("m\n", changes[:1])])
+
+
+@pytest.mark.parametrize("kind", ["no object", "a tree"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_parent_that_is_no_commit_is_refused(box, repo, kind, place):
+    head = box.git("rev-parse", "HEAD")
+    parents = [head, head]
+    parents[place] = "1" * 40 if kind == "no object" else box.git("rev-parse", "HEAD^{tree}")
+    with pytest.raises(DatasetError, match=parents[place]):
+        build(repo, "x", head, [NewCommit("m\n", staged(box, repo, a="1"), tuple(parents))])
+    assert box.git("for-each-ref", "refs/datalad-slurm/") == ""
+
+
+@pytest.mark.parametrize("lacking", [0, 3, 6])
+def test_of_many_commits_each_is_checked_whichever_process_does_it(box, repo, monkeypatch, lacking):
+    monkeypatch.setattr(diff, "_FEWEST", 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    commits = [NewCommit(f"{n}\n", staged(box, repo, **{f"f{n}": "x"})) for n in range(7)]
+    assert len(publish(repo, commits)) == 7
+    commits = [NewCommit(f"{n}\n", staged(box, repo, **{f"g{n}": "y"})) for n in range(7)]
+    wanted = commits[lacking].changes
+    grown_from = commits_module._Roots.grown_from
+
+    def forgetful(self, parents, planned):
+        return grown_from(self, parents, () if planned == wanted else planned)
+
+    monkeypatch.setattr(commits_module._Roots, "grown_from", forgetful)
+    with pytest.raises(DatasetError, match=f"'g{lacking}' does not hold what was staged"):
+        build(repo, "y", box.git("rev-parse", "HEAD"), commits)
 
 
 def test_a_path_that_has_not_changed_is_no_contradiction(box, repo):
