@@ -58,7 +58,12 @@ def _respell_list_option() -> None:
     sys.argv[place] = "--list-open-jobs"
     from datalad.cli.main import main
 
-    main(sys.argv)
+    try:
+        main(sys.argv)
+    except Exception:
+        # datalad would take it for a package that cannot be loaded, and go on without our commands
+        sys.excepthook(*sys.exc_info())
+        sys.exit(1)
     sys.exit()
 
 

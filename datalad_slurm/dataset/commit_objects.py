@@ -11,7 +11,7 @@ from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.objects import ObjectReader
 from datalad_slurm.dataset.packfile import Packfile
 
-__all__ = ["Parents", "Roots", "identity", "write_commit"]
+__all__ = ["Parents", "Roots", "author_lines", "write_commit"]
 
 #: ids, or positions of commits that are made before this one
 Parents = tuple[str | int, ...]
@@ -43,7 +43,7 @@ class Roots:
         self._count = 0
 
     def grown_from(self, parents: Parents, entries: Iterable[tuple[str, str, str]]) -> Directory:
-        """Return what the next commit holds.
+        """Return what the next commit holds; without entries, what its first parent does.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class Roots:
         return directory
 
 
-def identity(repo: Repo) -> bytes:
+def author_lines(repo: Repo) -> bytes:
     """Return the lines of a commit that say who has made it, and when."""
     return b"".join(
         role + b" " + repo.run("var", f"GIT_{role.decode().upper()}_IDENT").strip() + b"\n"
@@ -103,7 +103,7 @@ def write_commit(
     parents : iterable of str
         Ids of its parents.
     who : bytes
-        See `identity`.
+        See `author_lines`.
     message : str
         Its message.
     """

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from datalad_slurm.dataset.commit_objects import Parents, Roots, identity, write_commit
+from datalad_slurm.dataset.commit_objects import Parents, Roots, author_lines, write_commit
 from datalad_slurm.dataset.diff import changes_of_commits
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.identity import object_format
@@ -32,14 +32,14 @@ class NewCommit:
 
 
 def check_identity(repo: Repo) -> None:
-    """Make sure that git knows whom to name as the author.
+    """Make sure that git knows whom to name as author and committer.
 
     Raises
     ------
     DatasetError
         With git's own advice when it does not.
     """
-    repo.run("var", "GIT_COMMITTER_IDENT")
+    author_lines(repo)
 
 
 def build(repo: Repo, name: str, base: str, commits: Sequence[NewCommit]) -> list[str]:
@@ -71,7 +71,7 @@ def build(repo: Repo, name: str, base: str, commits: Sequence[NewCommit]) -> lis
     No hook runs, and nothing is signed.
     """
     _check_blobs(repo, commits)
-    who = identity(repo)
+    who = author_lines(repo)
     pack = Packfile(object_format(repo))
     ids: list[str] = []
     parents = _parents(base, commits)

@@ -50,6 +50,7 @@ class IndexUpdate:
         self._lock = repo.git_dir / "index.lock"
         self._next = repo.state_file("next.index")
         self._mark = _mark(repo)
+        self._is_held = False
 
     def __enter__(self) -> IndexUpdate:
         deadline = time.monotonic() + _LOCK_PATIENCE
@@ -67,6 +68,7 @@ class IndexUpdate:
             except OSError as exc:
                 raise DatasetError(f"{self._lock} cannot be made: {exc.strerror}") from exc
             time.sleep(0.2)
+        self._is_held = True
         try:
             with os.fdopen(handle, "wb") as lock:
                 lock.write(self._mark)
@@ -107,8 +109,9 @@ class IndexUpdate:
         which it last looked (git, Documentation/technical/racy-git.txt).
         """
         try:
-            self._next.hardlink_to(self._index)
-        except OSError:  # a file system without such links
+            # of a link this would be another name of the link
+            self._next.hardlink_to(self._index.resolve())
+        except OSError:  # on another file system, or on one without such links
             shutil.copyfile(self._index, self._next)
             times = self._index.stat()
             os.utime(self._next, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -119,8 +122,10 @@ class IndexUpdate:
         self._release()
 
     def _release(self) -> None:
-        self._next.unlink(missing_ok=True)
-        self._lock.unlink(missing_ok=True)
+        if self._is_held:  # else it may be somebody else's by now
+            self._next.unlink(missing_ok=True)
+            self._lock.unlink(missing_ok=True)
+            self._is_held = False
 
 
 def _index_info(repo: Repo, changes: Iterable[Change]) -> bytes:

@@ -108,7 +108,7 @@ def _spare_waiting(repo: Repo) -> None:
 
     git asks git-annex's filter about these when it next writes the index. Where git-annex locks
     with a file (annex.pidlock, which it sets itself on file systems without locks), the filter
-    then waits five minutes for the lock that `git annex unlock` holds (seen with 10.20230126).
+    then waits five minutes for the lock that `git annex unlock`, or `lock`, holds (10.20230126).
     """
     if repo.ask("config", "--type=bool", "annex.pidlock") != "true":
         return
@@ -129,6 +129,7 @@ def undo(hierarchy: Hierarchy, prepared: Prepared) -> None:
             link.symlink_to(target)
     for name, members in hierarchy.by_holder(prepared.unlocked).items():
         for chunk in in_argument_chunks(hierarchy.within(name, path) for path in members):
+            _spare_waiting(hierarchy.repo(name))
             hierarchy.repo(name).run("annex", "lock", "--quiet", "--", *chunk, ok_codes=(0, 1))
 
 

@@ -7,7 +7,7 @@ import time
 import uuid as uuids
 from collections.abc import Collection, Iterable, Mapping
 
-from datalad_slurm.dataset.commit_objects import Roots, identity, write_commit
+from datalad_slurm.dataset.commit_objects import Roots, author_lines, write_commit
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.identity import object_format
 from datalad_slurm.dataset.objects import ObjectReader
@@ -93,14 +93,15 @@ def add_to_logs(repo: Repo, entries: Mapping[str, Iterable[str]]) -> None:
     bring_up_to_date(repo)
     clock = _clock()
     contents: dict[str, bytes] = {}
-    with TreeReader(repo, _BRANCH) as branch:
-        for path, texts in entries.items():
-            found = branch.lookup(path)
-            before = branch.content(found[1]) if found else b""
-            lines = "".join(f"{clock} 1 {text}\n" for text in texts)
-            contents[path] = before + os.fsencode(lines)
     with ObjectReader(repo) as reader:
-        _commit_logs(_Branch(repo, reader), contents)
+        branch = _Branch(repo, reader)
+        with TreeReader(repo, branch.tip) as tree:
+            for path, texts in entries.items():
+                found = tree.lookup(path)
+                before = tree.content(found[1]) if found else b""
+                lines = "".join(f"{clock} 1 {text}\n" for text in texts)
+                contents[path] = before + os.fsencode(lines)
+        _commit_logs(branch, contents)
 
 
 class _Branch:
@@ -116,10 +117,10 @@ class _Branch:
 
     def __init__(self, repo: Repo, reader: ObjectReader) -> None:
         self.repo = repo
-        self._tip = os.fsdecode(repo.run("rev-parse", "--verify", f"{_BRANCH}^0")).strip()
+        self.tip = os.fsdecode(repo.run("rev-parse", "--verify", f"{_BRANCH}^0")).strip()
         self._pack = Packfile(object_format(repo))
-        roots = Roots(reader, self._pack.id_size, [(self._tip,)])
-        self._root = roots.grown_from((self._tip,), ())
+        roots = Roots(reader, self._pack.id_size, [(self.tip,)])
+        self._root = roots.grown_from((self.tip,), ())
 
     def holds(self, path: str) -> bool:
         """Return whether there is a log at a path."""
@@ -131,7 +132,7 @@ class _Branch:
             blob = self._pack.identify("blob", [content])
             self._pack.write("blob", blob, content)
             self._root.put(os.fsencode(path).split(b"/"), b"100644", blob)
-        commit = write_commit(self._pack, self._root, [self._tip], identity(self.repo), "update")
+        commit = write_commit(self._pack, self._root, [self.tip], author_lines(self.repo), "update")
         with self._pack.handed_over(self.repo):
             self.repo.run("update-ref", ref, commit)
 

@@ -283,6 +283,25 @@ def test_a_held_index_is_waited_for_and_then_named(box, repo, monkeypatch):
     assert lock.exists()  # it is somebody else's
 
 
+@pytest.mark.parametrize("target", ["../elsewhere/index", "absolute"])
+def test_an_index_that_is_a_link_is_that_to_which_it_leads(box, repo, target):
+    index, elsewhere = box.path / ".git/index", box.path.parent / "elsewhere" / "index"
+    elsewhere.parent.mkdir()
+    index.rename(elsewhere)
+    index.symlink_to(elsewhere if target == "absolute" else f"../{target}")
+    publish(repo, [NewCommit("one\n", staged(box, repo, a="1"))])
+    assert box.status() == ""
+
+
+def test_a_lock_that_somebody_takes_after_the_index_is_in_place_stays(repo):
+    lock = repo.git_dir / "index.lock"
+    with IndexUpdate(repo) as update:
+        update.prepare([])
+        update.install()
+        lock.touch()
+    assert lock.exists()
+
+
 def test_the_lock_of_a_finisher_that_died_is_known_and_dropped(box, repo):
     IndexUpdate(repo).__enter__()
     assert (box.path / ".git/index.lock").exists()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
+from tests.conftest import DATALAD
 from tests.slurm.test_schedule import finish, schedule
 
 
@@ -82,6 +84,20 @@ def test_accept_and_close_together_are_refused(box):
 def test_no_open_jobs_is_no_failure(box, slurm):
     assert "no open jobs" in box.cli("slurm-finish").stdout
     assert "no open jobs" in box.cli("slurm-finish", "-l").stdout
+
+
+def test_what_datalad_itself_refuses_it_refuses_of_a_list_in_the_same_words(box):
+    command = [DATALAD, "-C", "nowhere", "slurm-finish"]
+    said = [
+        subprocess.run(
+            [*command, option], cwd=box.path, capture_output=True, text=True, check=False
+        )
+        for option in ("--list-open-jobs", "-l")
+    ]
+    # it has no words of its own for that
+    last = [(done.returncode, done.stderr.splitlines()[-1]) for done in said]
+    assert last[0] == last[1]
+    assert "nowhere" in last[0][1]
 
 
 def test_a_missing_output_is_named_and_the_rest_committed(box, slurm):

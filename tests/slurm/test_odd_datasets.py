@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.slurm.test_schedule import finish, schedule
@@ -30,8 +32,14 @@ def test_an_adjusted_branch_is_committed_to(box, slurm):
 @pytest.mark.parametrize("setting", ["annex.addunlocked", "annex.thin", "annex.pidlock"])
 def test_settings_of_git_annex_are_honoured(box, slurm, setting):
     box.git("config", setting, "true")
+    # for so long, instead of five minutes, git-annex would wait for a lock of its own
+    box.git("config", "annex.pidlocktimeout", "100")
     for _ in range(2):
-        _, results = run(box, slurm, "mkdir -p out; date +%N > out/a")
+        began = time.monotonic()
+        job = schedule(box, ["sbatch", "--wrap", "mkdir -p out; date +%N > out/a"])
+        assert time.monotonic() - began < 100
+        slurm.wait(job)
+        results = finish(box)
         assert {res["status"] for res in results} == {"ok"}, results
         assert box.status() == ""
     assert (box.path / "out/a").is_symlink() == (setting != "annex.addunlocked")
