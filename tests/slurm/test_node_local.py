@@ -377,7 +377,7 @@ def test_the_work_is_what_it_is_without_it(box, slurm, node):
     )
     box.script(body, "job.sh")
     commands = [
-        "sbatch -n2 job.sh 'two  words' ''",
+        "sbatch -N1 -n2 job.sh 'two  words' ''",
         "sbatch --export=NONE job.sh",
         "sbatch --export=A=b,TMPDIR job.sh",
         "sbatch < job.sh",
@@ -397,8 +397,6 @@ def test_the_work_is_what_it_is_without_it(box, slurm, node):
             )
             text = "\n".join(path.read_text() for path in logs)
             text = text.replace(str(box.path), "ROOT")
-            # other variables may well have the number of a job for their value
-            text = re.sub(rf"(?m)^(SLURM_(?!MEM_)\w+=.*)\b{job}\b", r"\1ID", text)
             text = re.sub(r"SLURM_JOB_NAME=.*\n", "", text) if "<" in command else text
             text = re.sub(r"srun: .*[Ss]tep creat.*\n", "", text)
             # tasks of a step print in any order
