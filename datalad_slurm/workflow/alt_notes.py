@@ -150,10 +150,12 @@ def take(context: Context, directory: str) -> None:
     Only while the tracking database is held.
     """
     refuse_other_owner(context, directory)
-    own_id = _own_id(context) or uuid.uuid4().hex
-    kept = context.repo.state_dir / _DIRECTORY / "owner"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(own_id)
+    own_id = _own_id(context)
+    if not own_id:
+        own_id = uuid.uuid4().hex
+        kept = context.repo.state_dir / _DIRECTORY / "owner"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(kept, own_id)  # others read it without holding the database
     marker = Path(directory) / MARKER / _OWNER
     marker.parent.mkdir(exist_ok=True)
     content = {"dataset": context.dsid, "owner": own_id, "path": str(context.repo.root)}

@@ -85,6 +85,16 @@ def test_jobs_that_are_scheduled_and_finished_at_the_same_time_share_their_input
     assert_clean(box, alt)
 
 
+def test_what_marks_the_dataset_as_the_owner_is_not_written_under_a_reader(box, slurm, alt):
+    jobs, seen = [], []
+    for name in ("a", "b"):
+        jobs.append(schedule(box, "sbatch --hold --wrap true", [name], alt_dir=str(alt)))
+        found = (box.path / ".git/datalad-slurm/alt-dir/owner").stat()
+        seen.append((found.st_ino, found.st_mtime_ns))
+    slurm.run("scancel", *map(str, jobs))
+    assert seen[0] == seen[1]
+
+
 def test_an_output_of_an_open_job_there_is_no_input(box, slurm, alt):
     (box.path / "x").write_text("1\n")
     held = schedule(box, "sbatch --hold --wrap 'date > x'", ["x"], alt_dir=str(alt))
