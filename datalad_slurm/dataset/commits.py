@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from datalad_slurm.dataset.commit_objects import Parents, Roots, identity, write_commit
 from datalad_slurm.dataset.diff import changes_of_commits
-from datalad_slurm.dataset.directory import Directory
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.identity import object_format
 from datalad_slurm.dataset.objects import ObjectReader
@@ -29,7 +28,7 @@ class NewCommit:
     changes: tuple[Change, ...]
     #: ids, or positions of commits that are built before this one; when not given, the one
     #: before, or the base for the first
-    parents: tuple[str | int, ...] | None = None
+    parents: Parents | None = None
 
 
 def check_identity(repo: Repo) -> None:
@@ -72,22 +71,20 @@ def build(repo: Repo, name: str, base: str, commits: Sequence[NewCommit]) -> lis
     No hook runs, and nothing is signed.
     """
     _check_blobs(repo, commits)
-    identity = b"".join(
-        role + b" " + repo.run("var", f"GIT_{role.decode().upper()}_IDENT").strip() + b"\n"
-        for role in (b"author", b"committer")
-    )
+    who = identity(repo)
     pack = Packfile(object_format(repo))
     ids: list[str] = []
     parents = _parents(base, commits)
     with ObjectReader(repo) as reader:
-        roots = _Roots(reader, pack.id_size, parents)
+        for known in dict.fromkeys(each for group in parents for each in group):
+            if isinstance(known, str):
+                reader.require(known, "commit")
+        roots = Roots(reader, pack.id_size, parents)
         for commit, its_parents in zip(commits, parents, strict=True):
-            root = roots.grown_from(its_parents, commit.changes)
+            entries = ((change.path, change.mode, change.blob) for change in commit.changes)
+            root = roots.grown_from(its_parents, entries)
             named = [ids[each] if isinstance(each, int) else each for each in its_parents]
-            content = _commit(root.write(pack), named, identity, commit.message)
-            oid = pack.identify("commit", [content])
-            pack.write("commit", oid, content)
-            ids.append(oid.hex())
+            ids.append(write_commit(pack, root, named, who, commit.message))
     inner = {ids[each] for group in parents for each in group if isinstance(each, int)}
     tips = [oid for oid in dict.fromkeys(ids) if oid not in inner]
     refs = "".join(f"create {repo.private_refs}{name}-{oid} {oid}\n" for oid in tips)
@@ -109,66 +106,14 @@ def _check_blobs(repo: Repo, commits: Sequence[NewCommit]) -> None:
             raise DatasetError(f"git does not have the content that '{path}' is to hold")
 
 
-def _parents(base: str, commits: Sequence[NewCommit]) -> list[tuple[str | int, ...]]:
+def _parents(base: str, commits: Sequence[NewCommit]) -> list[Parents]:
     """Return the parents of each commit: ids, or positions of those that are built before."""
-    before: list[tuple[str | int, ...]] = [(base,) if base else ()]
+    before: list[Parents] = [(base,) if base else ()]
     before += [(position,) for position in range(len(commits) - 1)]
     return [
         chained if commit.parents is None else commit.parents
         for commit, chained in zip(commits, before, strict=False)
     ]
-
-
-class _Roots:
-    """What the commits hold, each grown from what its first parent does."""
-
-    def __init__(
-        self, reader: ObjectReader, id_size: int, parents: Iterable[tuple[str | int, ...]]
-    ) -> None:
-        self._reader = reader
-        self._id_size = id_size
-        #: how many commits are still to grow from each one
-        self._to_grow = Counter(group[0] for group in parents if group)
-        self._roots: dict[str | int, Directory] = {}
-        #: directories by id, if several commits may change the same one
-        self._seen: dict[str, Directory] | None = (
-            {} if max(self._to_grow.values(), default=0) > 1 else None
-        )
-        self._count = 0
-
-    def grown_from(self, parents: tuple[str | int, ...], changes: Iterable[Change]) -> Directory:
-        """Return what the next commit holds."""
-        root = self._of(parents[0]) if parents else Directory(self._load, self._id_size)
-        for change in sorted(changes, key=lambda change: not change.is_deletion):
-            path = os.fsencode(change.path).split(b"/")
-            if change.is_deletion:
-                root.remove(path)
-            else:
-                root.put(path, change.mode.encode(), bytes.fromhex(change.blob))
-        if self._count in self._to_grow:
-            self._roots[self._count] = root
-        self._count += 1
-        return root
-
-    def _of(self, parent: str | int) -> Directory:
-        if isinstance(parent, str) and parent not in self._roots:
-            self._roots[parent] = self._load(f"{parent}^{{tree}}")
-        self._to_grow[parent] -= 1
-        return self._roots[parent].copy() if self._to_grow[parent] else self._roots.pop(parent)
-
-    def _load(self, name: str) -> Directory:
-        if self._seen is not None and name in self._seen:
-            return self._seen[name].copy()
-        content = self._reader.require(name, "tree").content
-        directory = Directory(self._load, self._id_size, content)
-        if self._seen is not None:
-            self._seen[name] = directory.copy()
-        return directory
-
-
-def _commit(root: bytes, parents: Iterable[str], identity: bytes, message: str) -> bytes:
-    lines = [f"tree {root.hex()}\n", *(f"parent {parent}\n" for parent in parents)]
-    return "".join(lines).encode() + identity + b"\n" + message.encode(errors="surrogateescape")
 
 
 def _verify(repo: Repo, commits: dict[str, NewCommit], ids: Sequence[str]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from datalad_slurm.dataset.git import Repo
@@ -12,6 +13,10 @@ __all__ = ["Difference", "changes_of_commits", "differences"]
 
 #: mode and object id of what is not there
 NOTHING = ("", "")
+#: Fewer commits are not worth a process.
+_FEWEST = 200
+#: A login node has many processors, and many users.
+_MOST_PROCESSES = 4
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,22 @@ def changes_of_commits(
     Of merges, the first parent must be given.
     """
     commits = list(commits)
-    listed = repo.run(
-        "diff-tree", "--stdin", "-r", "-z", "--root", "--no-renames",
-        input="".join(f"{each} {first_parents.get(each, '')}\n" for each in commits).encode(),
-    )  # fmt: skip
-    changes = _parsed(listed)
+
+    def listed(some: Sequence[str]) -> bytes:
+        lines = (f"{each} {first_parents.get(each, '')}\n" for each in some)
+        return repo.run(
+            "diff-tree", "--stdin", "-r", "-z", "--root", "--no-renames",
+            input="".join(lines).encode(),
+        )  # fmt: skip
+
+    changes: dict[str, list[Difference]] = {}
+    # neighbours go to the same process: of what it has unpacked for one, the next is made
+    processes = min(_MOST_PROCESSES, os.cpu_count() or 1)
+    share = max(_FEWEST, -(-len(commits) // processes))
+    shares = [commits[start : start + share] for start in range(0, len(commits), share)]
+    with ThreadPoolExecutor(processes) as pool:
+        for each in pool.map(listed, shares):
+            changes |= _parsed(each)
     return {commit: changes.get(commit, []) for commit in commits}
 
 

@@ -26,7 +26,7 @@ _LARGEST_BLOCK = 128
 #: So many versions are kept as differences before a whole one (git-config(1), "pack.depth").
 _DEPTH = 50
 #: A directory of fewer bytes is written whole the first time.
-_SMALL = 1000
+_SMALL = 4000
 #: Names in a path; Python calls itself for each.
 _DEEPEST = 500
 
@@ -148,6 +148,14 @@ class Directory:
                 self._drop(name)
             else:
                 self._changed.add(name)
+
+    def holds(self, path: Sequence[bytes]) -> bool:
+        """Return whether a file is at a path."""
+        name = path[0]
+        if len(path) == 1:
+            return bool(self._find(name))
+        is_below = name in self._children or bool(self._find(name + b"/"))
+        return is_below and self._child(name).holds(path[1:])
 
     @property
     def is_empty(self) -> bool:

@@ -87,14 +87,9 @@ class IndexUpdate:
         """Write an index that holds these changes beside what the user's holds."""
         changes = list(changes)
         try:
+            self._next.unlink(missing_ok=True)
             if self._index.exists():
-                shutil.copyfile(self._index, self._next)
-                # what was edited in the second in which git last looked, git finds by this time
-                # (git, Documentation/technical/racy-git.txt)
-                times = self._index.stat()
-                os.utime(self._next, ns=(times.st_atime_ns, times.st_mtime_ns))
-            else:
-                self._next.unlink(missing_ok=True)
+                self._begin_with_the_present_one()
             self._next.with_name("next.index.lock").unlink(missing_ok=True)  # of a killed git
         except OSError as exc:
             raise DatasetError(f"{self._next} cannot be written: {exc.strerror}") from exc
@@ -104,6 +99,19 @@ class IndexUpdate:
             input=_index_info(self._repo, changes), env=env,
         )  # fmt: skip
         _note_file_times(self._repo, changes, env)
+
+    def _begin_with_the_present_one(self) -> None:
+        """Let git change another name of the index: what it writes is another file.
+
+        It has the time of the index, too, by which git finds what was edited in the second in
+        which it last looked (git, Documentation/technical/racy-git.txt).
+        """
+        try:
+            self._next.hardlink_to(self._index)
+        except OSError:  # a file system without such links
+            shutil.copyfile(self._index, self._next)
+            times = self._index.stat()
+            os.utime(self._next, ns=(times.st_atime_ns, times.st_mtime_ns))
 
     def install(self) -> None:
         """Put the prepared index in the place of the user's, and let go of the lock."""

@@ -14,12 +14,12 @@ from datalad_slurm.dataset.git import Repo
 
 __all__ = ["Packfile", "copied", "drop_keeps", "inserted", "sizes"]
 
-_KINDS = {"commit": 1, "tree": 2}
+_KINDS = {"commit": 1, "tree": 2, "blob": 3}
 _OFFSET_DELTA = 6
 #: Fewer objects become files of their own, as those that git receives (git-config(1),
 #: "receive.unpackLimit").
 _FEWEST = 100
-#: What is packed are ids of objects, which get no smaller with more effort.
+#: What is packed is mostly ids of objects, which get no smaller with more effort.
 _LEVEL = 1
 
 

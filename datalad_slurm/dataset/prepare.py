@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -86,6 +87,7 @@ def make_writable(hierarchy: Hierarchy, prepared: Prepared) -> None:
 
 def _unlock(repo: Repo, paths: list[str]) -> None:
     for chunk in in_argument_chunks(paths):
+        _spare_waiting(repo)
         said = repo.run(
             "annex", "unlock", "--json", "--json-error-messages", "--", *chunk, ok_codes=(0, 1)
         )
@@ -99,6 +101,24 @@ def _unlock(repo: Repo, paths: list[str]) -> None:
     still_locked = next((path for path in paths if (repo.root / path).is_symlink()), None)
     if still_locked is not None:
         raise DatasetError(f"git-annex left '{still_locked}' locked; is it committed?")
+
+
+def _spare_waiting(repo: Repo) -> None:
+    """Have git look again at files that were written in the second in which the index was.
+
+    git asks git-annex's filter about these when it next writes the index. Where git-annex locks
+    with a file (annex.pidlock, which it sets itself on file systems without locks), the filter
+    then waits five minutes for the lock that `git annex unlock` holds (seen with 10.20230126).
+    """
+    if repo.ask("config", "--type=bool", "annex.pidlock") != "true":
+        return
+    try:
+        written = (repo.git_dir / "index").stat().st_mtime
+    except FileNotFoundError:
+        return
+    time.sleep(min(1.0, max(0.0, int(written) + 1 - time.time())))
+    # that somebody else is at it, git-annex will say
+    repo.run("update-index", "--force-write-index", ok_codes=(0, 128))
 
 
 def undo(hierarchy: Hierarchy, prepared: Prepared) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import time
 import uuid as uuids
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
+from datalad_slurm.dataset.commit_objects import Roots, identity, write_commit
 from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.identity import object_format
+from datalad_slurm.dataset.objects import ObjectReader
+from datalad_slurm.dataset.packfile import Packfile
 from datalad_slurm.dataset.tree import TreeReader
 from datalad_slurm.jobs.errors import DatasetError
 
@@ -62,12 +66,12 @@ def note_presence(repo: Repo, logs: Mapping[str, str]) -> None:
     uuid = repo.ask("config", "annex.uuid")
     if not logs or not uuid:
         return
-    # looked up tree by tree: for each path that is not there git itself would look for new packs
-    with TreeReader(repo, _BRANCH) as branch:
-        known = {key for key, path in logs.items() if branch.lookup(path) is not None}
-    set_present(repo, known)
-    line = f"{_clock()} 1 {uuid}\n".encode()
-    _commit_logs(repo, {path: line for key, path in logs.items() if key not in known})
+    with ObjectReader(repo) as reader:
+        branch = _Branch(repo, reader)
+        known = {key for key, path in logs.items() if branch.holds(path)}
+        set_present(repo, known)
+        line = f"{_clock()} 1 {uuid}\n".encode()
+        _commit_logs(branch, {path: line for key, path in logs.items() if key not in known})
 
 
 def add_to_logs(repo: Repo, entries: Mapping[str, Iterable[str]]) -> None:
@@ -95,16 +99,49 @@ def add_to_logs(repo: Repo, entries: Mapping[str, Iterable[str]]) -> None:
             before = branch.content(found[1]) if found else b""
             lines = "".join(f"{clock} 1 {text}\n" for text in texts)
             contents[path] = before + os.fsencode(lines)
-    _commit_logs(repo, contents)
+    with ObjectReader(repo) as reader:
+        _commit_logs(_Branch(repo, reader), contents)
 
 
-def _commit_logs(repo: Repo, contents: Mapping[str, bytes]) -> None:
+class _Branch:
+    """git-annex's branch as it is now, to grow by one commit.
+
+    Parameters
+    ----------
+    repo : Repo
+        The repository.
+    reader : ObjectReader
+        Reads what it has.
+    """
+
+    def __init__(self, repo: Repo, reader: ObjectReader) -> None:
+        self.repo = repo
+        self._tip = os.fsdecode(repo.run("rev-parse", "--verify", f"{_BRANCH}^0")).strip()
+        self._pack = Packfile(object_format(repo))
+        roots = Roots(reader, self._pack.id_size, [(self._tip,)])
+        self._root = roots.grown_from((self._tip,), ())
+
+    def holds(self, path: str) -> bool:
+        """Return whether there is a log at a path."""
+        return self._root.holds(os.fsencode(path).split(b"/"))
+
+    def grow(self, ref: str, logs: Mapping[str, bytes]) -> None:
+        """Make a commit that holds logs, too, and let a ref lead to it."""
+        for path, content in logs.items():
+            blob = self._pack.identify("blob", [content])
+            self._pack.write("blob", blob, content)
+            self._root.put(os.fsencode(path).split(b"/"), b"100644", blob)
+        commit = write_commit(self._pack, self._root, [self._tip], identity(self.repo), "update")
+        with self._pack.handed_over(self.repo):
+            self.repo.run("update-ref", ref, commit)
+
+
+def _commit_logs(branch: _Branch, contents: Mapping[str, bytes]) -> None:
     """Write logs in one commit on a ref of ours, and have git-annex merge that."""
+    repo = branch.repo
     ref = f"{repo.private_refs}{uuids.uuid4().hex}/git-annex"
     if contents:
-        who = repo.run("var", "GIT_COMMITTER_IDENT").strip()
-        stream = b"".join(_commit(ref, who, contents))
-        repo.run("fast-import", "--quiet", "--done", input=stream)
+        branch.grow(ref, contents)
     bring_up_to_date(repo)
     if contents:
         if repo.run("rev-list", "--max-count=1", ref, f"^{_BRANCH}").strip():
@@ -135,14 +172,3 @@ def _clock() -> str:
     """Return the time as git-annex writes it in its logs: seconds since the epoch."""
     now = time.time_ns()
     return f"{now // 10**9}.{now % 10**9:09d}s"
-
-
-def _commit(ref: str, who: bytes, contents: Mapping[str, bytes]) -> Iterator[bytes]:
-    marks = {content: mark for mark, content in enumerate(dict.fromkeys(contents.values()), 1)}
-    for content, mark in marks.items():
-        yield b"blob\nmark :%d\ndata %d\n%s\n" % (mark, len(content), content)
-    yield f"commit {ref}\nauthor ".encode() + who + b"\ncommitter " + who + b"\n"
-    yield f"data 6\nupdate\nfrom {_BRANCH}^0\n".encode()
-    for path, content in contents.items():
-        yield f"M 100644 :{marks[content]} {path}\n".encode()
-    yield b"\ndone\n"

@@ -324,7 +324,7 @@ def test_a_file_that_is_written_to_after_it_was_moved_is_given_back(
     monkeypatch.setattr(staging, "FEWEST", fewest)
     paths = write(box, a="first half, ", b="whole", c="first half, ")
     run = Repo.run
-    after_moves = "fast-import" if fewest == 1 else "ls-files"
+    after_moves = "unpack-objects" if fewest == 1 else "ls-files"
     with (box.path / "a").open(way) as writer:
 
         def run_while_somebody_writes(self, *args, **kwargs):
@@ -491,7 +491,8 @@ class Killed(BaseException):
 
 
 STEPS = (
-    "link", "lstat", "chmod", "symlink", "utime", "replace", "fast-import", "config", "update-ref"
+    "link", "lstat", "chmod", "symlink", "utime", "replace", "unpack-objects", "config",
+    "update-ref",
 )  # fmt: skip
 
 

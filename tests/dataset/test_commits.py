@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import subprocess
 
 import pytest
 
 from datalad_slurm.dataset import commits as commits_module
+from datalad_slurm.dataset import diff
 from datalad_slurm.dataset.commits import NewCommit, build, drop_private_refs
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.index import IndexUpdate, catch_up_index, drop_own_lock
@@ -31,9 +33,17 @@ def staged(box, repo, **files: str) -> tuple[Change, ...]:
     return tuple(stage(repo, list(files)).changes.values())
 
 
+def entries(changes):
+    return [(change.path, change.mode, change.blob) for change in changes]
+
+
 def step(repo, head, ids, commits):
     changes = tuple(change for commit in commits for change in commit.changes)
     return Step(repo, head, ids[-1], changes)
+
+
+def _fail(*args):
+    raise OSError(errno.EPERM, "Operation not permitted")
 
 
 def publish(repo, commits):
@@ -57,8 +67,11 @@ def test_each_commit_holds_its_paths_and_the_tree_is_clean(box, repo):
     assert box.git("for-each-ref", "refs/datalad-slurm/") == ""
 
 
-def test_an_edit_in_the_second_of_its_staging_stays_in_sight(box, repo):
+@pytest.mark.parametrize("has_links", [True, False])
+def test_an_edit_in_the_second_of_its_staging_stays_in_sight(box, repo, monkeypatch, has_links):
     """Git finds such an edit by the time of its index, when size and time of the file agree."""
+    if not has_links:
+        monkeypatch.setattr(type(box.path), "hardlink_to", _fail)
     edited = box.path / "edited.txt"
     box.git("config", "core.trustctime", "false")
     edited.write_text("one\n")
@@ -106,12 +119,12 @@ def test_the_first_commit_of_a_repository_can_be_built(tmp_path):
 
 def test_a_commit_that_lacks_a_path_is_never_published(box, repo, monkeypatch):
     changes = staged(box, repo, a="1", b="2")
-    grown_from = commits_module._Roots.grown_from
+    grown_from = commits_module.Roots.grown_from
 
     def forgetful(self, parents, planned):
-        return grown_from(self, parents, planned[:-1])
+        return grown_from(self, parents, [*planned][:-1])
 
-    monkeypatch.setattr(commits_module._Roots, "grown_from", forgetful)
+    monkeypatch.setattr(commits_module.Roots, "grown_from", forgetful)
     before = box.git("rev-parse", "HEAD")
     with pytest.raises(DatasetError, match="does not hold what was staged"):
         build(repo, "x", before, [NewCommit("m\n", changes)])
@@ -120,14 +133,44 @@ def test_a_commit_that_lacks_a_path_is_never_published(box, repo, monkeypatch):
 
 def test_a_commit_that_holds_more_than_its_paths_is_never_published(box, repo, monkeypatch):
     changes = staged(box, repo, a="1", b="2")
-    grown_from = commits_module._Roots.grown_from
+    grown_from = commits_module.Roots.grown_from
 
     def greedy(self, parents, planned):
-        return grown_from(self, parents, changes)
+        return grown_from(self, parents, entries(changes))
 
-    monkeypatch.setattr(commits_module._Roots, "grown_from", greedy)
+    monkeypatch.setattr(commits_module.Roots, "grown_from", greedy)
     with pytest.raises(DatasetError, match="does not hold what was staged"):
         build(repo, "x", box.git("rev-parse", "HEAD"), [NewCommit("m\n", changes[:1])])
+
+
+@pytest.mark.parametrize("kind", ["no object", "a tree"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_parent_that_is_no_commit_is_refused(box, repo, kind, place):
+    head = box.git("rev-parse", "HEAD")
+    parents = [head, head]
+    parents[place] = "1" * 40 if kind == "no object" else box.git("rev-parse", "HEAD^{tree}")
+    with pytest.raises(DatasetError, match=parents[place]):
+        build(repo, "x", head, [NewCommit("m\n", staged(box, repo, a="1"), tuple(parents))])
+    assert box.git("for-each-ref", "refs/datalad-slurm/") == ""
+
+
+@pytest.mark.parametrize("lacking", [0, 3, 6])
+def test_of_many_commits_each_is_checked_whichever_process_does_it(box, repo, monkeypatch, lacking):
+    monkeypatch.setattr(diff, "_FEWEST", 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    commits = [NewCommit(f"{n}\n", staged(box, repo, **{f"f{n}": "x"})) for n in range(7)]
+    assert len(publish(repo, commits)) == 7
+    commits = [NewCommit(f"{n}\n", staged(box, repo, **{f"g{n}": "y"})) for n in range(7)]
+    wanted = entries(commits[lacking].changes)
+    grown_from = commits_module.Roots.grown_from
+
+    def forgetful(self, parents, planned):
+        planned = list(planned)
+        return grown_from(self, parents, [] if planned == wanted else planned)
+
+    monkeypatch.setattr(commits_module.Roots, "grown_from", forgetful)
+    with pytest.raises(DatasetError, match=f"'g{lacking}' does not hold what was staged"):
+        build(repo, "y", box.git("rev-parse", "HEAD"), commits)
 
 
 def test_a_path_that_has_not_changed_is_no_contradiction(box, repo):

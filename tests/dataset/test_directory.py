@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datalad_slurm.dataset import directory as module
+from datalad_slurm.dataset.commit_objects import Roots
 from datalad_slurm.dataset.commits import NewCommit, build, drop_private_refs
 from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.objects import ObjectReader
 from datalad_slurm.dataset.stage import Change
 from datalad_slurm.jobs.errors import DatasetError
 
@@ -114,6 +116,16 @@ def test_a_directory_that_grows_is_kept_as_differences_that_git_reads(grown):
     assert max(depths) == 50
     packed = sum(int(line.split()[3]) for line in lines if " tree " in line)
     assert packed < 3_000_000  # 400 versions of about 110 kB
+
+
+def test_a_directory_tells_which_files_it_holds(grown):
+    repo, _, _, ids = grown
+    listed = git(repo.root, "ls-tree", "-r", "--name-only", ids[-1]).split()
+    absent = ["", "d", "e", "d/01000/in", "d/01000/in/it/more", "d/00000/x", "d/02999", "e/f"]
+    with ObjectReader(repo) as reader:
+        parents = (ids[-1],)
+        root = Roots(reader, len(ids[-1]) // 2, [parents]).grown_from(parents, ())
+        assert [path for path in listed + absent if root.holds(path.encode().split(b"/"))] == listed
 
 
 def test_each_commit_is_as_the_plan_says(grown):

@@ -7,6 +7,7 @@ import json
 from datalad.api import slurm_export
 from prov.model import ProvCommunication, ProvDocument, ProvUsage
 
+from tests.conftest import wait_until
 from tests.slurm.test_schedule import finish, schedule
 
 
@@ -25,7 +26,10 @@ def test_a_pipeline_of_three_stages_is_one_chain_of_files_and_jobs(box, slurm, t
     box.script("mkdir out; cp second 'out/a b'; exit 3", "last.sh")
     three = schedule(box, ["sbatch", "-J", "ü", "last.sh"], ["out/"], inputs=["second"])
     slurm.wait(one, two, three)
-    finish(box, accept_failed_jobs=True)
+    # the accounting of a busy machine lags by more than a finish waits for
+    wait_until(lambda: {slurm.state(job) for job in (one, two, three)} == {"COMPLETED", "FAILED"})
+    results = finish(box, accept_failed_jobs=True)
+    assert {res["status"] for res in results} == {"ok"}, results
 
     result = export(box, "ro-crate", tmp_path / "crate")
     assert (result["jobs"], result["type"]) == (3, "file")

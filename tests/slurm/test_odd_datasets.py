@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tests.slurm.test_schedule import finish, schedule
@@ -36,11 +34,6 @@ def test_settings_of_git_annex_are_honoured(box, slurm, setting):
         _, results = run(box, slurm, "mkdir -p out; date +%N > out/a")
         assert {res["status"] for res in results} == {"ok"}, results
         assert box.status() == ""
-        if setting == "annex.pidlock":
-            # of a file written in the second of the index, git asks git-annex, which then waits
-            # five minutes for the lock that `git annex unlock` holds (10.20230126)
-            time.sleep(1.1)
-            (box.path / ".git/index").touch()
     assert (box.path / "out/a").is_symlink() == (setting != "annex.addunlocked")
     assert box.git("annex", "fsck", "--quiet") == ""
 

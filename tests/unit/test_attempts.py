@@ -1,6 +1,5 @@
 """Attempts at a job, and the runs that Slurm has made of each."""
 
-
 import pytest
 
 from datalad_slurm.jobs.attempts import recorded_attempts, replaced_by_retry
