@@ -29,7 +29,7 @@ def test_a_finish_that_is_stopped_while_it_adds_files_at_once_commits_every_job_
     crasher = Crasher(tmp_path / "crash", box.path)
     steps = steps_of_adding(crasher.run(scenario.prepare()).steps)
     assert len(steps) >= 20
-    points = [(at, KILL) for at in list(steps)[:: thinned(2)]] + [
+    points = [(at, KILL) for at in list(steps)[:: thinned(3)]] + [
         (at, INTERRUPT) for at in list(steps)[1::4]
     ]
     for at, action in points:

@@ -52,7 +52,7 @@ def test_a_submission_on_a_full_disk_says_so_and_can_be_repeated(
     points = sum(levels_until(submit_with, what, 4 * thinned(2)) for what in ("blocks", "inodes"))
     steps = crasher.run(scenario.prepare()).steps
     scenario.run_again("not full")
-    for at in places_to_fill(steps)[:: thinned(2)]:
+    for at in places_to_fill(steps)[:: thinned(3)]:
         points += 1
         submit_with(at=at)
     scenario.finish_all()
