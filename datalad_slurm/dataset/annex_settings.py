@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datalad_slurm.dataset.git import Repo
-from datalad_slurm.dataset.presence import bring_up_to_date, read_common_settings
+from datalad_slurm.dataset.presence import read_common_settings
 
 __all__ = ["AnnexSettings", "read_annex_settings"]
 
@@ -60,7 +60,6 @@ def read_annex_settings(repo: Repo) -> AnnexSettings:
     listed = repo.run("config", "-z", "--list").split(b"\0")
     pairs = (os.fsdecode(entry).partition("\n") for entry in listed if entry)
     config = {name: value if separator else "true" for name, separator, value in pairs}
-    bring_up_to_date(repo)
     common = read_common_settings(repo)
     obstacle = next(_obstacles(repo, config, common), "")
     return AnnexSettings(obstacle, _CHOOSING.isdisjoint(config.keys() | common))

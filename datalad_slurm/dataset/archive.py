@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from datalad_slurm.dataset.blobs import write_blobs
-from datalad_slurm.dataset.files import file_stat, is_committed
+from datalad_slurm.dataset.files import is_committed, lstat_of
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.identity import blob_of
 from datalad_slurm.dataset.paths import inside
@@ -50,7 +50,7 @@ def archive(repo: Repo, contents: Mapping[str, bytes]) -> Staging:
     if new:
         write_blobs(repo, (contents[path] for path in new))
     for path, blob in new.items():
-        found.changes[path] = Change(path, _MODE, blob, file_stat=file_stat(repo, path))
+        found.changes[path] = Change(path, _MODE, blob, stat=lstat_of(repo.root / path))
     return found
 
 

@@ -10,8 +10,8 @@ import os
 import uuid as uuids
 from collections.abc import Iterator
 
+from datalad_slurm.dataset.annex_branch import bring_up_to_date
 from datalad_slurm.dataset.git import Repo
-from datalad_slurm.dataset.presence import bring_up_to_date
 
 __all__ = ["archivist_uuid"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from datalad_slurm.dataset.directory import Directory
 from datalad_slurm.dataset.git import Repo
@@ -67,18 +67,24 @@ class Roots:
 
     def _of(self, parent: str | int) -> Directory:
         if isinstance(parent, str) and parent not in self._roots:
-            self._roots[parent] = self._load(f"{parent}^{{tree}}")
+            oid = self._reader.require(f"{parent}^{{tree}}", "tree").oid
+            (self._roots[parent],) = self._load([oid])
         self._to_grow[parent] -= 1
         return self._roots[parent].copy() if self._to_grow[parent] else self._roots.pop(parent)
 
-    def _load(self, name: str) -> Directory:
-        if self._seen is not None and name in self._seen:
-            return self._seen[name].copy()
-        content = self._reader.require(name, "tree").content
-        directory = Directory(self._load, self._id_size, content)
-        if self._seen is not None:
-            self._seen[name] = directory.copy()
-        return directory
+    def _load(self, oids: Sequence[str]) -> Iterator[Directory]:
+        """Yield directories, by their ids."""
+        seen = self._seen or {}
+        new = list(dict.fromkeys(oid for oid in oids if oid not in seen))
+        contents = {each.oid: each.content for each in self._reader.read_all(new, "tree")}
+        for oid in oids:
+            if oid in seen:
+                yield seen[oid].copy()
+                continue
+            directory = Directory(self._load, self._id_size, contents[oid])
+            if self._seen is not None:
+                self._seen[oid] = directory.copy()
+            yield directory
 
 
 def author_lines(repo: Repo) -> bytes:

@@ -6,16 +6,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from datalad_slurm.dataset.commit_checks import PlannedCommit, check_blobs, check_commits
 from datalad_slurm.dataset.commit_objects import Parents, Roots, author_lines, write_commit
-from datalad_slurm.dataset.diff import changes_of_commits
 from datalad_slurm.dataset.git import Repo
-from datalad_slurm.dataset.identity import object_format
 from datalad_slurm.dataset.objects import ObjectReader
-from datalad_slurm.dataset.packfile import Packfile, drop_keeps
+from datalad_slurm.dataset.pack_store import drop_keeps
+from datalad_slurm.dataset.packfile import Packfile
 from datalad_slurm.dataset.stage import Change
-from datalad_slurm.dataset.tree import SUBDATASET_MODE, TreeReader
-from datalad_slurm.jobs.claims import is_below
-from datalad_slurm.jobs.errors import DatasetError
 
 __all__ = ["NewCommit", "build", "check_identity", "drop_private_refs"]
 
@@ -43,7 +40,7 @@ def check_identity(repo: Repo) -> None:
 
 
 def build(repo: Repo, name: str, base: str, commits: Sequence[NewCommit]) -> list[str]:
-    """Build commits under private refs, and check each of them.
+    """Build commits under private refs, and check them; see `commit_checks`.
 
     Parameters
     ----------
@@ -64,16 +61,16 @@ def build(repo: Repo, name: str, base: str, commits: Sequence[NewCommit]) -> lis
     Raises
     ------
     DatasetError
-        When git fails, or when a commit does not hold exactly what it should.
+        When git fails, or when commits do not hold exactly what they should.
 
     Notes
     -----
     No hook runs, and nothing is signed.
     """
-    _check_blobs(repo, commits)
+    check_blobs(repo, (change for commit in commits for change in commit.changes))
     who = author_lines(repo)
-    pack = Packfile(object_format(repo))
-    ids: list[str] = []
+    pack = Packfile(repo)
+    built: list[PlannedCommit] = []
     parents = _parents(base, commits)
     with ObjectReader(repo) as reader:
         for known in dict.fromkeys(each for group in parents for each in group):
@@ -83,27 +80,17 @@ def build(repo: Repo, name: str, base: str, commits: Sequence[NewCommit]) -> lis
         for commit, its_parents in zip(commits, parents, strict=True):
             entries = ((change.path, change.mode, change.blob) for change in commit.changes)
             root = roots.grown_from(its_parents, entries)
-            named = [ids[each] if isinstance(each, int) else each for each in its_parents]
-            ids.append(write_commit(pack, root, named, who, commit.message))
+            named = tuple(built[p].oid if isinstance(p, int) else p for p in its_parents)
+            oid = write_commit(pack, root, named, who, commit.message)
+            built.append(PlannedCommit(oid, named, commit.changes))
+    ids = [commit.oid for commit in built]
     inner = {ids[each] for group in parents for each in group if isinstance(each, int)}
     tips = [oid for oid in dict.fromkeys(ids) if oid not in inner]
     refs = "".join(f"create {repo.private_refs}{name}-{oid} {oid}\n" for oid in tips)
-    with pack.handed_over(repo):
+    with pack.handed_over():
         repo.run("update-ref", "--stdin", input=refs.encode())
-    _verify(repo, dict(zip(ids, commits, strict=True)), ids)
+    check_commits(repo, built, pack.identified)
     return ids
-
-
-def _check_blobs(repo: Repo, commits: Sequence[NewCommit]) -> None:
-    """Make sure that git has what the commits are to hold."""
-    changes = (change for commit in commits for change in commit.changes)
-    blobs = {each.blob: each.path for each in changes if each.mode not in ("", SUBDATASET_MODE)}
-    if not blobs:
-        return
-    told = repo.run("cat-file", "--batch-check", input="\n".join(blobs).encode())
-    for (blob, path), line in zip(blobs.items(), told.decode().splitlines(), strict=True):
-        if line.split()[:2] != [blob, "blob"]:
-            raise DatasetError(f"git does not have the content that '{path}' is to hold")
 
 
 def _parents(base: str, commits: Sequence[NewCommit]) -> list[Parents]:
@@ -116,39 +103,8 @@ def _parents(base: str, commits: Sequence[NewCommit]) -> list[Parents]:
     ]
 
 
-def _verify(repo: Repo, commits: dict[str, NewCommit], ids: Sequence[str]) -> None:
-    merges = {
-        commit: ids[first] if isinstance(first := planned.parents[0], int) else first
-        for commit, planned in commits.items()
-        if planned.parents and len(planned.parents) > 1
-    }
-    seen = changes_of_commits(repo, commits, merges)
-    for commit, planned in commits.items():
-        _verify_one(repo, commit, planned, {each.path: each.new for each in seen[commit]})
-
-
-def _verify_one(
-    repo: Repo, commit: str, planned: NewCommit, seen: dict[str, tuple[str, str]]
-) -> None:
-    wanted = {change.path: (change.mode, change.blob) for change in planned.changes}
-    for path, found in seen.items():
-        # a file that became a directory, or the reverse, takes what was there with it
-        replaced = not found[0] and any(is_below(path, p) or is_below(p, path) for p in wanted)
-        if found != wanted.get(path) and not replaced:
-            raise DatasetError(f"the commit built for '{path}' does not hold what was staged")
-    unchanged = [path for path in wanted if path not in seen]
-    if not unchanged:
-        return
-    with TreeReader(repo, commit) as tree:
-        for path in unchanged:
-            if (tree.lookup(path) or ("", "")) != wanted[path]:
-                raise DatasetError(f"the commit built for '{path}' does not hold what was staged")
-
-
 def drop_private_refs(repo: Repo) -> None:
     """Drop what builds have left; only for the one process that may build."""
-    for marks in repo.state_dir.glob("*.marks"):  # of blobs
-        marks.unlink(missing_ok=True)
     drop_keeps(repo)
     listed = os.fsdecode(repo.run("for-each-ref", "--format=%(refname)", repo.private_refs))
     if refs := listed.split():

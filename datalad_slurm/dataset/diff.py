@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from datalad_slurm.dataset.git import Repo
 
-__all__ = ["Difference", "changes_of_commits", "differences"]
+__all__ = ["NOTHING", "Difference", "changes_of_commits", "differences"]
 
 #: mode and object id of what is not there
 NOTHING = ("", "")
@@ -37,16 +37,24 @@ def differences(repo: Repo, old: str, new: str) -> list[Difference]:
 
 
 def changes_of_commits(
-    repo: Repo, commits: Iterable[str], first_parents: Mapping[str, str]
+    repo: Repo, commits: Iterable[str], before: Mapping[str, str]
 ) -> dict[str, list[Difference]]:
-    """Return what each of some commits changes against its parent.
+    """Return what each of some commits changes.
 
-    Of merges, the first parent must be given.
+    Parameters
+    ----------
+    repo : Repo
+        The repository.
+    commits : iterable of str
+        Their ids.
+    before : mapping
+        By commit, against which other one; where there is none, against its parent. Of merges,
+        one must be given.
     """
     commits = list(commits)
 
     def listed(some: Sequence[str]) -> bytes:
-        lines = (f"{each} {first_parents.get(each, '')}\n" for each in some)
+        lines = (f"{each} {before.get(each, '')}\n" for each in some)
         return repo.run(
             "diff-tree", "--stdin", "-r", "-z", "--root", "--no-renames",
             input="".join(lines).encode(),

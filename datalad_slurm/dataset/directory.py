@@ -8,53 +8,35 @@ of 10,000 entries that gets one more costs its checksum, and a few bytes.
 from __future__ import annotations
 
 import os
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
 from operator import ge
+from typing import NamedTuple
 
+from datalad_slurm.dataset.entry_blocks import EntryBlocks
 from datalad_slurm.dataset.objects import DIRECTORY_MODE, entry_pattern, is_directory_mode
-from datalad_slurm.dataset.packfile import Packfile, copied, inserted, sizes
+from datalad_slurm.dataset.packfile import Packfile, sizes
 from datalad_slurm.jobs.errors import DatasetError
 
 __all__ = ["Directory"]
 
 #: Names that git refuses (its verify_path).
 _NO_NAMES = frozenset({b"", b".", b"..", b".git"})
-#: A block of more entries is divided.
-_LARGEST_BLOCK = 128
-#: So many versions are kept as differences before a whole one (git-config(1), "pack.depth").
-_DEPTH = 50
+#: So many versions are made one of the other, then one of that with which these began: git
+#: makes all that lie between to read one.
+_STRIDE = 50
+#: So many others are on the way to one of which others are made (git-config(1), "pack.depth").
+_DEPTH = 100
 #: A directory of fewer bytes is written whole the first time.
 _SMALL = 4000
 #: Names in a path; Python calls itself for each.
 _DEEPEST = 500
 
 
-@dataclass(slots=True)
-class _Block:
-    """Some entries, one behind the other."""
+class _Version(NamedTuple):
+    """A version that was written, in the same pack."""
 
-    #: their names, as git sorts them: those of directories end in "/"
-    keys: list[bytes] = field(default_factory=list)
-    entries: list[bytes] = field(default_factory=list)
-    #: the entries in the version that was written last
-    written: bytes = b""
-    #: how many entries at the beginning are as in that version; None when all are
-    same_first: int | None = None
-    #: how many at the end are
-    same_last: int = 0
-
-    def changing(self, position: int, behind: int) -> None:
-        """Note that the entries from a position are to change, but for some at the end."""
-        if self.same_first is None:
-            self.same_first, self.same_last = position, behind
-        else:
-            self.same_first = min(self.same_first, position)
-            self.same_last = min(self.same_last, behind)
-
-    def copy(self) -> _Block:
-        return replace(self, keys=self.keys.copy(), entries=self.entries.copy())
+    oid: bytes
+    size: int
 
 
 class Directory:
@@ -63,7 +45,7 @@ class Directory:
     Parameters
     ----------
     load : callable
-        Returns a directory of the repository, by its id, to be changed.
+        Yields directories of the repository, by their ids, to be changed.
     id_size : int
         Bytes of an id.
     content : bytes
@@ -71,34 +53,35 @@ class Directory:
     """
 
     def __init__(
-        self, load: Callable[[str], Directory], id_size: int, content: bytes = b""
+        self,
+        load: Callable[[Sequence[str]], Iterable[Directory]],
+        id_size: int,
+        content: bytes = b"",
     ) -> None:
         self._load = load
         self._id_size = id_size
         #: those that were looked into, by name
         self._children: dict[bytes, Directory] = {}
         self._changed: set[bytes] = set()
-        #: id and size of the version that was written last, in the same pack
-        self._written: tuple[bytes, int] | None = None
-        self._blocks = [_Block()]
-        #: the least key that may be in each block
-        self._bounds = [b""]
-        self._parse(content)
+        #: the last one
+        self._written: _Version | None = None
+        #: the last one of which more than the next was to be made
+        self._mark: _Version | None = None
+        self._entries = self._parsed(content)
 
-    def _parse(self, content: bytes) -> None:
-        block, end = self._blocks[0], 0
+    def _parsed(self, content: bytes) -> EntryBlocks:
+        keys, entries, end = [], [], 0
         for match in entry_pattern(self._id_size).finditer(content):
             if match.start() != end:
                 break
             end = match.end()
-            block.keys.append(match[2] + b"/" if is_directory_mode(match[1]) else match[2])
-            block.entries.append(match[0])
-        if end != len(content) or any(map(ge, block.keys, block.keys[1:])):
+            keys.append(match[2] + b"/" if is_directory_mode(match[1]) else match[2])
+            entries.append(match[0])
+        if end != len(content) or any(map(ge, keys, keys[1:])):
             raise DatasetError(
                 "git has a directory that cannot be read, or is not in order; `git fsck` tells more"
             )
-        block.written = content
-        self._divide()
+        return EntryBlocks(keys, entries, content)
 
     def copy(self) -> Directory:
         """Return the same directory, to be changed apart from this one."""
@@ -106,8 +89,7 @@ class Directory:
         other.__dict__.update(self.__dict__)
         other._children = {name: child.copy() for name, child in self._children.items()}
         other._changed = self._changed.copy()
-        other._blocks = [block.copy() for block in self._blocks]
-        other._bounds = self._bounds.copy()
+        other._entries = self._entries.copy()
         return other
 
     # -- changing ------------------------------------------------------------------
@@ -128,20 +110,20 @@ class Directory:
         if name.lower() in _NO_NAMES:
             raise DatasetError(f"git commits nothing with '{os.fsdecode(name)}' in its path")
         if len(path) > 1:
-            self._remove(name)
+            self._entries.remove(name)
             self._child(name).put(path[1:], mode, oid)
             self._changed.add(name)
         else:
             self._drop(name)
-            self._set(name, _entry(mode, name, oid))
+            self._entries.set(name, _entry(mode, name, oid))
 
     def remove(self, path: Sequence[bytes]) -> None:
         """Hold nothing at a path, and no directory that has become empty by that."""
         name = path[0]
         if len(path) == 1:
             self._drop(name)
-            self._remove(name)
-        elif name in self._children or self._find(name + b"/"):
+            self._entries.remove(name)
+        elif name in self._children or self._entries.find(name + b"/"):
             child = self._child(name)
             child.remove(path[1:])
             if child.is_empty:
@@ -153,56 +135,34 @@ class Directory:
         """Return whether a file is at a path."""
         name = path[0]
         if len(path) == 1:
-            return bool(self._find(name))
-        is_below = name in self._children or bool(self._find(name + b"/"))
+            return bool(self._entries.find(name))
+        is_below = name in self._children or bool(self._entries.find(name + b"/"))
         return is_below and self._child(name).holds(path[1:])
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is in it."""
-        return not self._changed and not any(block.keys for block in self._blocks)
+        return not self._changed and self._entries.is_empty
 
     def _child(self, name: bytes) -> Directory:
         if name not in self._children:
-            found = self._find(name + b"/")
-            self._children[name] = (
-                self._load(found[-self._id_size :].hex())
-                if found
-                else Directory(self._load, self._id_size)
-            )
+            self.look_into([name])
+        if name not in self._children:
+            self._children[name] = Directory(self._load, self._id_size)
         return self._children[name]
+
+    def look_into(self, names: Iterable[bytes]) -> None:
+        """Read the directories of these names, all at once; else each is when it is needed."""
+        wanted = dict.fromkeys(name for name in names if name not in self._children)
+        found = {name: entry for name in wanted if (entry := self._entries.find(name + b"/"))}
+        loaded = self._load([entry[-self._id_size :].hex() for entry in found.values()])
+        self._children.update(zip(found, loaded, strict=True))
 
     def _drop(self, name: bytes) -> None:
         """Hold no directory of this name."""
         self._children.pop(name, None)
         self._changed.discard(name)
-        self._remove(name + b"/")
-
-    def _place(self, key: bytes) -> tuple[_Block, int, bool]:
-        """Return block and position of a key, and whether it is there."""
-        block = self._blocks[bisect_right(self._bounds, key) - 1]
-        position = bisect_left(block.keys, key)
-        return block, position, block.keys[position : position + 1] == [key]
-
-    def _find(self, key: bytes) -> bytes:
-        block, position, is_there = self._place(key)
-        return block.entries[position] if is_there else b""
-
-    def _set(self, key: bytes, entry: bytes) -> None:
-        block, position, is_there = self._place(key)
-        if not is_there:
-            block.changing(position, len(block.keys) - position)
-            block.keys.insert(position, key)
-            block.entries.insert(position, entry)
-        elif block.entries[position] != entry:
-            block.changing(position, len(block.keys) - position - 1)
-            block.entries[position] = entry
-
-    def _remove(self, key: bytes) -> None:
-        block, position, is_there = self._place(key)
-        if is_there:
-            block.changing(position, len(block.keys) - position - 1)
-            del block.keys[position], block.entries[position]
+        self._entries.remove(name + b"/")
 
     # -- writing -------------------------------------------------------------------
 
@@ -210,73 +170,45 @@ class Directory:
         """Write what has changed since it was written last, from below, and return its id."""
         for name in sorted(self._changed):
             key, child = name + b"/", self._children[name]
-            self._set(key, _entry(DIRECTORY_MODE.encode(), name, child.write(pack)))
+            self._entries.set(key, _entry(DIRECTORY_MODE.encode(), name, child.write(pack)))
         self._changed.clear()
-        pieces = [
-            block.written if block.same_first is None else b"".join(block.entries)
-            for block in self._blocks
-        ]
+        pieces = self._entries.pieces()
         oid = pack.identify("tree", pieces)
-        if self._written is None or oid != self._written[0]:
-            self._write_version(pack, oid, pieces)
-        for block, piece in zip(self._blocks, pieces, strict=True):
-            block.written, block.same_first = piece, None
-        self._divide()
+        is_mark = False
+        if self._written is None or oid != self._written.oid:
+            version = _Version(oid, sum(map(len, pieces)))
+            is_mark = self._write_version(pack, version, pieces)
+            self._written = version
+            self._mark = version if is_mark else self._mark
+        self._entries.note_written(pieces, is_mark=is_mark)
         return oid
 
-    def _write_version(self, pack: Packfile, oid: bytes, pieces: Sequence[bytes]) -> None:
-        size = sum(map(len, pieces))
-        if not pack.has(oid):
-            if self._written is None:
-                self._write_as_loaded(pack)
-            if self._written is not None and pack.depth(self._written[0]) < _DEPTH:
-                base, before = self._written
-                delta = sizes(before, size) + b"".join(self._differences())
-                if len(delta) < size // 2:
-                    pack.write_delta(oid, base, delta)
-        if not pack.has(oid):
-            pack.write("tree", oid, b"".join(pieces))
-        self._written = (oid, size)
+    def _write_version(self, pack: Packfile, version: _Version, pieces: Sequence[bytes]) -> bool:
+        """Write a version, and return whether more than the next one are to be made of it."""
+        if pack.has(version.oid):
+            return self._mark is None
+        if self._written is None:
+            self._write_as_loaded(pack)
+        if self._written is not None and self._mark is not None:
+            is_mark = pack.depth(self._written.oid) - pack.depth(self._mark.oid) >= _STRIDE
+            base = self._mark if is_mark else self._written
+            if pack.depth(base.oid) < _DEPTH:
+                since = self._entries.since_mark() if is_mark else self._entries.since_last()
+                delta = sizes(base.size, version.size) + b"".join(since)
+                if len(delta) < version.size // 2:
+                    pack.write_delta(version.oid, base.oid, delta)
+                    return is_mark
+        pack.write("tree", version.oid, b"".join(pieces))
+        return True
 
     def _write_as_loaded(self, pack: Packfile) -> None:
         """Write it as it was, once: all that grows from it is then kept as what has changed."""
-        loaded = [block.written for block in self._blocks]
+        loaded = self._entries.written_last()
         size = sum(map(len, loaded))
         if size > _SMALL:
             base = pack.identify("tree", loaded)
             pack.write("tree", base, b"".join(loaded))
-            self._written = (base, size)
-
-    def _differences(self) -> Iterator[bytes]:
-        """Yield the instructions that make this version of the one that was written last."""
-        start = end = 0  # what is to be copied
-        for block in self._blocks:
-            if block.same_first is None:
-                end += len(block.written)
-                continue
-            last = len(block.entries) - block.same_last
-            behind = sum(map(len, block.entries[last:]))
-            block_end = end + len(block.written)
-            end += sum(map(len, block.entries[: block.same_first]))
-            yield from copied(start, end - start)
-            yield from inserted(b"".join(block.entries[block.same_first : last]))
-            start, end = block_end - behind, block_end
-        yield from copied(start, end - start)
-
-    def _divide(self) -> None:
-        """Divide blocks that have become large; only when all are as they were written."""
-        if all(len(block.keys) <= _LARGEST_BLOCK for block in self._blocks):
-            return
-        blocks, bounds = [], []
-        for bound, block in zip(self._bounds, self._blocks, strict=True):
-            half = _LARGEST_BLOCK // 2
-            step = half if len(block.keys) > _LARGEST_BLOCK else len(block.keys) or 1
-            for first in range(0, len(block.keys) or 1, step):
-                entries = block.entries[first : first + step]
-                keys = block.keys[first : first + step]
-                blocks.append(_Block(keys, entries, b"".join(entries)))
-                bounds.append(keys[0] if first else bound)
-        self._blocks, self._bounds = blocks, bounds
+            self._written = self._mark = _Version(base, size)
 
 
 def _entry(mode: bytes, name: bytes, oid: bytes) -> bytes:

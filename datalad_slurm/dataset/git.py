@@ -14,6 +14,7 @@ from pathlib import Path
 from datalad_slurm.jobs.errors import DatasetError
 
 __all__ = [
+    "IN_ORDER",
     "STATE_DIR",
     "Repo",
     "in_argument_chunks",
@@ -22,6 +23,9 @@ __all__ = [
     "without_call_stack",
 ]
 
+#: Has git-annex answer in the order in which it is asked: with any annex.jobs, be it 1, one of
+#: 2025 answers as it gets done (seen with `git annex add --batch` of 10.20250416).
+IN_ORDER = ("-c", "annex.jobs=")
 #: Name of our directory inside a repository's git directory.
 STATE_DIR = "datalad-slurm"
 #: Bytes of paths on one command line, well below any limit.
@@ -115,7 +119,9 @@ class Repo:
     @property
     def private_refs(self) -> str:
         """Where commits grow until they are published."""
-        return f"refs/datalad-slurm/{self.guest or 'own'}/"
+        # refs are those of all working trees, what is built is not
+        tree = "" if self.git_dir == self.common_dir else f"-{self.git_dir.name}"
+        return f"refs/datalad-slurm/{self.guest or 'own'}{tree}/"
 
     def state_file(self, name: str) -> Path:
         """Return the path of a file of ours; its directory is made."""

@@ -6,12 +6,14 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 
 from datalad_slurm.dataset.diff import Difference, differences
-from datalad_slurm.dataset.files import LINK_MODE, file_stat
+from datalad_slurm.dataset.files import LINK_MODE, lstat_of, plain_stat
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
-from datalad_slurm.dataset.identity import blob_of
+from datalad_slurm.dataset.identity import blob_of, object_format
+from datalad_slurm.dataset.index_times import note_times
 from datalad_slurm.dataset.indexed import parse_staged
 from datalad_slurm.dataset.stage import Change
 from datalad_slurm.dataset.tree import TreeReader
@@ -104,7 +106,10 @@ class IndexUpdate:
             "update-index", "--add", "--replace", "-z", "--index-info",
             input=_index_info(self._repo, changes), env=env,
         )  # fmt: skip
-        _note_file_times(self._repo, changes, env)
+        try:
+            _note_file_times(self._repo, changes, self._next, env)
+        except OSError as exc:
+            raise DatasetError(f"{self._next} cannot be written: {exc.strerror}") from exc
 
     def install(self) -> None:
         """Put the prepared index in the place of the user's, and let go of the lock."""
@@ -128,32 +133,58 @@ def _index_info(repo: Repo, changes: Iterable[Change]) -> bytes:
     )
 
 
-def _note_file_times(repo: Repo, changes: Iterable[Change], env: dict[str, str]) -> None:
+def _note_file_times(
+    repo: Repo, changes: Iterable[Change], index: Path, env: dict[str, str]
+) -> None:
     """Let the index know the times of files in git and of links.
 
     Without them `git status` filters the files again, and `git merge`, which looks at nothing,
-    ends with "stash failed". Only of what is as it was when it was staged: git reads it again
-    here. That it fails does no harm otherwise, so it may.
+    ends with "stash failed". Only of what is as it was when it was staged.
     """
-    settled = [change.path for change in changes if _is_in_place(repo, change)]
+    certain: dict[bytes, tuple[bytes, os.stat_result]] = {}
+    settled: list[bytes] = []
+    for change in changes:
+        found = _found_in_place(repo, change)
+        if found is not None and _is_certain(change, found):
+            certain[os.fsencode(change.path)] = (bytes.fromhex(change.blob), found)
+        elif found is not None:
+            settled.append(os.fsencode(change.path))
+    if certain and not note_times(index, object_format(repo), certain):
+        settled += certain
     if not settled:
         return
-    paths = b"".join(os.fsencode(path) + b"\0" for path in settled)
+    # it reads the files again; that it fails does no harm otherwise, so it may
+    paths = b"".join(path + b"\0" for path in settled)
     repo.run(
         *_NO_FILTER, "update-index", "-z", "--stdin", input=paths, env=env, ok_codes=(0, 1, 128)
     )
 
 
-def _is_in_place(repo: Repo, change: Change) -> bool:
-    """Return whether the working tree holds at a path what is committed there, as it is."""
+def _found_in_place(repo: Repo, change: Change) -> os.stat_result | None:
+    """Return the stat of a file if the working tree has what is committed, as it is."""
+    found = lstat_of(repo.root / change.path)
+    if found is None:
+        return None
     if change.mode != LINK_MODE:
         is_plain = not change.key and change.file_stat is not None
-        return is_plain and change.file_stat == file_stat(repo, change.path)
+        return found if is_plain and change.file_stat == plain_stat(found) else None
     try:
         text = os.readlink(repo.root / change.path)  # noqa: PTH115 - a path would change it
     except OSError:
-        return False
-    return blob_of(repo, os.fsencode(text)) == change.blob
+        return None
+    return found if blob_of(repo, os.fsencode(text)) == change.blob else None
+
+
+def _is_certain(change: Change, found: os.stat_result) -> bool:
+    """Return whether what was found in place cannot have been written to since it was staged.
+
+    A program can put a file's time back, but not that of its inode. Where times are those of
+    whole seconds, all that is written in one second has the same.
+    """
+    if change.mode == LINK_MODE or change.stat is None:
+        return change.mode == LINK_MODE
+    times = (found.st_mtime_ns, found.st_ctime_ns)
+    return found.st_ctime_ns == change.stat.st_ctime_ns and all(t % 10**9 for t in times)
 
 
 def _mark(repo: Repo) -> bytes:

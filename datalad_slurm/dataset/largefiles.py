@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
-from datalad_slurm.dataset.git import Repo, nul_joined
+from datalad_slurm.dataset.git import IN_ORDER, Repo, nul_joined
 from datalad_slurm.dataset.keys import BACKENDS
 
 __all__ = ["UNSPECIFIED", "decide", "read_attributes"]
@@ -107,7 +107,10 @@ def _ask_annex(
         return {}
     command = ("add", "--dry-run", "--batch", "-z", "--json", "--no-check-gitignore")
     # 1: some it would not add, each line says so
-    said = repo.run(*options, "annex", *command, input=nul_joined(paths), env=env, ok_codes=(0, 1))
+    said = repo.run(
+        *options, *IN_ORDER, "annex", *command,
+        input=nul_joined(paths), env=env, ok_codes=(0, 1),
+    )  # fmt: skip
     lines = said.split(b"\n")
     if len(lines) != len(paths) + 1:
         return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import NamedTuple
 
@@ -14,6 +15,9 @@ __all__ = ["DIRECTORY_MODE", "GitObject", "ObjectReader", "entry_pattern", "is_d
 
 #: git's mode of a directory in a tree
 DIRECTORY_MODE = "40000"
+#: A pipe that holds one page only takes so many ids: git reads no more of them while nobody
+#: reads what it answers (pipe(7)).
+_ASKED_AT_ONCE = 60
 # each entry begins where the one before ends, so nothing in an id is taken for one
 _ENTRY_SHA1, _ENTRY_SHA256 = (
     # very old tools wrote zeros in front
@@ -78,23 +82,50 @@ class ObjectReader:
         DatasetError
             When git has ended, or does not answer as it should.
         """
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
+        self._ask([name])
+        return self._answer(name)
+
+    def read_all(self, oids: Sequence[str], kind: str) -> Iterator[GitObject]:
+        """Yield objects that must be there, by their ids.
+
+        Raises
+        ------
+        DatasetError
+            When one is not, or of another kind.
+        """
+        for start in range(0, len(oids), _ASKED_AT_ONCE):
+            asked = oids[start : start + _ASKED_AT_ONCE]
+            self._ask(asked)
+            for oid in asked:
+                found = _required(self._answer(oid), oid, kind)
+                if found.oid != oid:
+                    raise DatasetError(f"git has answered about {found.oid}, not {oid}")
+                yield found
+
+    def _ask(self, names: Sequence[str]) -> None:
+        if self._process.stdin is None:
             raise DatasetError("git cat-file has no pipes")
         try:
-            stdin.write(os.fsencode(name) + b"\n")
-            stdin.flush()
-            header = stdout.readline().split()
+            self._process.stdin.write(b"".join(os.fsencode(name) + b"\n" for name in names))
+            self._process.stdin.flush()
         except BrokenPipeError as exc:
             raise DatasetError("git cat-file ended early") from exc
+
+    def _answer(self, name: str) -> GitObject | None:
+        stdout = self._process.stdout
+        if stdout is None:
+            raise DatasetError("git cat-file has no pipes")
+        header = stdout.readline().split()
         # of what is not there the name is repeated, and may hold spaces
         if header[-1:] == [b"missing"]:
             return None
         if len(header) != 3 or not header[2].isdigit():
             raise DatasetError(f"git cannot read {name}; is the repository damaged?")
-        content = stdout.read(int(header[2]))
-        stdout.read(1)
-        return GitObject(header[0].decode(), header[1].decode(), content)
+        size = int(header[2])
+        content = stdout.read(size + 1)  # a line break follows
+        if len(content) != size + 1:
+            raise DatasetError("git cat-file ended early")
+        return GitObject(header[0].decode(), header[1].decode(), content[:size])
 
     def require(self, name: str, kind: str) -> GitObject:
         """Return an object that must be there.
@@ -104,7 +135,10 @@ class ObjectReader:
         DatasetError
             When it is not, or of another kind.
         """
-        found = self.read(name)
-        if found is None or found.kind != kind:
-            raise DatasetError(f"git has no {kind} {name}; is the repository damaged?")
-        return found
+        return _required(self.read(name), name, kind)
+
+
+def _required(found: GitObject | None, name: str, kind: str) -> GitObject:
+    if found is None or found.kind != kind:
+        raise DatasetError(f"git has no {kind} {name}; is the repository damaged?")
+    return found

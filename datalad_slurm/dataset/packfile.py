@@ -1,46 +1,65 @@
-"""Write objects of git as one pack, of which git itself checks every object."""
+"""Make a pack of git's objects, in its own format (gitformat-pack(5))."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from tempfile import SpooledTemporaryFile
 
 from datalad_slurm.dataset.git import Repo
+from datalad_slurm.dataset.identity import object_format
+from datalad_slurm.dataset.pack_store import PackedObject, kept_pack
+from datalad_slurm.jobs.errors import DatasetError
 
-__all__ = ["Packfile", "copied", "drop_keeps", "inserted", "sizes"]
+__all__ = ["Packfile", "copied", "inserted", "sizes"]
 
 _KINDS = {"commit": 1, "tree": 2, "blob": 3}
 _OFFSET_DELTA = 6
 #: Fewer objects become files of their own, as those that git receives (git-config(1),
 #: "receive.unpackLimit").
 _FEWEST = 100
-#: What is packed is mostly ids of objects, which get no smaller with more effort.
-_LEVEL = 1
+#: Trees are mostly ids of objects, which get no smaller with more effort. Of the content of
+#: files git keeps what is compressed here when it packs anew.
+_LEVELS = {"commit": 1, "tree": 1, "blob": zlib.Z_DEFAULT_COMPRESSION}
+#: More than this is put together on disk (bytes).
+_IN_MEMORY = 64 * 2**20
+_CHUNK = 2**20
+_HEADER_SIZE = 12
 
 
 class Packfile:
-    """A pack that is put together in memory.
+    """A pack that is put together.
 
-    The format is that of gitformat-pack(5). Of an object that is written twice, the pack
-    holds one.
+    Of an object that is written twice, the pack holds one.
 
     Parameters
     ----------
-    object_format : str
-        ``sha1`` or ``sha256``.
+    repo : Repo
+        For which it is.
+
+    Raises
+    ------
+    DatasetError
+        By all that writes, when the disk is full.
     """
 
-    def __init__(self, object_format: str) -> None:
-        self._object_format = object_format
-        #: offset of each object, and of how many it is made
-        self._places: dict[bytes, tuple[int, int]] = {}
-        self._parts: list[bytes] = []
-        self._end = 12  # behind the header
+    def __init__(self, repo: Repo) -> None:
+        self._repo = repo
+        self._object_format = object_format(repo)
+        self._objects: dict[bytes, PackedObject] = {}
+        #: of how many others each object is made
+        self._depths: dict[bytes, int] = {}
+        self._end = _HEADER_SIZE
+        #: bytes of all objects of which the id was calculated
+        self.identified = 0
+        with suppress(OSError):  # where it is needed, that is said then
+            repo.state_dir.mkdir(parents=True, exist_ok=True)
+        self._data = SpooledTemporaryFile(  # noqa: SIM115
+            _IN_MEMORY, mode="w+b", dir=str(repo.state_dir)
+        )
 
     @property
     def id_size(self) -> int:
@@ -49,40 +68,47 @@ class Packfile:
 
     def identify(self, kind: str, pieces: Sequence[bytes]) -> bytes:
         """Return the id of an object, of which the content is given in pieces."""
+        size = sum(map(len, pieces))
+        self.identified += size
         total = hashlib.new(self._object_format, usedforsecurity=False)
-        total.update(b"%s %d\0" % (kind.encode(), sum(map(len, pieces))))
+        total.update(b"%s %d\0" % (kind.encode(), size))
         for piece in pieces:
             total.update(piece)
         return total.digest()
 
     def has(self, oid: bytes) -> bool:
         """Return whether an object was written."""
-        return oid in self._places
+        return oid in self._objects
 
     def depth(self, oid: bytes) -> int:
         """Return of how many others an object that was written is made."""
-        return self._places[oid][1]
+        return self._depths[oid]
 
     def write(self, kind: str, oid: bytes, content: bytes) -> None:
         """Write a whole object."""
-        self._append(oid, 0, _header(_KINDS[kind], len(content)), content)
+        if not self.has(oid):
+            header = _header(_KINDS[kind], len(content))
+            self._append(oid, 0, header + zlib.compress(content, _LEVELS[kind]))
 
     def write_delta(self, oid: bytes, base: bytes, delta: bytes) -> None:
         """Write what makes an object of another one that was written before."""
-        place, depth = self._places[base]
-        header = _header(_OFFSET_DELTA, len(delta)) + _distance(self._end - place)
-        self._append(oid, depth + 1, header, delta)
+        if not self.has(oid):
+            distance = _distance(self._end - self._objects[base].offset)
+            header = _header(_OFFSET_DELTA, len(delta)) + distance
+            content = zlib.compress(delta, _LEVELS["tree"])
+            self._append(oid, self._depths[base] + 1, header + content)
 
-    def _append(self, oid: bytes, depth: int, header: bytes, content: bytes) -> None:
-        if oid in self._places:
-            return
-        self._places[oid] = (self._end, depth)
-        part = header + zlib.compress(content, _LEVEL)
-        self._parts.append(part)
-        self._end += len(part)
+    def _append(self, oid: bytes, depth: int, content: bytes) -> None:
+        try:
+            self._data.write(content)
+        except OSError as exc:
+            raise DatasetError(f"git's objects cannot be written: {exc.strerror}") from exc
+        self._objects[oid] = PackedObject(self._end, zlib.crc32(content))
+        self._depths[oid] = depth
+        self._end += len(content)
 
     @contextmanager
-    def handed_over(self, repo: Repo) -> Iterator[None]:
+    def handed_over(self) -> Iterator[None]:
         """Give the objects to git, which drops none of them while in this context.
 
         Afterwards it drops those to which no ref leads.
@@ -90,42 +116,37 @@ class Packfile:
         Raises
         ------
         DatasetError
-            When git does not take them: one is not what its id says, or the disk is full.
+            When they cannot be written.
         """
-        header = struct.pack(">4sII", b"PACK", 2, len(self._parts))
-        total = hashlib.new(self._object_format, header, usedforsecurity=False)
-        for part in self._parts:
-            total.update(part)
-        pack = b"".join((header, *self._parts, total.digest()))
-        if len(self._parts) < _FEWEST:
-            repo.run("unpack-objects", "-q", input=pack)
-            yield  # `git gc` leaves new files alone
-            return
-        # without a .keep, a `git repack -a -d` that has begun before would take it away
-        said = repo.run("index-pack", "--stdin", f"--keep={_kept_for(repo)}", input=pack)
         try:
-            yield
+            self._write_rest()
+            if len(self._objects) < _FEWEST:
+                self._repo.run("unpack-objects", "-q", input=b"".join(self._content()))
+                yield  # `git gc` leaves new files alone, but for --prune=now
+                return
+            with kept_pack(self._repo, self._content(), self._objects):
+                yield
         finally:
-            word, _, name = os.fsdecode(said).strip().partition("\t")
-            if word == "keep":
-                _packs(repo).joinpath(f"pack-{name}.keep").unlink(missing_ok=True)
+            with suppress(OSError):  # where it could not be written, it is tried once more
+                self._data.close()
 
+    def _write_rest(self) -> None:
+        """Write what is still in a buffer, when the pack is put together on disk."""
+        try:
+            self._data.flush()
+        except OSError as exc:
+            raise DatasetError(f"git's objects cannot be written: {exc.strerror}") from exc
 
-def drop_keeps(repo: Repo) -> None:
-    """Let git repack what was handed over by processes that have died."""
-    for keep in _packs(repo).glob("*.keep"):
-        with suppress(OSError):
-            if keep.read_text().strip() == _kept_for(repo):
-                keep.unlink()
-
-
-def _kept_for(repo: Repo) -> str:
-    """Return what tells our .keep files from those of others."""
-    return f"datalad slurm-finish, {repo.private_refs}"
-
-
-def _packs(repo: Repo) -> Path:
-    return repo.common_dir / "objects" / "pack"
+    def _content(self) -> Iterator[bytes]:
+        """Yield the pack."""
+        header = struct.pack(">4sII", b"PACK", 2, len(self._objects))
+        total = hashlib.new(self._object_format, header, usedforsecurity=False)
+        yield header
+        self._data.seek(0)
+        while chunk := self._data.read(_CHUNK):
+            total.update(chunk)
+            yield chunk
+        yield total.digest()
 
 
 def _header(kind: int, size: int) -> bytes:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from datalad_slurm.dataset.blobs import write_blobs
 from datalad_slurm.dataset.commits import NewCommit, build, drop_private_refs
-from datalad_slurm.dataset.files import file_stat
+from datalad_slurm.dataset.files import lstat_of, plain_stat
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.index import catch_up_index, drop_own_lock
 from datalad_slurm.dataset.publish import Step, publish, read_head
@@ -110,8 +110,8 @@ def commit_files(repo: Repo, paths: Sequence[str], message: str) -> int:
 
 
 def _commit(repo: Repo, paths: Sequence[str], message: str) -> bool:
-    stats = {path: file_stat(repo, path) for path in paths}
-    present = [path for path, found in stats.items() if found is not None]
+    stats = {path: lstat_of(repo.root / path) for path in paths}
+    present = [path for path, found in stats.items() if plain_stat(found) is not None]
     if not present:
         return False
     try:
@@ -119,7 +119,7 @@ def _commit(repo: Repo, paths: Sequence[str], message: str) -> bool:
     except OSError as exc:
         raise DatasetError(f"{exc.filename} cannot be read: {exc.strerror}") from exc
     changes = tuple(
-        Change(path, "100644", blob, file_stat=stats[path])
+        Change(path, "100644", blob, stat=stats[path])
         for path, blob in zip(present, blobs, strict=True)
     )
     head = read_head(repo)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from datalad_slurm.dataset.annexing import FEWEST, Added, add_at_once
 from datalad_slurm.dataset.files import LINK_MODE, Form, lstat_of, plain_stat, stat_of
-from datalad_slurm.dataset.git import Repo, nul_joined, without_call_stack
+from datalad_slurm.dataset.git import IN_ORDER, Repo, nul_joined, without_call_stack
 from datalad_slurm.dataset.indexed import parse_staged
 from datalad_slurm.dataset.ingest import CHANGED
 from datalad_slurm.dataset.side_by_side import side_by_side
@@ -38,8 +38,13 @@ class Change:
     blob: str = ""
     #: key of the annexed content
     key: str = ""
-    #: size, modification time (ns) and inode of a plain file before it was staged
-    file_stat: tuple[int, int, int] | None = None
+    #: of a plain file, before it was staged
+    stat: os.stat_result | None = None
+
+    @property
+    def file_stat(self) -> tuple[int, int, int] | None:
+        """Size, modification time (ns) and inode of a plain file before it was staged."""
+        return plain_stat(self.stat)
 
     @property
     def is_deletion(self) -> bool:
@@ -118,7 +123,7 @@ def stage(
     left_out = "git-annex left it out" if repo.has_annex else "git left it out"
     failures |= {path: left_out for path in before if path not in staged and path not in failures}
     changes = {
-        path: Change(path, mode, blob, keys.get(path, ""), before[path])
+        path: Change(path, mode, blob, keys.get(path, ""), found[path])
         for path, (mode, blob) in staged.items()
         if path in before and path not in failures
     }
@@ -246,6 +251,7 @@ def _annex_add_batch(
     failures: dict[str, str] = {}
     said = repo.run(
         *options,
+        *IN_ORDER,
         "annex",
         "add",
         "--batch",

@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
+from datalad_slurm.dataset import commit_checks, diff
 from datalad_slurm.dataset import commits as commits_module
-from datalad_slurm.dataset import diff
 from datalad_slurm.dataset.commits import NewCommit, build, drop_private_refs
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.index import IndexUpdate, catch_up_index, drop_own_lock
@@ -147,8 +147,12 @@ def test_a_parent_that_is_no_commit_is_refused(box, repo, kind, place):
 
 
 @pytest.mark.parametrize("lacking", [0, 3, 6])
-def test_of_many_commits_each_is_checked_whichever_process_does_it(box, repo, monkeypatch, lacking):
+@pytest.mark.parametrize("most_compared", [2**28, 1])
+def test_of_many_commits_each_is_checked_whichever_process_does_it(
+    box, repo, monkeypatch, lacking, most_compared
+):
     monkeypatch.setattr(diff, "_FEWEST", 2)
+    monkeypatch.setattr(commit_checks, "_MOST_COMPARED", most_compared)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     commits = [NewCommit(f"{n}\n", staged(box, repo, **{f"f{n}": "x"})) for n in range(7)]
     assert len(publish(repo, commits)) == 7
@@ -283,6 +287,39 @@ def test_an_index_that_is_a_link_is_that_to_which_it_leads(box, repo, target):
     index.symlink_to(elsewhere if target == "absolute" else f"../{target}")
     publish(repo, [NewCommit("one\n", staged(box, repo, a="1"))])
     assert box.status() == ""
+
+
+@pytest.mark.parametrize("version", ["2", "4"])
+def test_the_index_knows_the_times_of_what_is_committed(box, repo, version):
+    box.git("update-index", "--index-version", version)
+    publish(repo, [NewCommit("one\n", staged(box, repo, **{"a": "1", "b c": "2"}))])
+    assert box.git("diff-files", "--name-only", "--", "a", "b c") == ""
+    assert box.status() == ""
+
+
+@pytest.mark.parametrize("moment", [10**18, 10**18 + 1])
+def test_what_is_written_after_staging_and_gets_its_old_time_stays_in_sight(box, repo, moment):
+    box.git("config", "annex.largefiles", "nothing")
+    file = box.path / "a"
+    file.write_text("as it was staged")
+    os.utime(file, ns=(moment, moment))
+    done = stage(repo, ["a"])
+    with file.open("r+") as writer:
+        writer.write("IN ITS PLACE IS")
+    os.utime(file, ns=(moment, moment))
+    publish(repo, [NewCommit("one\n", tuple(done.changes.values()))])
+    assert box.git("show", "HEAD:a") == "as it was staged"
+    assert box.status() != ""
+
+
+def test_working_trees_of_one_repository_have_private_refs_of_their_own(box, repo):
+    box.git("worktree", "add", "-q", "../other")
+    other = Repo(box.path.parent / "other")
+    ids = build(other, "x", other.head(), [NewCommit("m\n", ())])
+    drop_private_refs(repo)
+    assert ids[0] in box.git("for-each-ref", "refs/datalad-slurm/")
+    drop_private_refs(other)
+    assert box.git("for-each-ref", "refs/datalad-slurm/") == ""
 
 
 def test_a_lock_that_somebody_takes_after_the_index_is_in_place_stays(repo):
