@@ -105,6 +105,19 @@ def test_ten_thousand_jobs_are_judged_by_time_memory_and_the_last_thousand(
     assert verdict(rows, 6).reached == reached
 
 
+@pytest.mark.parametrize(("last", "reached"), [(0.012, "yes"), (0.0121, "no")])
+def test_the_last_thousand_of_spread_jobs_is_judged_by_the_first_of_these(last, reached):
+    size = {"jobs": 10_000, "outputs": 12, "files": 0}
+    rows = [
+        row("scale", size, part="first", here=series(1.0)),
+        row("scale", size, part="first, spread", here=series(0.01)),
+        row("scale", size, part="all, spread", here=series(0.01)),
+        row("scale", size, part="last", here=series(1.0)),
+        row("scale", size, part="last, spread", here=series(last)),
+    ]
+    assert [v.reached for v in judged(rows) if v.number == 6] == ["not measured", reached]
+
+
 def test_calls_are_judged_for_a_table_and_for_single_calls():
     many = {HERE: Series([90.0]), PEER: Series([1800.0])}
     single = {HERE: Series([91.0]), PEER: Series([1800.0])}

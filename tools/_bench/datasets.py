@@ -40,6 +40,8 @@ class Shape:
     git_percent: int = 0
     #: whether files are declared as outputs, or their directory
     declare_files: bool = False
+    #: of how many jobs outputs and logs are in one directory; of all, if this is 0
+    together: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -83,13 +85,23 @@ class Datasets:
         """Return the command that submits a job."""
         shape = self.shape
         numbers = (number, shape.outputs, shape.git_percent)
-        return ["sbatch", *options, "job.sh", directory(number), *map(str, numbers)]
+        return ["sbatch", *options, "job.sh", self._directory(number), *map(str, numbers)]
 
     def outputs(self, number: int) -> list[str]:
         """Return what a job declares."""
         if not self.shape.declare_files:
-            return [directory(number)]
-        return [f"{directory(number)}/{name}" for name in self._file_names(number)]
+            return [self._directory(number)]
+        return [f"{self._directory(number)}/{name}" for name in self._file_names(number)]
+
+    def _directory(self, number: int) -> str:
+        """Return the output directory of a job."""
+        if self.shape.together:
+            return f"out/{number // self.shape.together:03d}/{number:05d}"
+        return directory(number)
+
+    def _logs(self, number: int) -> str:
+        """Return the directory of a job's logs, if they are in one of their own."""
+        return f"logs/{number // self.shape.together:03d}" if self.shape.together else ""
 
     def _file_names(self, number: int) -> Iterable[str]:
         percent = self.shape.git_percent
@@ -99,7 +111,7 @@ class Datasets:
             yield f"file{i}.{'txt' if into_git else 'dat'}"
 
     def schedule(
-        self, tool: Tool, path: Path, numbers: Iterable[int], *options: str
+        self, tool: Tool, path: Path, numbers: Sequence[int], *options: str
     ) -> tuple[list[int], Run]:
         """Schedule jobs, each tool its quickest way; return their ids, and what it took.
 
@@ -117,9 +129,11 @@ class Datasets:
         return ids, run
 
     def _schedule_table(
-        self, tool: Tool, path: Path, numbers: Iterable[int], options: Sequence[str]
+        self, tool: Tool, path: Path, numbers: Sequence[int], options: Sequence[str]
     ) -> tuple[list[int], Run]:
         table = self._world.root / "table.jsonl"
+        for logs in {self._logs(number) for number in numbers} - {""}:
+            (path / logs).mkdir(parents=True, exist_ok=True)  # Slurm does not make it
         run = self._world.run_tool(tool, self.table_command(tool, table, numbers, options), path)
         table.unlink()
         results = (json.loads(line) for line in run.output.splitlines())
@@ -133,10 +147,13 @@ class Datasets:
         with table.open("w") as rows:
             for number in numbers:
                 outputs = {f"output{i}": path for i, path in enumerate(self.outputs(number))}
-                row = {"directory": directory(number), "number": str(number), **outputs}
+                row = {"directory": self._directory(number), "number": str(number), **outputs}
+                row["logs"] = self._logs(number)
                 rows.write(f"{json.dumps(row)}\n")
         declared = [word for name in outputs for word in ("-o", f"{{{name}}}")]
         how = [str(self.shape.outputs), str(self.shape.git_percent)]
+        if self.shape.together:
+            options = (*options, "--output={logs}/slurm-%j.out")
         sbatch = ["sbatch", *options, "job.sh", "{directory}", "{number}", *how]
         argv = [tool.datalad, "-f", "json", "slurm-schedule", "--table", table]
         return [*argv, *declared, *sbatch]
@@ -163,7 +180,7 @@ class Datasets:
         outputs = [line for line, name in zip(changes, names, strict=True) if "out/" in name]
         if len(outputs) != jobs * self.shape.outputs:
             raise BenchError(f"{len(outputs)} outputs of {jobs} jobs are committed in {path}")
-        logs = [name for name in names if name.startswith("slurm-")]
+        logs = [name for name in names if name.startswith(("slurm-", "logs/"))]
         if len(logs) != 2 * jobs:
             raise BenchError(f"{len(logs)} log files of {jobs} jobs are committed in {path}")
         left = git(["git", "status", "--short"], path).output.strip()
@@ -173,5 +190,5 @@ class Datasets:
 
 
 def directory(number: int) -> str:
-    """Return the output directory of a job."""
+    """Return the output directory of a job where those of all are side by side."""
     return f"out/{number:05d}"
