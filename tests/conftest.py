@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,6 +127,7 @@ class Slurm:
     """The real Slurm of the testbed, seen from outside the package."""
 
     directory: Path
+    has_accounting: bool = True
 
     def run(self, *argv: str) -> str:
         """Run one of Slurm's programs and return what it prints."""
@@ -141,20 +142,42 @@ class Slurm:
         said = self.run("sacct", "-nXP", "-j", str(job_id), "-o", "State")
         return said.splitlines()[0].split()[0] if said else ""
 
-    def wait(self, *job_ids: int, until: Callable[[str], bool] | None = None) -> None:
-        """Wait until slurmctld says that jobs have ended, or are in a given state."""
+    def wait(
+        self,
+        *job_ids: int | str,
+        until: Callable[[str], bool] | None = None,
+        is_accounted: bool = True,
+    ) -> None:
+        """Wait until slurmctld says that jobs have ended, or are in a given state.
+
+        Of jobs that have ended, the accounting is waited for, too: on a busy machine it
+        may know it many seconds later.
+        """
         done = until or (lambda word: word not in _OPEN)
-        deadline = time.monotonic() + 300
         for job_id in job_ids:
-            for pause in _growing():
-                asked = ["squeue", "-h", "-t", "all", "-o", "%T", "-j", str(job_id)]
-                said = subprocess.run(asked, check=False, capture_output=True, text=True)
-                words = said.stdout.split()
-                if (words and all(map(done, words))) or "Invalid job id" in said.stderr:
-                    break
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"job {job_id} is still {words}")
-                time.sleep(pause)
+            wait_until(lambda job_id=job_id: self._is(job_id, done), what=f"job {job_id}")
+        if job_ids and until is None and is_accounted and self.has_accounting:
+            wait_until(lambda: self._is_accounted(job_ids), what=f"the accounting of {job_ids}")
+
+    def _is(self, job_id: int | str, done: Callable[[str], bool]) -> bool:
+        asked = ["squeue", "-h", "-t", "all", "-o", "%T", "-j", str(job_id)]
+        said = subprocess.run(asked, check=False, capture_output=True, text=True)
+        words = said.stdout.split()
+        return bool(words and all(map(done, words))) or "Invalid job id" in said.stderr
+
+    def _is_accounted(self, job_ids: Collection[int | str]) -> bool:
+        ids = ",".join(map(str, job_ids))
+        said = self.run("sacct", "-nXP", "-j", ids, "-o", "JobID,State,End")
+        rows = [line.split("|") for line in said.splitlines()]
+        known = {_job_id(name) for name, _, _ in rows}
+        return known == {_job_id(name) for name in job_ids} and all(
+            state.split()[0] not in _OPEN and end != "Unknown" for _, state, end in rows
+        )
+
+
+def _job_id(name: int | str) -> str:
+    """Return the id of a job, or that of the array to which a task belongs."""
+    return re.match(r"\d+", str(name))[0]
 
 
 def _growing() -> Iterator[float]:
@@ -165,13 +188,13 @@ def _growing() -> Iterator[float]:
         pause = min(pause * 1.3, 0.5)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 240) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 300, what: str = "") -> None:
     """Wait for a condition, and fail when it does not come true in time."""
     deadline = time.monotonic() + seconds
     for pause in _growing():
         if condition():
             return
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, what
         time.sleep(pause)
 
 

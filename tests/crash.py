@@ -31,7 +31,7 @@ KILL = "kill -KILL $pid; stop=yes"
 INTERRUPT = "kill -INT $pid; stop=yes"
 
 #: From step to step: what a kill leaves undone, an interrupt leaves undone as well.
-STRIDES = {KILL: 4, INTERRUPT: 8}
+STRIDES = {KILL: 8, INTERRUPT: 16}
 _TRY_ALL = os.environ.get("DATALAD_SLURM_ALL_FAULTS") == "1"
 
 _SBATCH = """\

@@ -216,9 +216,9 @@ def test_before_the_limit_it_is_asked_for_one_and_then_told_to_end(run):
     assert 9 < time.monotonic() - began < 17
     assert job.stdout.readline() == b"()\n"  # at SIGTERM
     assert 15 < time.monotonic() - began < 23
-    wait_until(lambda: len(run.kept()) == 1 and "00000002" in run.kept()[0], 30)
+    wait_until(lambda: len(run.kept()) == 1 and "00000002" in run.kept()[0])
     assert job.poll() is None  # Slurm is to end it, and call it TIMEOUT
-    wait_until(lambda: job.terminate() or job.poll() is not None, 30)
+    wait_until(lambda: job.terminate() or job.poll() is not None)
     assert job.returncode == 1
 
 
@@ -258,7 +258,7 @@ def test_of_a_program_that_is_ended_the_state_counts_if_it_is_one_file_that_was_
     first = run.kept()
     (run.root / "first").touch()
     if "second" in changes:
-        wait_until(lambda: run.kept() not in ([], first), 30)
+        wait_until(lambda: run.kept() not in ([], first))
         (run.root / "second").touch()
     assert job.stdout.readline() == b"ready\n"
     before = run.kept()

@@ -243,7 +243,7 @@ def test_the_clock_ends_the_work_before_the_limit_and_the_job_lasts_until_then(r
     job = run.start(SLOW, limit=18, grace=100)
     began = time.monotonic()
     assert job.stdout.readline() == b"ready\n"
-    wait_until(lambda: run.runs().delivery is not None, 30)
+    wait_until(lambda: run.runs().delivery is not None)
     assert run.runs().delivery.cut == "limit"
     assert time.monotonic() - began < 18
     assert job.poll() is None  # Slurm is to end it, and call it TIMEOUT
@@ -257,7 +257,7 @@ def test_the_warning_of_slurm_ends_the_work_where_no_limit_is_known(run):
     job = run.start(SLOW, grace=4)
     assert job.stdout.readline() == b"ready\n"
     job.send_signal(signal.SIGURG)
-    wait_until(lambda: run.runs().delivery is not None, 30)
+    wait_until(lambda: run.runs().delivery is not None)
     assert run.runs().delivery.cut == "limit"
     job.terminate()
     job.wait(timeout=60)
@@ -272,7 +272,7 @@ def test_a_limit_that_was_changed_counts_as_it_is_now(run):
     assert job.poll() is None
     run.squeue("echo $(date +%s)")
     job.send_signal(signal.SIGURG)
-    wait_until(lambda: run.runs().delivery is not None, 30)
+    wait_until(lambda: run.runs().delivery is not None)
     assert run.runs().delivery.cut == "limit"
     job.terminate()
     job.wait(timeout=60)

@@ -71,7 +71,7 @@ class Watch:
         request = ArchiveRequest(spool, to, once=False, **options)
         self.thread = threading.Thread(target=lambda: self.stopped.extend(archive(request)))
         self.thread.start()
-        wait_until(lambda: hasattr(self, "signals"), 10)
+        wait_until(lambda: hasattr(self, "signals"))
 
     def stop(self):
         self.signals.stop = True

@@ -15,7 +15,6 @@ from datalad_slurm.slurm import scontrol
 from tests.conftest import TESTBED, Slurm
 from tests.slurm.array_tasks import OUTPUTS, SCRIPT
 from tests.slurm.disk import mounted
-from tests.slurm.sweeps import wait_for_accounting
 from tests.slurm.test_schedule import schedule
 
 _HERE = Path(__file__).parent
@@ -129,7 +128,7 @@ def _run_testbed(*args):
 @pytest.fixture(scope="module")
 def _testbed_without_accounting(tmp_path_factory):
     directory = tmp_path_factory.mktemp("tb")
-    _run_testbed("up", "--dir", str(directory), "--no-accounting", "--min-job-age", "10")
+    _run_testbed("up", "--dir", str(directory), "--no-accounting", "--min-job-age", "3000")
     yield directory
     _run_testbed("down", "--dir", str(directory), "--wipe")
 
@@ -138,7 +137,7 @@ def _testbed_without_accounting(tmp_path_factory):
 def bare(_testbed_without_accounting, monkeypatch):
     """Return the Slurm without accounting."""
     monkeypatch.setenv("SLURM_CONF", str(_testbed_without_accounting / "etc" / "slurm.conf"))
-    return Slurm(_testbed_without_accounting)
+    return Slurm(_testbed_without_accounting, has_accounting=False)
 
 
 @pytest.fixture
@@ -157,7 +156,7 @@ def array(box, slurm):
 
     def run(*outputs, indices="1-6"):
         job = schedule(box, ["sbatch", f"--array={indices}", "job.sh"], [*OUTPUTS, *outputs])
-        wait_for_accounting(slurm, [job])
+        slurm.wait(job)
         return job
 
     return run

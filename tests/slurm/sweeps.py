@@ -6,7 +6,7 @@ import json
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Never
@@ -14,7 +14,7 @@ from typing import Never
 import pytest
 from datalad.api import slurm_finish
 
-from tests.conftest import Box, Slurm, copy_dataset, wait_until
+from tests.conftest import Box, Slurm, copy_dataset
 from tests.slurm.test_schedule import finish, schedule
 
 QUIET = {"result_renderer": "disabled", "on_failure": "ignore"}
@@ -105,23 +105,6 @@ def steps_of_adding(steps: Sequence[str]) -> dict[int, str]:
     return dict(sorted(chosen.items()))
 
 
-def wait_for_accounting(slurm: Slurm, jobs: Iterable[int]) -> None:
-    """Wait until jobs have ended, and the accounting knows it."""
-    jobs = list(jobs)
-    slurm.wait(*jobs)
-    asked = ("sacct", "-nXP", "-j", ",".join(map(str, jobs)), "-o", "JobID,State,End")
-
-    def all_have_ended() -> bool:
-        rows = [line.split("|") for line in slurm.run(*asked).splitlines()]
-        known = {int(row[0].partition("_")[0]) for row in rows}
-        return known == set(jobs) and all(
-            state.startswith(("COMPLETED", "FAILED", "CANCELLED")) and end != "Unknown"
-            for _, state, end in rows
-        )
-
-    wait_until(all_have_ended)
-
-
 class FinishScenario:
     """Jobs that have ended, in a dataset in which the user is at work as well.
 
@@ -160,7 +143,7 @@ class FinishScenario:
         ]
         self._failed = schedule(box, _wrap("echo half > bad; exit 1"), ["bad"])
         self._change_files()
-        wait_for_accounting(slurm, [*self._jobs, self._failed])
+        slurm.wait(*self._jobs, self._failed)
         copy(box.path, original)
         self.check("not at all")
         self._expected = self._outcome()
@@ -283,7 +266,7 @@ class SubmissionScenario:
         """Wait for all jobs, finish them, and assert that each is there once."""
         if self._are_held:
             self._slurm.run("scontrol", "release", ",".join(str(job) for _, _, job in self._boxes))
-        wait_for_accounting(self._slurm, [job for _, _, job in self._boxes])
+        self._slurm.wait(*(job for _, _, job in self._boxes))
         tracked = {(str(box.path), job) for box, _, job in self._boxes}
         submitted = list(self._submitted())
         assert set(submitted) == tracked

@@ -112,7 +112,7 @@ def assert_all_came_home(box, alt, jobs, where):
 
 
 def kill_at_each(crasher, fresh, function, first):
-    """Kill a function at every eighth step, or fourth of all, and yield each of these steps."""
+    """Kill a function at every sixteenth step, or fourth of all, and yield each of these steps."""
     at = first
     while True:
         fresh()
@@ -120,7 +120,7 @@ def kill_at_each(crasher, fresh, function, first):
         if len(ended.steps) < at:
             return
         yield f"step {at}, {ended.steps[at - 1]}"
-        at += 4 * thinned(2)
+        at += 4 * thinned(4)
 
 
 @pytest.mark.parametrize("first", range(1, 5))

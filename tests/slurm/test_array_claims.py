@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.slurm.array_tasks import SCRIPT, refused
-from tests.slurm.sweeps import claims, wait_for_accounting
+from tests.slurm.sweeps import claims
 from tests.slurm.test_reschedule import record_of
 from tests.slurm.test_schedule import finish, schedule
 
@@ -66,7 +66,7 @@ def test_what_slurm_writes_by_a_pattern_is_what_is_committed(box, slurm):
     job = schedule(
         box, ["sbatch", "-o", pattern, "-J", "n.m", "--array=7", "--wrap", "true"], [pattern]
     )
-    wait_for_accounting(slurm, [job])
+    slurm.wait(job)
     assert {res["status"] for res in finish(box)} == {"ok"}
     written = f"o/n.m-{job}_7-0007-0000000007-%-%q-50%"
     assert written in box.files_in_last_commit()

@@ -7,7 +7,7 @@ import subprocess
 from datalad.api import slurm_finish
 
 from tests.slurm.array_tasks import OUTPUTS, SCRIPT, facts, files_of, partly, statuses
-from tests.slurm.sweeps import QUIET, claims, wait_for_accounting
+from tests.slurm.sweeps import QUIET, claims
 from tests.slurm.test_reschedule import record_of
 from tests.slurm.test_schedule import finish, schedule
 
@@ -116,7 +116,7 @@ def test_running_tasks_and_their_logs_are_left_alone(box, slurm, tmp_path):
     assert entry["tasks_by_state"] == {"RUNNING": 2}
     assert entry["outputs"] == ["sub-%a"]
     go.touch()
-    wait_for_accounting(slurm, [job])
+    slurm.wait(job)
     finish(box)
     assert box.subjects() == [f"[DATALAD SLURM RUN] Slurm job {job}_[2-3]: Completed"]
 
@@ -124,7 +124,7 @@ def test_running_tasks_and_their_logs_are_left_alone(box, slurm, tmp_path):
 def test_an_array_without_outputs_of_its_tasks_stays_whole(box, slurm):
     box.script(SCRIPT)
     job = schedule(box, ["sbatch", "--array=1-3", "job.sh"], ["sub-1", "sub-2", "sub-3", "all"])
-    wait_for_accounting(slurm, [job])
+    slurm.wait(job)
     for results in (partly(box), finish(box, f"{job}_1")):
         (said,) = statuses(results, "impossible")
         assert "stays open as a whole: which of its outputs are those of which task" in said
@@ -137,7 +137,7 @@ def test_an_array_without_outputs_of_its_tasks_stays_whole(box, slurm):
 def test_partial_says_nothing_new_of_an_array_that_has_completed(box, slurm):
     box.script("echo > o-$SLURM_ARRAY_TASK_ID")
     job = schedule(box, ["sbatch", "--array=1-3", "job.sh"], ["o-%a"])
-    wait_for_accounting(slurm, [job])
+    slurm.wait(job)
     partly(box)
     assert box.subjects() == [f"[DATALAD SLURM RUN] Slurm job {job}: Completed"]
     assert "array_tasks" not in record_of(box)["slurm"]
@@ -162,7 +162,7 @@ def test_parts_of_an_alternative_directory_are_brought_back_one_by_one(box, slur
     job = schedule(
         box, ["sbatch", "--array=1-6", "job.sh"], [*OUTPUTS, "all"], alt_dir=str(alt)
     )  # fmt: skip
-    wait_for_accounting(slurm, [job])
+    slurm.wait(job)
     partly(box)
     assert box.files_in_last_commit() == files_of(job, 1, 2, 4, 6)
     assert not (box.path / "sub-3").exists()
@@ -175,7 +175,7 @@ def test_parts_in_a_subdataset_are_committed_there(box, slurm):
     box.cli("create", "-d", ".", "inner")
     box.script("cd inner\n" + SCRIPT)
     job = schedule(box, ["sbatch", "--array=1-6", "job.sh"], ["inner/sub-%a"])
-    wait_for_accounting(slurm, [job])
+    slurm.wait(job)
     partly(box)
     inner = type(box)(box.path / "inner")
     assert inner.files_in_last_commit() == {f"sub-{index}/res" for index in (1, 2, 4, 6)}
@@ -192,6 +192,6 @@ def test_a_tracked_array_is_finished_in_parts_too(box, slurm):
     done = box.cli("slurm-schedule", "--job-id", str(job), *(f"-o{out}" for out in OUTPUTS))
     assert f"Slurm job {job} is tracked now" in done.stdout
     assert "sub-3" in claims(box)
-    wait_for_accounting(slurm, [job])
+    slurm.wait(job)
     partly(box)
     assert box.files_in_last_commit() == files_of(job, 1, 2, 4, 6)

@@ -7,7 +7,7 @@ import os
 from datalad.api import slurm_reschedule
 
 from tests.slurm.array_tasks import OUTPUTS, SCRIPT, partly
-from tests.slurm.sweeps import QUIET, claims, wait_for_accounting
+from tests.slurm.sweeps import QUIET, claims
 from tests.slurm.test_reschedule import record_of
 from tests.slurm.test_schedule import finish, schedule
 
@@ -30,7 +30,7 @@ def test_a_commit_of_some_tasks_is_run_again_for_these(box, slurm, array):
     again = res["slurm_job_id"]
     assert res["cmd"] == "sbatch --array=1-2,4,6 job.sh"
     assert res["outputs"] == [*OUTPUTS, "all"]
-    wait_for_accounting(slurm, [again])
+    slurm.wait(again)
     finish(box)
     assert box.subjects() == [f"[DATALAD SLURM RUN] Slurm job {again}: Completed"]
     assert {f"log-{again}_00{index}.txt" for index in (1, 2, 4, 6)} <= box.files_in_last_commit()
@@ -48,7 +48,7 @@ def test_the_parts_of_an_array_are_run_again_as_one(box, slurm, array):
     assert "its tasks are run with those of commit" in first["message"]
     assert last["cmd"] == "sbatch --array=1-6 job.sh"
     again = last["slurm_job_id"]
-    wait_for_accounting(slurm, [again])
+    slurm.wait(again)
     finish(box, close_failed_jobs=True, partial=True)
     assert box.subjects() == [f"[DATALAD SLURM RUN] Slurm job {again}_[1-2,4,6]: Completed"]
     commits = box.git("log", "-2", "--skip=1", "--format=%H").splitlines()
@@ -68,7 +68,7 @@ def test_parts_of_which_one_has_run_again_are_run_again_as_one(box, slurm, array
         )
         if res["action"] == "slurm-reschedule"
     ]
-    wait_for_accounting(slurm, [again])
+    slurm.wait(again)
     finish(box)
     results = slurm_reschedule(since=before, dataset=box.path, **QUIET)
     (res,) = [r for r in results if r["action"] == "slurm-reschedule" and r["status"] == "ok"]
@@ -83,7 +83,7 @@ def test_a_repeated_command_with_ids_in_its_outputs_is_run_again_once(box, slurm
         job = schedule(
             box, "sbatch --wrap 'echo > out; echo > log-$SLURM_JOB_ID'", ["out", "log-%j"]
         )
-        wait_for_accounting(slurm, [job])
+        slurm.wait(job)
         finish(box)
     results = slurm_reschedule(since=before, dataset=box.path, **QUIET)
     found = [res["status"] for res in results if res["action"] == "slurm-reschedule"]
@@ -107,7 +107,7 @@ def test_a_part_whose_command_hides_sbatch_is_refused(box, slurm):
     (box.path / "wrapper").write_text("#!/bin/sh\nexec sbatch --array=1-6 job.sh\n")
     (box.path / "wrapper").chmod(0o755)
     job = schedule(box, ["./wrapper"], ["sub-%a"])
-    wait_for_accounting(slurm, [job])
+    slurm.wait(job)
     partly(box)
     finish(box, close_failed_jobs=True)
     (res,) = slurm_reschedule(dataset=box.path, **QUIET)
@@ -118,7 +118,7 @@ def test_a_part_whose_command_hides_sbatch_is_refused(box, slurm):
 def test_percent_signs_of_earlier_records_stand_for_themselves(box, slurm):
     name = "100%a-%j"
     job = schedule(box, ["sbatch", "--wrap", f"echo x > {name}"], [name.replace("%", "%%")])
-    wait_for_accounting(slurm, [job])
+    slurm.wait(job)
     finish(box)
     assert name in box.files_in_last_commit()
     message = box.git("log", "-1", "--format=%B")
@@ -137,7 +137,7 @@ def test_arrays_that_share_a_log_leave_it_to_the_last_task(box, slurm):
     job = schedule(
         box, ["sbatch", "--array=1-6", "-o", "one.log", "--open-mode=append", "job.sh"], ["sub-%a"]
     )  # fmt: skip
-    wait_for_accounting(slurm, [job])
+    slurm.wait(job)
     partly(box)
     assert "one.log" not in box.files_in_last_commit()
     finish(box, accept_failed_jobs=True)

@@ -20,7 +20,7 @@ from datalad_slurm.workflow import submissions
 from datalad_slurm.workflow.context import open_context
 from datalad_slurm.workflow.schedule import Request, claim_of
 from tests.conftest import DATALAD
-from tests.slurm.sweeps import assert_sound, claims, jobs_in_history, wait_for_accounting
+from tests.slurm.sweeps import assert_sound, claims, jobs_in_history
 from tests.slurm.test_schedule import finish, schedule
 
 
@@ -92,7 +92,7 @@ def test_fifty_schedules_beside_four_finishes_track_and_commit_each_job_once(
     box, slurm, tmp_path, count_faults
 ):
     before = [schedule(box, ["sbatch", "--wrap", f"echo {n} > old{n}"], [f"old{n}"]) for n in "abc"]
-    wait_for_accounting(slurm, before)
+    slurm.wait(*before)
     crowd = Crowd(tmp_path / "crowd")
     for number in range(50):
         crowd.add(
@@ -112,7 +112,7 @@ def test_fifty_schedules_beside_four_finishes_track_and_commit_each_job_once(
     submitted = {int(line.split()[0]) for line in listed if line.endswith(f" {box.path}")}
     assert len(submitted) == 53
     assert sorted({*box.tracked(), *jobs_in_history(box)}) == sorted(submitted)
-    wait_for_accounting(slurm, submitted)
+    slurm.wait(*submitted)
     results = finish(box)
     assert {res["status"] for res in results} <= {"ok", "notneeded"}, results
     assert jobs_in_history(box) == sorted(submitted)
@@ -125,7 +125,7 @@ def test_fifty_schedules_beside_four_finishes_track_and_commit_each_job_once(
 
 def test_a_finisher_that_cannot_be_seen_is_named_and_can_be_overruled(box, slurm):
     job = schedule(box, ["sbatch", "--wrap", "echo x > out"])
-    wait_for_accounting(slurm, [job])
+    slurm.wait(job)
     state = box.path / ".git/datalad-slurm"
     with only_finisher(Tracker(state).database, 0, print):
         with sqlite3.connect(state / "tracking.sqlite") as database:

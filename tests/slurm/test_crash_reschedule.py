@@ -6,7 +6,7 @@ import pytest
 from datalad.api import slurm_reschedule
 
 from tests.crash import INTERRUPT, KILL, STRIDES, Crasher
-from tests.slurm.sweeps import SubmissionScenario, wait_for_accounting
+from tests.slurm.sweeps import SubmissionScenario
 from tests.slurm.test_schedule import finish, schedule
 
 
@@ -16,7 +16,7 @@ def test_a_reschedule_that_is_stopped_anywhere_submits_its_job_once(
     box, slurm, tmp_path, action, count_faults
 ):
     job = schedule(box, ["sbatch", "--wrap", "echo new > out"])
-    wait_for_accounting(slurm, [job])
+    slurm.wait(job)
     finish(box)
     (tmp_path / "copies").mkdir()
     scenario = SubmissionScenario(

@@ -13,7 +13,6 @@ from tests.slurm.sweeps import (
     claims,
     jobs_in_history,
     noted_jobs,
-    wait_for_accounting,
 )
 from tests.slurm.test_concurrency import Crowd
 from tests.slurm.test_schedule import finish, schedule
@@ -47,7 +46,7 @@ def test_a_retry_that_is_stopped_anywhere_submits_its_job_once(
     (box.path / "out").write_text("old\n")
     box.cli("save", "-m", "an output that is put back and unlocked")
     job = schedule(box, ["sbatch", "-o", "/dev/null", "--wrap", "echo new > out; [ -e untracked ]"])
-    wait_for_accounting(slurm, [job])
+    slurm.wait(job)
     (tmp_path / "copies").mkdir()
     scenario = RetryScenario(
         box,
@@ -65,7 +64,7 @@ def test_a_retry_that_is_stopped_anywhere_submits_its_job_once(
 
 def test_a_retry_killed_before_sbatch_leaves_the_failed_job_as_it_was(box, slurm, tmp_path):
     job = schedule(box, ["sbatch", "--wrap", "mkdir out; echo half > out/a; exit 1"])
-    wait_for_accounting(slurm, [job])
+    slurm.wait(job)
     crasher = Crasher(tmp_path / "crash", box.path)
     assert crasher.run(submit_of(box, job), "before sbatch", KILL).code == -9
     assert not (box.path / "out").exists()
@@ -85,7 +84,7 @@ def test_of_eight_retries_of_all_failed_jobs_each_job_is_submitted_once(
     box, slurm, tmp_path, count_faults
 ):
     jobs = [schedule(box, ["sbatch", "--wrap", f"echo {n} > {n}; [ -e good ]"], [n]) for n in "abc"]
-    wait_for_accounting(slurm, jobs)
+    slurm.wait(*jobs)
     (box.path / "good").touch()
     crowd = Crowd(tmp_path / "crowd")
     for _ in range(8):
@@ -97,7 +96,7 @@ def test_of_eight_retries_of_all_failed_jobs_each_job_is_submitted_once(
     new = [job for job in submitted if job not in jobs]
     assert len(new) == 3
     assert sorted(noted_jobs(box)) == new
-    wait_for_accounting(slurm, new)
+    slurm.wait(*new)
     assert {res["status"] for res in finish(box)} == {"ok"}
     assert jobs_in_history(box) == new
     assert_sound(box, "after all")
@@ -107,7 +106,7 @@ def test_of_eight_retries_of_all_failed_jobs_each_job_is_submitted_once(
 @pytest.mark.faults
 def test_of_a_retry_and_a_finish_at_once_one_has_the_job(box, slurm, tmp_path, count_faults):
     job = schedule(box, ["sbatch", "--wrap", "echo x > out; exit 1"])
-    wait_for_accounting(slurm, [job])
+    slurm.wait(job)
     crowd = Crowd(tmp_path / "crowd")
     crowd.add(lambda: slurm_reschedule(retry=job, dataset=box.path))
     crowd.add(lambda: slurm_finish(job, dataset=box.path, accept_failed_jobs=True))

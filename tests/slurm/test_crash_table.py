@@ -15,7 +15,6 @@ from tests.slurm.sweeps import (
     copy,
     jobs_in_history,
     noted_jobs,
-    wait_for_accounting,
 )
 from tests.slurm.test_schedule import finish
 
@@ -82,7 +81,7 @@ def test_a_table_that_is_stopped_submits_each_row_once(
     listed = slurm.run("squeue", "-h", "-t", "all", "-o", "%A|%Z").splitlines()
     submitted = [int(line.split("|")[0]) for line in listed if f"|{copies}/" in line]
     assert sorted(submitted) == sorted(tracked)
-    wait_for_accounting(slurm, tracked)
+    slurm.wait(*tracked)
     for each in boxes:
         jobs = sorted(noted_jobs(each))
         results = finish(each)

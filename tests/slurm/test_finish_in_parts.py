@@ -12,7 +12,6 @@ from tests.slurm.sweeps import (
     claims,
     jobs_in_history,
     noted_jobs,
-    wait_for_accounting,
 )
 from tests.slurm.test_schedule import finish, schedule
 
@@ -24,7 +23,7 @@ def five_jobs(box, slurm, monkeypatch):
     jobs = [
         schedule(box, ["sbatch", "--wrap", f"echo {name} > {name}"], [name]) for name in "abcde"
     ]
-    wait_for_accounting(slurm, jobs)
+    slurm.wait(*jobs)
     return jobs
 
 

@@ -29,8 +29,8 @@ def test_a_finish_that_is_stopped_while_it_adds_files_at_once_commits_every_job_
     crasher = Crasher(tmp_path / "crash", box.path)
     steps = steps_of_adding(crasher.run(scenario.prepare()).steps)
     assert len(steps) >= 20
-    points = [(at, KILL) for at in list(steps)[:: thinned(3)]] + [
-        (at, INTERRUPT) for at in list(steps)[1::4]
+    points = [(at, KILL) for at in list(steps)[:: thinned(5)]] + [
+        (at, INTERRUPT) for at in list(steps)[1 :: 4 * thinned(2)]
     ]
     for at, action in points:
         ended = crasher.run(scenario.prepare(), at, action)

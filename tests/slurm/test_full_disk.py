@@ -7,7 +7,7 @@ from datalad.api import slurm_reschedule, slurm_schedule
 
 from tests.crash import Crasher, thinned
 from tests.slurm.disk import assert_said, levels_until, places_to_fill
-from tests.slurm.sweeps import SubmissionScenario, wait_for_accounting
+from tests.slurm.sweeps import SubmissionScenario
 from tests.slurm.test_schedule import finish, schedule
 
 
@@ -27,7 +27,7 @@ def test_a_submission_on_a_full_disk_says_so_and_can_be_repeated(
     else:
         job = schedule(box, ["sbatch", "--hold", "--wrap", "echo new > out"])
         slurm.run("scontrol", "release", str(job))
-        wait_for_accounting(slurm, [job])
+        slurm.wait(job)
         finish(box)
 
         def submit(box, **how):
@@ -49,10 +49,10 @@ def test_a_submission_on_a_full_disk_says_so_and_can_be_repeated(
         scenario.run_again(where)
         return ended.code == 0
 
-    points = sum(levels_until(submit_with, what, 4 * thinned(2)) for what in ("blocks", "inodes"))
+    points = sum(levels_until(submit_with, what, 4 * thinned(4)) for what in ("blocks", "inodes"))
     steps = crasher.run(scenario.prepare()).steps
     scenario.run_again("not full")
-    for at in places_to_fill(steps)[:: thinned(3)]:
+    for at in places_to_fill(steps)[:: thinned(5)]:
         points += 1
         submit_with(at=at)
     scenario.finish_all()

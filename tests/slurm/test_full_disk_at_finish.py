@@ -38,14 +38,14 @@ def test_a_finish_on_a_full_disk_says_so_and_can_be_repeated(
         scenario.check(where)
         return is_done
 
-    step = thinned(3) * (40 if at_once else 8)
+    step = thinned(5) * (40 if at_once else 8)
     points = sum(levels_until(finish_with, what, step) for what in ("blocks", "inodes"))
     steps = crasher.run(scenario.prepare()).steps
     places = places_to_fill(steps)
     if at_once:  # the others are those of the other run
         adding = steps_of_adding(steps)
         places = [at for at in places if at in adding][::2]
-    for at in places[:: thinned(3)]:
+    for at in places[:: thinned(5)]:
         points += 1
         finish_with(at=at)
     count_faults("full-disk points", points)

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 import pytest
 
 from tests.conftest import Slurm, wait_until
-from tests.slurm.sweeps import wait_for_accounting
 from tests.slurm.test_outage import run_testbed
 from tests.slurm.test_reschedule import record_of
 from tests.slurm.test_retry import retried
@@ -126,10 +125,10 @@ def test_each_run_of_a_task_that_is_requeued_is_told_beside_the_attempts(box, ow
     own.wait(f"{job}_1")
     time.sleep(1)  # runs are told apart by when they were submitted, to the second
     own.run("scontrol", "requeue", f"{job}_2")
-    wait_for_accounting(own, [job])
+    own.wait(job)
     (box.path / "good").touch()
     again = retried(box, job)
-    wait_for_accounting(own, [again])
+    own.wait(again)
     finish(box, f"{job}_1")
     assert "attempts" not in record_of(box)["slurm"]
     finish(box)

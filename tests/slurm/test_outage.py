@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.conftest import TESTBED, Slurm, wait_until
+from tests.conftest import TESTBED, Slurm
+from tests.slurm.bare import wait_until_forgotten
 from tests.slurm.test_schedule import finish, schedule
 
 
@@ -19,14 +20,14 @@ def run_testbed(*args):
 def own_testbed(tmp_path_factory):
     """A Slurm that only this module breaks."""
     directory = tmp_path_factory.mktemp("tb")
-    run_testbed("up", "--dir", str(directory), "--min-job-age", "20")
+    run_testbed("up", "--dir", str(directory))
     yield directory
     run_testbed("down", "--dir", str(directory), "--wipe")
 
 
 @pytest.fixture
 def own_slurm(own_testbed, monkeypatch):
-    run_testbed("up", "--dir", str(own_testbed), "--min-job-age", "20")
+    run_testbed("up", "--dir", str(own_testbed))
     monkeypatch.setenv("SLURM_CONF", str(own_testbed / "etc" / "slurm.conf"))
     return Slurm(own_testbed)
 
@@ -34,7 +35,7 @@ def own_slurm(own_testbed, monkeypatch):
 def test_without_slurmdbd_slurmctld_is_enough(box, own_slurm):
     job = schedule(box, ["sbatch", "--wrap", "echo x > out"])
     run_testbed("stop", "slurmdbd", "--dir", str(own_slurm.directory))
-    own_slurm.wait(job)
+    own_slurm.wait(job, is_accounted=False)
     (entry,) = finish(box, list_open_jobs=True)
     assert entry["slurm_job_status"] == "COMPLETED"
     assert {res["status"] for res in finish(box)} == {"ok"}
@@ -44,8 +45,7 @@ def test_without_slurmdbd_slurmctld_is_enough(box, own_slurm):
 def test_a_job_slurmctld_has_forgotten_is_not_guessed_about(box, own_slurm):
     job = schedule(box, ["sbatch", "--wrap", "echo x > out"])
     own_slurm.wait(job)
-    listed = ("squeue", "-h", "-t", "all", "-o", "%A")
-    wait_until(lambda: str(job) not in own_slurm.run(*listed).split())
+    wait_until_forgotten(own_slurm, job)
     run_testbed("stop", "slurmdbd", "--dir", str(own_slurm.directory))
     for flags in ({}, {"close_failed_jobs": True}, {"accept_failed_jobs": True}):
         (result,) = finish(box, **flags)

@@ -17,7 +17,6 @@ from tests.slurm.sweeps import (
     finish,
     jobs_in_history,
     noted_jobs,
-    wait_for_accounting,
 )
 from tests.slurm.test_schedule import schedule
 
@@ -43,7 +42,7 @@ class PackScenario:
         self.box = box
         self._original = original
         first = self._job("old", pack=["old"])
-        wait_for_accounting(slurm, [first])
+        slurm.wait(first)
         finish(box)
         self._jobs = [
             schedule(
@@ -54,7 +53,7 @@ class PackScenario:
             ),
             self._job("only", pack=["only"], pack_only=True),
         ]
-        wait_for_accounting(slurm, self._jobs)
+        slurm.wait(*self._jobs)
         self._jobs.insert(0, first)
         copy(box.path, original)
         self._expected = None

@@ -6,7 +6,7 @@ import pytest
 from datalad.api import slurm_finish
 
 from tests.crash import KILL, Crasher
-from tests.slurm.sweeps import QUIET, assert_sound, claims, copy, noted_jobs, wait_for_accounting
+from tests.slurm.sweeps import QUIET, assert_sound, claims, copy, noted_jobs
 from tests.slurm.test_schedule import schedule
 
 SCRIPT = """mkdir sub-$SLURM_ARRAY_TASK_ID
@@ -23,7 +23,7 @@ class PartialScenario:
         self._original = original
         box.script(SCRIPT)
         self._array = schedule(box, ["sbatch", "--array=1-3", "job.sh"], ["sub-%a", "all"])
-        wait_for_accounting(slurm, [self._array])
+        slurm.wait(self._array)
         copy(box.path, original)
         self.check("not at all")
         self._expected = self._outcome()

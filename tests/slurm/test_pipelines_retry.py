@@ -6,7 +6,6 @@ from datalad.api import clone
 
 from tests.conftest import Box, wait_until
 from tests.slurm.pipelines import dependency, release
-from tests.slurm.sweeps import wait_for_accounting
 from tests.slurm.test_reschedule import record_of
 from tests.slurm.test_reschedule_range import reschedule, submitted
 from tests.slurm.test_retry import retry
@@ -34,7 +33,7 @@ def test_a_pipeline_of_arrays_of_which_tasks_fail_and_are_run_again(box, slurm, 
     one, two, three = jobs
     release(slurm, one)
     slurm.wait(one)
-    wait_for_accounting(slurm, [one])
+    slurm.wait(one)
     finish(box, partial=True)
     assert box.subjects()[0].startswith(f"[DATALAD SLURM RUN] Slurm job {one}_[1-3,5-13,15-20]:")
     assert set(box.tracked()) == set(jobs)
@@ -75,7 +74,7 @@ def test_a_job_that_was_cancelled_with_the_one_before_it_is_run_again_with_it(ch
     release(slurm, one)
     slurm.run("scancel", str(two))
     slurm.wait(one, two)
-    wait_for_accounting(slurm, [one, two])
+    slurm.wait(one, two)
     (chain.path / "a.sh").unlink()
     chain.script("sleep 3; echo one > a", "a.sh")
     results = retry(chain, "all")
@@ -95,7 +94,7 @@ def test_a_job_is_run_again_after_the_one_before_it_was_committed(chain, slurm):
     two = schedule(chain, "sbatch b.sh", ["b"], inputs=["a"])
     release(slurm, one)
     slurm.wait(one, two)
-    wait_for_accounting(slurm, [one, two])
+    slurm.wait(one, two)
     finish(chain, one)
     made = chain.git("rev-parse", "HEAD")
     chain.script("", "good")
@@ -112,7 +111,7 @@ def test_what_waits_stays_when_only_some_failed_tasks_are_run_again(box, slurm):
     two = schedule(box, "sbatch --wrap 'cat one/* > all'", ["all"], inputs=["one"])
     release(slurm, one)
     slurm.wait(one)
-    wait_for_accounting(slurm, [one])
+    slurm.wait(one)
     box.script("", "good")
     results = retry(box, f"{one}_4")
     (told,) = [res for res in results if res["action"] == "repoint"]
@@ -120,7 +119,7 @@ def test_what_waits_stays_when_only_some_failed_tasks_are_run_again(box, slurm):
     first = next(res["slurm_job_id"] for res in results if res["action"] == "slurm-reschedule")
     release(slurm, first)
     slurm.wait(first)
-    wait_for_accounting(slurm, [first])
+    slurm.wait(first)
     results = retry(box, f"{one}_14")
     release(slurm, *(r["slurm_job_id"] for r in results if r["action"] == "slurm-reschedule"))
     (told,) = [res for res in results if res["action"] == "repoint"]

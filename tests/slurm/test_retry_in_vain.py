@@ -6,7 +6,6 @@ import pytest
 
 from tests.conftest import wait_until
 from tests.slurm.pipelines import dependency, release
-from tests.slurm.sweeps import wait_for_accounting
 from tests.slurm.test_reschedule import record_of
 from tests.slurm.test_retry import retry
 from tests.slurm.test_schedule import finish, schedule
@@ -24,7 +23,7 @@ def in_vain(chain, slurm):
     two = schedule(chain, "sbatch b.sh", ["b"], inputs=["a"])
     release(slurm, one)
     slurm.wait(one)
-    wait_for_accounting(slurm, [one])
+    slurm.wait(one)
     wait_until(never_starts(slurm, two))
     return one, two
 
@@ -88,7 +87,7 @@ def test_tasks_run_again_one_by_one_can_be_waited_for_by_running_again(box, slur
     two = schedule(box, "sbatch --wrap 'cat o-* > b'", ["b"], inputs=["o-1", "o-2"])
     release(slurm, one)
     slurm.wait(one)
-    wait_for_accounting(slurm, [one])
+    slurm.wait(one)
     box.script("", "good")
     attempts = [
         res["slurm_job_id"]
@@ -101,7 +100,7 @@ def test_tasks_run_again_one_by_one_can_be_waited_for_by_running_again(box, slur
     assert "that did not end well, and that was run again since" in said
     release(slurm, *attempts)
     slurm.wait(*attempts)
-    wait_for_accounting(slurm, attempts)
+    slurm.wait(*attempts)
     (result,) = [res for res in retry(box, two) if res["action"] == "slurm-reschedule"]
     assert result["status"] == "ok"
     assert {res["status"] for res in finish(box, wait=True, timeout=40)} == {"ok"}
@@ -115,7 +114,7 @@ def test_what_cannot_be_told_to_wait_keeps_nothing_else_from_it(chain, slurm):
     other = schedule(chain, "sbatch --wrap 'exit 1'", ["e"])
     release(slurm, one)
     slurm.wait(one, other)
-    wait_for_accounting(slurm, [one, other])
+    slurm.wait(one, other)
     slurm.run("scontrol", "hold", str(two))
     slurm.run("scontrol", "update", f"jobid={two}", "dependency=")
     done = chain.cli("slurm-reschedule", "--retry", str(one), "--retry", str(other), code=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tests.slurm.array_tasks import partly
-from tests.slurm.sweeps import wait_for_accounting
 from tests.slurm.test_retry import retried
 from tests.slurm.test_schedule import finish, schedule
 
@@ -20,7 +19,7 @@ def failed(box, slurm, *outputs, indices="1-3"):
     """Schedule an array of which all tasks but the first fail, and wait for its end."""
     box.script(FAILS)
     job = schedule(box, f"sbatch --array={indices} job.sh", outputs)
-    wait_for_accounting(slurm, [job])
+    slurm.wait(job)
     (box.path / "good").touch()
     return job
 

@@ -81,7 +81,7 @@ def test_the_cluster_of_a_job_is_named_in_every_call(box, slurm, stand_in, tmp_p
     for program in ("squeue", "sacct", "scontrol"):
         stand_in(program, f'echo "{program} $*" >> {log}; exec $real "$@"')
     job = schedule(box, ["sbatch", "-M", "testbed", "--wrap", "echo x > out"])
-    slurm.wait(job)
+    slurm.wait(job, is_accounted=False)
     (entry,) = finish(box, list_open_jobs=True)
     assert entry["cluster"] == "testbed"
     assert {res["status"] for res in finish(box)} == {"ok"}

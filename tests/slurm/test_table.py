@@ -14,7 +14,7 @@ from datalad.api import create, slurm_schedule
 from datalad_slurm.workflow import table_submit
 from tests.conftest import DATALAD, TESTBED, Box, Slurm, wait_until
 from tests.crash import Crasher
-from tests.slurm.sweeps import claims, noted_jobs, wait_for_accounting
+from tests.slurm.sweeps import claims, noted_jobs
 from tests.slurm.test_reschedule import record_of
 from tests.slurm.test_schedule import ODD_NAMES, finish
 
@@ -65,7 +65,7 @@ def test_each_row_is_a_job_with_a_commit_of_its_own(study, slurm):
     jobs = [res["slurm_job_id"] for res in results]
     assert results[1]["message"] == f"line 3 of t.csv: submitted Slurm job {jobs[1]}"
     assert study.tracked() == jobs
-    wait_for_accounting(slurm, jobs)
+    slurm.wait(*jobs)
     finish(study)
     assert (study.path / "out/s01/dose").read_text() == "1.50"
     assert f"slurm-{jobs[1]}.out" in study.files_in_last_commit()
@@ -91,7 +91,7 @@ def test_what_a_table_holds_is_never_more_than_an_argument(study, slurm):
         "mkdir -p w; printf %s {dose} > w/{name}; echo \"{dose}\" '{dose}'",
     ]
     results += submit(study, rows, wrapped, ["w/{name}"])
-    wait_for_accounting(slurm, [res["slurm_job_id"] for res in results])
+    slurm.wait(*(res["slurm_job_id"] for res in results))
     assert {res["status"] for res in finish(study)} == {"ok"}
     for row in rows:
         assert (study.path / "out" / row["name"] / "dose").read_text() == row["dose"]
@@ -104,7 +104,7 @@ def test_values_are_names_of_files_whatever_they_hold(study, slurm):
     study.script('printf %s "$1" > "$1"')
     rows = [{"name": name, "dose": ""} for name in odd]
     results = submit(study, rows, outputs=["{name}"])
-    wait_for_accounting(slurm, [res["slurm_job_id"] for res in results])
+    slurm.wait(*(res["slurm_job_id"] for res in results))
     assert {res["status"] for res in finish(study)} == {"ok"}
     for name in odd:
         assert (study.path / name).read_text() == name
@@ -125,7 +125,7 @@ def test_inputs_of_a_row_are_fetched_and_recorded(box, slurm, tmp_path):
     )  # fmt: skip
     assert told(results)[0][:2] == (1, "ok")
     assert not (clone.path / "in_c").exists()
-    wait_for_accounting(slurm, [res["slurm_job_id"] for res in results])
+    slurm.wait(*(res["slurm_job_id"] for res in results))
     finish(clone)
     record = record_of(clone)
     assert record["inputs"] == ["in_b"]
@@ -201,14 +201,14 @@ def test_after_a_failure_the_same_call_submits_the_rest(study, slurm, stand_in, 
     assert "of 4 rows, 2 are submitted (lines 2-3 of" in said
     assert claims(study) == ["out/a", "out/b"]
     jobs = [res["slurm_job_id"] for res in first[:2]]
-    wait_for_accounting(slurm, jobs)
+    slurm.wait(*jobs)
     finish(study, jobs[0])
     second = submit(study, path)
     assert told(second)[:2] == [(2, "notneeded", jobs[0]), (3, "notneeded", jobs[1])]
     assert [res["status"] for res in second[2:]] == ["ok", "ok"]
     assert "and committed" in second[0]["message"]
     assert "which is open" in second[1]["message"]
-    wait_for_accounting(slurm, [*jobs, *(res["slurm_job_id"] for res in second[2:])])
+    slurm.wait(*jobs, *(res["slurm_job_id"] for res in second[2:]))
     finish(study)
     assert {res["status"] for res in submit(study, path)} == {"notneeded"}
     again = study.cli(
@@ -236,16 +236,16 @@ def test_a_row_whose_job_was_closed_is_submitted_again(study, slurm):
     rows = [{"name": "a"}, {"name": "b"}]
     command = ["sbatch", "--wrap", "mkdir -p out; [ {name} = a ] && touch out/{name}"]
     first = submit(study, rows, command)
-    wait_for_accounting(slurm, [res["slurm_job_id"] for res in first])
+    slurm.wait(*(res["slurm_job_id"] for res in first))
     finish(study, close_failed_jobs=True)
     second = submit(study, rows, command)
     assert [(line, status) for line, status, _ in told(second)] == [(1, "notneeded"), (2, "ok")]
-    wait_for_accounting(slurm, [second[1]["slurm_job_id"]])
+    slurm.wait(second[1]["slurm_job_id"])
 
 
 def test_a_row_that_is_committed_on_a_branch_of_its_own_is_known(study, slurm):
     first = submit(study, [{"name": "a", "dose": "1"}])
-    wait_for_accounting(slurm, [first[0]["slurm_job_id"]])
+    slurm.wait(first[0]["slurm_job_id"])
     finish(study, branches=True)
     (second,) = submit(study, [{"name": "a", "dose": "1"}])
     assert (second["status"], second["slurm_job_id"]) == ("notneeded", first[0]["slurm_job_id"])
@@ -327,7 +327,7 @@ def test_jobs_run_in_an_alternative_directory(study, slurm, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     results = submit(study, table(study, "a,1", "b,2"), alt_dir=str(elsewhere))
-    wait_for_accounting(slurm, [res["slurm_job_id"] for res in results])
+    slurm.wait(*(res["slurm_job_id"] for res in results))
     assert {res["status"] for res in finish(study)} == {"ok"}
     assert (study.path / "out/b/dose").read_text() == "2"
     assert [path for path in elsewhere.rglob("*") if not path.is_dir()] == []
@@ -338,7 +338,7 @@ def test_outputs_may_lie_in_subdatasets(study, slurm):
         create(study.path / name, dataset=study.path, result_renderer="disabled")
     command = ["sbatch", "--wrap", "echo {name} > {name}/out"]
     results = submit(study, [{"name": "s1"}, {"name": "s2"}], command, ["{name}/out"])
-    wait_for_accounting(slurm, [res["slurm_job_id"] for res in results])
+    slurm.wait(*(res["slurm_job_id"] for res in results))
     assert {res["status"] for res in finish(study)} == {"ok"}
     assert (study.path / "s2/out").read_text() == "s2\n"
     assert study.status() == ""
@@ -482,7 +482,7 @@ def test_a_limit_on_submitted_jobs_is_waited_out(study, limited, caplog):
     results = submit(study, [{"name": name} for name in "abcd"], command)
     assert [res["status"] for res in results] == ["ok"] * 4
     assert any("AssocMaxSubmitJobLimit" in record.message for record in caplog.records)
-    wait_for_accounting(limited, [res["slurm_job_id"] for res in results])
+    limited.wait(*(res["slurm_job_id"] for res in results))
     assert {res["status"] for res in finish(study)} == {"ok"}
 
 

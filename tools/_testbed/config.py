@@ -161,7 +161,7 @@ def _slurm_conf(layout: Layout, settings: Settings) -> str:
         "TaskPlugin": "task/none",
         "MpiDefault": "none",
         "ReturnToService": "2",
-        "KillWait": "5",
+        "KillWait": "12",
         "MinJobAge": str(settings.min_job_age),
         "MaxArraySize": "20001",
         "MaxJobCount": "50000",

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _COMMAND_LIMIT = 60.0
-# KillWait is 5 seconds: by then every cancelled job has been killed.
-_CANCEL_LIMIT = 12.0
+# KillWait is 12 seconds: by then every cancelled job has been killed.
+_CANCEL_LIMIT = 25.0
 
 
 class Testbed:
