@@ -250,12 +250,13 @@ def runner_options(
     checkpoint_signal : str, optional
         Name of the signal that asks for one.
     """
-    from datalad_slurm.jobs.checkpoints import DEFAULT_SIGNAL, Checkpoint
-    from datalad_slurm.jobs.node_local import NodeLocal
     from datalad_slurm.jobs.runner_options import RunnerOptions
 
     if node_local is None and not checkpoint:
         return RunnerOptions(grace or 0)
+    from datalad_slurm.jobs.checkpoints import DEFAULT_SIGNAL, Checkpoint
+    from datalad_slurm.jobs.node_local import NodeLocal
+
     return RunnerOptions(
         default_grace if grace is None else grace,
         None if node_local is None else NodeLocal(node_local),

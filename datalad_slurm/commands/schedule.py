@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import REMAINDER
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from datalad_next.commands import (
@@ -267,7 +266,7 @@ class Schedule(ValidatedInterface):
             place = (node_local_dir or "") if node_local else None
             default = context.settings.grace
             runner = runner_options(default, grace, place, checkpoint, checkpoint_signal)
-            return scheduling.flow(context, replace(request, runner=runner))
+            return scheduling.flow(context, request._replace(runner=runner))
 
         yield from run_flow("slurm-schedule", dataset.ds, flow)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from datalad_slurm.jobs.names import JobName
 
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Scheduling"]
 
 
-@dataclass(frozen=True)
-class Scheduling:
+class Scheduling(NamedTuple):
     """What is to be done with a request."""
 
     #: the command, in words

@@ -7,9 +7,8 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from datalad_slurm.dataset.git import Repo, in_argument_chunks
 from datalad_slurm.dataset.paths import matches, walk
@@ -32,8 +31,7 @@ __all__ = [
 _NOTE = "leftovers.json"
 
 
-@dataclass(frozen=True)
-class Leftovers:
+class Leftovers(NamedTuple):
     """What has changed at and below outputs; all paths are relative to where the job runs."""
 
     files: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from datalad_slurm.dataset.git import Repo, in_argument_chunks, without_call_stack
 from datalad_slurm.dataset.paths import inside, matches, walk
@@ -16,8 +16,7 @@ from datalad_slurm.jobs.globs import parse_glob
 __all__ = ["Prepared", "find_locked", "is_annex_link", "make_writable", "undo"]
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(NamedTuple):
     """What is done to make room, so that it can be undone."""
 
     unlocked: tuple[str, ...] = ()

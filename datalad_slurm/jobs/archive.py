@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from datalad_slurm.jobs.model import TrackedJob
 
@@ -66,8 +65,7 @@ def archived_files(job: TrackedJob) -> dict[str, str]:
     return {entry["archived"]: entry["sha256"] for entry in entries if "archived" in entry}
 
 
-@dataclass(frozen=True)
-class RecordedScript:
+class RecordedScript(NamedTuple):
     """A script that a job ran with, as a record names it."""
 
     #: relative to the root, absolute elsewhere; empty where there was no file

@@ -23,7 +23,7 @@ The notes of a tracked job (`TrackedJob.extra`) hold
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from datalad_slurm.jobs.archive import SCRIPTS
@@ -77,7 +77,7 @@ def replaced_by_retry(
         again = [task for task in own if task in tasks]
         if len(again) < len(own) or not own:
             staying = tuple(task for task in own if task not in tasks)
-            kept.append(replace(slurm_job, tasks=staying))
+            kept.append(slurm_job._replace(tasks=staying))
         if again:
             common = {"cmd": job.submitted_cmd}
             if SCRIPTS in job.identities:
@@ -114,7 +114,7 @@ def _run(slurm_job: SlurmJob, status: JobStatus) -> dict[str, Any]:
     moments = [task.facts.submitted for task in status.tasks if task.facts]
     submitted = min(filter(None, moments), default=slurm_job.submitted)
     tasks = [task.task for task in status.tasks]
-    return _entry(replace(slurm_job, submitted=submitted), status, tasks)
+    return _entry(slurm_job._replace(submitted=submitted), status, tasks)
 
 
 def _entry(slurm_job: SlurmJob, status: JobStatus, tasks: Collection[TaskId]) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from datalad_slurm.jobs.claims import is_glob, top_of
 from datalad_slurm.jobs.errors import InvalidRequestError
@@ -34,8 +33,7 @@ _VARIABLES = {"a": "SLURM_ARRAY_TASK_ID", "x": "SLURM_JOB_NAME"}
 _ESCAPED = re.compile(r"\[([*?[])\]")
 
 
-@dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """Which files are the state of a job's work, and how it is asked to write them."""
 
     #: as typed, relative to the job's directory
@@ -92,7 +90,7 @@ def with_states(checkpoint: Checkpoint, templates: Sequence[str]) -> Checkpoint:
                 f"the checkpoint '{path}' must be a file or directory, and no pattern of several; "
                 "name the directory in which they are"
             )
-    return replace(checkpoint, templates=tuple(templates))
+    return checkpoint._replace(templates=tuple(templates))
 
 
 def bash_words(templates: Iterable[str]) -> list[str]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from datalad_slurm.jobs.errors import InvalidRequestError
 
@@ -31,8 +30,7 @@ _ANY = "?"
 _NUMBER = re.compile(r"\d{1,18}(?!\d)", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Relation:
+class Relation(NamedTuple):
     """A tracked job for which another one waits, or has waited."""
 
     #: the id by which the job is known, that of its record
@@ -118,7 +116,7 @@ def with_relation(relations: Sequence[Relation], new: Relation) -> tuple[Relatio
     if not same:
         return (*relations, new)
     known = same[0]
-    both = replace(known, typed=tuple(dict.fromkeys((*known.typed, *new.typed))))
+    both = known._replace(typed=tuple(dict.fromkeys((*known.typed, *new.typed))))
     return tuple(both if each is known else each for each in relations)
 
 

@@ -13,8 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "MISSING",
@@ -95,8 +94,7 @@ def digest(files: Mapping[str, Identity]) -> str:
     return total.hexdigest()
 
 
-@dataclass(frozen=True)
-class InputState:
+class InputState(NamedTuple):
     """One input or script: what it was at submission, and, where that differs, what it is now."""
 
     #: relative to the root, absolute elsewhere; empty for a script that had no file
@@ -116,8 +114,7 @@ class InputState:
         return content | ({"change": self.change} if self.change else {})
 
 
-@dataclass(frozen=True)
-class InputReport:
+class InputReport(NamedTuple):
     """The inputs and scripts of one job, at its finish."""
 
     inputs: Sequence[InputState] = ()

@@ -6,7 +6,7 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from datalad_slurm.jobs.tasks import TaskId
 
@@ -21,8 +21,7 @@ PATTERN = re.compile(r"%(\d*)([AJNabjnstux]|(?<=%)%)", re.ASCII)
 _MOST_PLACES = 4
 
 
-@dataclass(frozen=True)
-class LogName:
+class LogName(NamedTuple):
     """A log file's absolute path as ``scontrol show job`` gives it.
 
     slurmctld has filled in most patterns of sbatch(1), but leaves the node's
@@ -31,7 +30,7 @@ class LogName:
 
     pattern: str
     #: index of the one array task it is for, or -1
-    index: int = -1
+    index: int = -1  # type: ignore[assignment]
 
 
 def names_by_task(logs: Iterable[LogName]) -> Callable[[TaskId], list[LogName]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from datalad_slurm.jobs.logs import LogName
@@ -72,8 +73,7 @@ class TaskStatus(NamedTuple):
         return is_waiting and self.reason == NEVER_SATISFIED
 
 
-@dataclass(frozen=True)
-class JobStatus:
+class JobStatus(NamedTuple):
     """State of all tasks of one tracked job."""
 
     tasks: tuple[TaskStatus, ...]
@@ -151,7 +151,7 @@ class JobStatus:
 
     def of(self, tasks: Collection[TaskId]) -> JobStatus:
         """Return the status of some of the tasks."""
-        return replace(self, tasks=tuple(task for task in self.tasks if task.task in tasks))
+        return self._replace(tasks=tuple(task for task in self.tasks if task.task in tasks))
 
     def describe(self) -> str:
         """Return each task with its state: ``12_0: COMPLETED, 12_1: TIMEOUT``."""
@@ -179,8 +179,7 @@ def _state_text(task: TaskStatus) -> str:
     return f"{task.answer.value} (last seen {task.word})" if task.word else task.answer.value
 
 
-@dataclass(frozen=True)
-class SlurmJob:
+class SlurmJob(NamedTuple):
     """One job that Slurm took from a tracked command."""
 
     job_id: int
@@ -197,7 +196,7 @@ class SlurmJob:
     #: as slurmctld could not be asked
     tasks: tuple[TaskId, ...] | None = None
     #: further answers of ``scontrol show job``, without names of users
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from datalad_slurm.jobs.errors import InvalidRequestError, JobNotTrackedError
 from datalad_slurm.jobs.model import SlurmJob, TaskStatus, TrackedJob
@@ -17,8 +17,7 @@ __all__ = ["JobName", "names_of", "select_jobs", "select_tasks"]
 _NAME = re.compile(r"(\d{1,18})(?:_(?:(\d{1,9})|\[([\d,:-]+)\]))?(?:;([\w.-]+))?", re.ASCII)
 
 
-@dataclass(frozen=True, order=True)
-class JobName:
+class JobName(NamedTuple):
     """Id of a Slurm job, with its cluster or, when that is empty, without.
 
     Without a cluster it stands for the only job of that id, whatever its cluster.

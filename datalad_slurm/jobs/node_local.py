@@ -12,10 +12,7 @@ from datalad_slurm.jobs.claims import is_glob
 from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.globs import parse_glob
 
-__all__ = ["NODE_LOCAL", "NodeLocal", "bash_path", "bash_patterns"]
-
-#: Key in a job's notes, and in its record.
-NODE_LOCAL = "node_local"
+__all__ = ["NodeLocal", "bash_path", "bash_patterns"]
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
 

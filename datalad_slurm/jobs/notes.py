@@ -8,7 +8,9 @@ __all__ = [
     "CHECKPOINT",
     "COMMITTED_IN",
     "GRACE",
+    "NODE_LOCAL",
     "RELEASED",
+    "VERIFY",
     "has_checkpoints",
     "has_store",
     "needs_runner",
@@ -22,6 +24,10 @@ COMMITTED_IN = "committed_in"
 CHECKPOINT = "checkpoint"
 #: Seconds before its time limit at which the work is told to end; in its record, too.
 GRACE = "grace"
+#: How it runs in a directory of its node; in its record, too.
+NODE_LOCAL = "node_local"
+#: The commit that it repeats, and with which its outputs are to be compared.
+VERIFY = "verify"
 
 
 def has_checkpoints(job: TrackedJob) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datalad_slurm.jobs.braces import literal
 from datalad_slurm.jobs.model import TrackedJob
-from datalad_slurm.jobs.record import RunRecord
+
+if TYPE_CHECKING:
+    from datalad_slurm.jobs.record import RunRecord
 
 __all__ = [
     "PACK",
@@ -33,8 +34,7 @@ PACK = "pack"
 _VERSION = 1
 
 
-@dataclass(frozen=True)
-class Pack:
+class Pack(NamedTuple):
     """Which outputs of a job are packed."""
 
     #: directories as they are typed; may have sbatch's patterns. Relative to the dataset's root
@@ -67,8 +67,7 @@ def recorded_pack(record: RunRecord) -> Pack | None:
     return Pack(tuple(paths), pack.only)
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """What an archive holds under one name: a file, a link, or an empty directory."""
 
     name: str

@@ -170,7 +170,7 @@ def _only(
 def _narrowed(job: TrackedJob, tasks: Set[TaskId]) -> TrackedJob:
     """Return a job with some of its tasks, and what these claim."""
     slurm_jobs = tuple(
-        replace(each, tasks=tuple(task for task in each.tasks or () if task in tasks))
+        each._replace(tasks=tuple(task for task in each.tasks or () if task in tasks))
         for each in job.slurm_jobs
     )
     outputs = claims_of(job.templates, slurm_jobs) if job.templates else job.outputs

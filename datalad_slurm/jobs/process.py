@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["Process"]
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(NamedTuple):
     """Identity of a process that stays unique across reboots and reused pids."""
 
     host: str

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from datalad_slurm.jobs.checkpoints import Checkpoint, shared_path
-from datalad_slurm.jobs.node_local import NODE_LOCAL, NodeLocal
-from datalad_slurm.jobs.notes import CHECKPOINT, GRACE
+from datalad_slurm.jobs.notes import CHECKPOINT, GRACE, NODE_LOCAL
 from datalad_slurm.jobs.quantities import parse_duration
 from datalad_slurm.jobs.sbatch_options import Call, directives, read_call, script_head
+
+if TYPE_CHECKING:
+    from datalad_slurm.jobs.checkpoints import Checkpoint
+    from datalad_slurm.jobs.node_local import NodeLocal
 
 __all__ = [
     "ONE_JOB",
@@ -42,8 +43,7 @@ _ONE_NODE = re.compile(r"0*1(-0*1)?")
 _TERM_TO_SHELL = re.compile(r"[RB]*B[RB]*:(?:SIG)?(?:TERM|15)(?:@.*)?", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class RunnerOptions:
+class RunnerOptions(NamedTuple):
     """What the runner around a job's script is to do; nothing when it is false."""
 
     #: seconds before its time limit at which the work is told to end; 0 leaves that to Slurm
@@ -74,8 +74,8 @@ class RunnerOptions:
 
     def recorded(self) -> dict[str, Any]:
         """Return it as it stands in the record of a job: as it was asked for."""
-        checkpoint = replace(self.checkpoint, templates=()) if self.checkpoint else None
-        return replace(self, checkpoint=checkpoint).to_json()
+        checkpoint = self.checkpoint._replace(templates=()) if self.checkpoint else None
+        return self._replace(checkpoint=checkpoint).to_json()
 
     @classmethod
     def read(cls, notes: Mapping[str, Any]) -> RunnerOptions:
@@ -86,6 +86,9 @@ class RunnerOptions:
         InvalidRequestError
             When something in them cannot be.
         """
+        from datalad_slurm.jobs.checkpoints import Checkpoint
+        from datalad_slurm.jobs.node_local import NodeLocal
+
         node_local = notes.get(NODE_LOCAL)
         earlier = node_local.get(GRACE) if isinstance(node_local, dict) else None
         grace = notes.get(GRACE, earlier)  # earlier versions noted it there
@@ -122,7 +125,7 @@ def why_not(options: RunnerOptions, asked: Mapping[str, str]) -> str:
             f"--node-local is for jobs on one node, and this one asks for --nodes={nodes}; leave "
             "out --node-local, or ask for one node"
         )
-    shared = shared_path(options.checkpoint) if options.checkpoint else ""
+    shared = _shared_path(options.checkpoint) if options.checkpoint else ""
     if shared and "--array" in asked and not options.node_local:
         return (
             f"all tasks of the array would write the checkpoint '{shared}'; put %a into its name, "
@@ -134,6 +137,12 @@ def why_not(options: RunnerOptions, asked: Mapping[str, str]) -> str:
             "say with --grace how long before its time limit the job is told to come to an end"
         )
     return ""
+
+
+def _shared_path(checkpoint: Checkpoint) -> str:
+    from datalad_slurm.jobs.checkpoints import shared_path
+
+    return shared_path(checkpoint)
 
 
 def further_options(options: RunnerOptions, asked: Mapping[str, str]) -> list[str]:

@@ -11,8 +11,9 @@ import os.path
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import takewhile
+from types import MappingProxyType
+from typing import NamedTuple
 
 from datalad_slurm.jobs.sbatch_words import named_options
 
@@ -78,8 +79,7 @@ def sbatch_calls(words: Sequence[str]) -> Iterator[tuple[list[str], str]]:
             yield list(rest[:length]), rest[length] if length < len(rest) else ""
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """How sbatch reads the words behind its name."""
 
     #: the options, without ``--wrap``
@@ -97,7 +97,7 @@ class Call:
     #: whether sbatch only tells something, such as its version
     only_tells: bool = False
     #: values of options, by the options' names, such as ``--array`` or ``-a``
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = MappingProxyType({})
 
 
 def read_call(words: Sequence[str]) -> Call | None:

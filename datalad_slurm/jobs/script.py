@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["Entry", "as_line", "as_lines", "render_script", "told_after"]
 
@@ -22,8 +22,7 @@ _RESERVED = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One commit of the history: its command, or why that is left out."""
 
     commit: str

@@ -11,7 +11,8 @@ import glob
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from datalad_slurm.jobs.claims import collide, is_glob
 from datalad_slurm.jobs.errors import InvalidRequestError
@@ -52,8 +53,7 @@ _ANY_NUMBER, _ANY_NAME = "[0-9]*", "*"
 _PIECE = re.compile(r"\[!?\]?[^]]*\]|.", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A part of a template: a text, which is a claim's, or one of sbatch's patterns."""
 
     text: str = ""
@@ -286,6 +286,6 @@ def task_of(job: TrackedJob, claim: str) -> TaskId | None:
     own = [template for template in job.templates if is_of_task(template)]
     for slurm_job in job.slurm_jobs:
         for task in slurm_job.tasks or ():
-            if task.index >= 0 and claim in claims_of(own, [replace(slurm_job, tasks=(task,))]):
+            if task.index >= 0 and claim in claims_of(own, [slurm_job._replace(tasks=(task,))]):
                 return task
     return None

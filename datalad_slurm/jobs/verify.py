@@ -8,7 +8,7 @@ from typing import Any
 
 from datalad_slurm.jobs.inputs import Identity, is_same
 
-__all__ = ["VERIFY", "Verdict", "compare"]
+__all__ = ["Verdict", "compare"]
 
 #: Key of what is to be compared, in a job's extra notes.
 VERIFY = "verify"

@@ -7,8 +7,8 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from datalad_slurm.jobs.checkpoints import Checkpoint, bash_words
 from datalad_slurm.jobs.node_local import NodeLocal, bash_path, bash_patterns
@@ -40,8 +40,7 @@ _CONTAINER = re.compile(rb"^#SBATCH[ \t](?:.*[ \t])?--container\b", re.MULTILINE
 _HET_JOB = re.compile(rb"^#SBATCH[ \t].*\b(?:hetjob|packjob)\b", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """What travels to a directory of the node, and back."""
 
     #: absolute path of the archive of the inputs, on the shared side
@@ -54,8 +53,7 @@ class Stage:
     may_compress: bool = False
 
 
-@dataclass(frozen=True)
-class NodePlan:
+class NodePlan(NamedTuple):
     """What a runner is to do around the work, beyond noting how it ended."""
 
     options: RunnerOptions

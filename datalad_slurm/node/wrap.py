@@ -14,7 +14,6 @@ import shlex
 import stat
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -52,7 +51,11 @@ def place(notes: Path, endings: Path, plan: NodePlan | None = None) -> None:
     told = ""
     if plan:
         told = str(notes / "plan.json")
-        Path(told).write_text(json.dumps(asdict(plan) | {"options": plan.options.to_json()}))
+        nested = {
+            "options": plan.options.to_json(),
+            "stage": plan.stage._asdict() if plan.stage else None,
+        }
+        Path(told).write_text(json.dumps(plan._asdict() | nested))
     rest = f"{shlex.quote(str(endings))} {shlex.quote(told)}"
     # whatever goes wrong there, such a job must not be submitted as it is
     failing = f" || exit {_REFUSED}" if plan else ""
@@ -152,7 +155,7 @@ def _fitted(call: Call, script: bytes, plan: NodePlan) -> tuple[tuple[str, ...],
     end = call.options[-1:] == ("--",)
     options = (*(call.options[:-1] if end else call.options), *more, *(("--",) if end else ()))
     limit = read_limit(asked.get("--time", ""))
-    return options, replace(plan, pwd=where, limit=limit)
+    return options, plan._replace(pwd=where, limit=limit)
 
 
 def _is_another_there(notes: Path) -> bool:

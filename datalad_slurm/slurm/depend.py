@@ -13,8 +13,9 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from datalad_slurm.jobs.callbacks import python_call
 from datalad_slurm.jobs.dependencies import joined, replaced
@@ -33,8 +34,7 @@ from datalad_slurm.jobs.sbatch_options import (
 __all__ = ["Wanted", "depend", "main", "place", "typed_dependency"]
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """What is to become of the dependency of each job that a command submits."""
 
     #: ids of jobs that it must wait for, if they end well
@@ -44,12 +44,13 @@ class Wanted:
     #: cluster to which jobs go by default
     own_cluster: str = ""
     #: ids in what was typed, and those that stand for them now
-    stand_ins: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    stand_ins: Mapping[int, Sequence[int]] = MappingProxyType({})
 
 
 def place(notes: Path, wanted: Wanted) -> None:
     """Tell our sbatch, by a file beside its notes, what to wait for."""
-    called = python_call(__name__, json.dumps(asdict(wanted)))
+    told = json.dumps(wanted._asdict() | {"stand_ins": dict(wanted.stand_ins)})
+    called = python_call(__name__, told)
     (notes / "depend").write_bytes(os.fsencode(f'exec {called} "$@"\n'))
 
 

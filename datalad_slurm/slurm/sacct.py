@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from datalad_slurm.jobs.quantities import parse_duration, parse_size
 from datalad_slurm.jobs.slurm_rows import AccountingRow
@@ -110,8 +110,7 @@ def show_all(
     return rows
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """One run of a job, of the several that its id may have."""
 
     job_id: int
@@ -148,7 +147,7 @@ def parse_runs(text: str) -> list[Run]:
         if separator and named is not None and submitted is not None:
             runs.append(Run(named.tasks[0].job_id, submitted, submission))
         elif runs and line:
-            runs[-1] = replace(runs[-1], submission=f"{runs[-1].submission}\n{line}")
+            runs[-1] = runs[-1]._replace(submission=f"{runs[-1].submission}\n{line}")
     return runs
 
 

@@ -11,9 +11,8 @@ import sys
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from datalad_slurm.jobs.names import JobName
 
@@ -33,8 +32,7 @@ _VERBOSE = re.compile(r"Submitted batch job (\d{1,18})(?!\d)(?: on cluster (\S+)
 _PARSABLE = re.compile(r"(\d{1,18})(?:;(\S+))?", re.ASCII)
 
 
-@dataclass(frozen=True)
-class NotedCall:
+class NotedCall(NamedTuple):
     """One call of sbatch, as our own noted it."""
 
     cwd: str
@@ -44,8 +42,7 @@ class NotedCall:
     noted_at: int
 
 
-@dataclass(frozen=True)
-class Notes:
+class Notes(NamedTuple):
     """What calls of sbatch have left so far, the oldest first."""
 
     calls: tuple[NotedCall, ...]
@@ -56,8 +53,7 @@ class Notes:
     is_in_doubt: bool
 
 
-@dataclass(frozen=True)
-class Submission:
+class Submission(NamedTuple):
     """What came of running a command."""
 
     jobs: tuple[JobName, ...]

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from datalad_slurm.jobs.errors import DatabaseError
 from datalad_slurm.tracking.creation import create, drop_leftovers
-from datalad_slurm.tracking.migrations import migrate
 from datalad_slurm.tracking.schema import SCHEMA_VERSION
 
 __all__ = ["ATTACHED", "DEFAULT_BUSY_TIMEOUT", "Database"]
@@ -116,6 +115,8 @@ class Database:
                 "datalad-slurm that wrote it"
             )
         if version < SCHEMA_VERSION:
+            from datalad_slurm.tracking.migrations import migrate
+
             migrate(connection, version)
 
     def _explain(self, cause: Exception) -> str:

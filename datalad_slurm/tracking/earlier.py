@@ -6,9 +6,8 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from datalad_slurm.jobs.errors import AlreadyTrackedError, DatabaseError, OutputConflictError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
@@ -77,8 +76,7 @@ def _decoded(text: object) -> object:
         return text  # whoever checks the row says what is wrong with it
 
 
-@dataclass(frozen=True)
-class Moved:
+class Moved(NamedTuple):
     """What became of jobs that were to be moved."""
 
     jobs: Sequence[TrackedJob]

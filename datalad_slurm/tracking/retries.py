@@ -10,7 +10,6 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from datalad_slurm.jobs.errors import JobNotTrackedError
@@ -118,7 +117,7 @@ def note_submitted(
     attempts = dict(connection.execute(query, (tracked_id,)).fetchall())
     latest = extra.get("attempt", 1)
     numbered = [
-        replace(job, attempt=attempts.get(job.job_id, max(job.attempt, latest))) for job in new
+        job._replace(attempt=attempts.get(job.job_id, max(job.attempt, latest))) for job in new
     ]
     note_slurm_jobs(connection, tracked_id, [*kept, *numbered])
     return True

@@ -19,7 +19,8 @@ from datalad_slurm.jobs.errors import (
 )
 from datalad_slurm.jobs.model import SlurmJob
 from datalad_slurm.jobs.names import JobName
-from datalad_slurm.jobs.node_local import NODE_LOCAL, NodeLocal
+from datalad_slurm.jobs.node_local import NodeLocal
+from datalad_slurm.jobs.notes import NODE_LOCAL
 from datalad_slurm.jobs.task_outputs import typed, with_claims
 from datalad_slurm.node.runner import submitted_as
 from datalad_slurm.slurm import sacct, scontrol, squeue
@@ -74,7 +75,7 @@ def adopt_job(context: Context, name: JobName, request: Request) -> Iterator[Out
     if job is None:
         job = _as_accounted(name, timeout)
     work_dir = job.work_dir or work_dir
-    claim, _ = claim_of(context, replace(request, cmd=literal(command)), is_submitted=True)
+    claim, _ = claim_of(context, request._replace(cmd=literal(command)), is_submitted=True)
     place = context.place_of(claim)
     pwd = inside(place, os.path.realpath(work_dir) + "/.")
     if pwd is None:

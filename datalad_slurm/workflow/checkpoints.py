@@ -51,7 +51,7 @@ def with_runner(
     if not options.node_local:
         _refuse_what_is_there(context, claim, claims)
     states = [state for state in claims if state not in claim.outputs]
-    noted = replace(options, checkpoint=checkpoint).to_json()
+    noted = options._replace(checkpoint=checkpoint).to_json()
     return replace(claim, extra={**claim.extra, **noted, "states": states})
 
 
@@ -61,7 +61,7 @@ def options_again(recorded: Mapping[str, Any]) -> RunnerOptions:
     if options.checkpoint is None:
         return options
     paths = tuple(map(literal, options.checkpoint.paths))
-    return replace(options, checkpoint=replace(options.checkpoint, paths=paths))
+    return options._replace(checkpoint=options.checkpoint._replace(paths=paths))
 
 
 def states_of(job: TrackedJob) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ def _resolved(
         templates = [normalise_output(context.repo, marked(path), cwd) for path in paths]
     except InvalidRequestError as exc:
         raise InvalidRequestError(f"--checkpoint takes paths as --output does: {exc}") from exc
-    return with_states(replace(checkpoint, paths=paths), templates)
+    return with_states(checkpoint._replace(paths=paths), templates)
 
 
 def _refuse_without_array(

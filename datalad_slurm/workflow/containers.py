@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from dataclasses import replace
 
 from datalad_slurm.dataset.paths import inside
 from datalad_slurm.jobs.braces import literal
@@ -59,8 +58,7 @@ def image_of(context: Context, request: Request, name: str) -> str:
 def with_image(request: Request, image: str, name: str) -> Request:
     """Return a request in which an image is an extra input, and filled in."""
     typed = literal(shlex.quote(image))
-    return replace(
-        request,
+    return request._replace(
         cmd=_PLACEHOLDER.sub(lambda _: typed, request.cmd),
         extra_inputs=(*request.extra_inputs, image),
         extra={**request.extra, "container": name},

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from datalad_slurm.dataset.git import Repo
 from datalad_slurm.dataset.subdatasets import Hierarchy
@@ -36,8 +37,7 @@ class _Dataset(Protocol):
 STORES = ("stores", "node-local")
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """One result of a flow; a command turns it into a result record."""
 
     action: str
@@ -47,7 +47,7 @@ class Outcome:
     #: relative to the dataset's root; None stands for the dataset itself
     path: str | None = None
     type: str = ""
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)

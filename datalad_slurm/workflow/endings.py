@@ -12,13 +12,12 @@ from datalad_slurm.jobs.errors import QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.jobs.quantities import parse_duration
 from datalad_slurm.jobs.tasks import TaskId
-from datalad_slurm.node.runner import NodePlan
-from datalad_slurm.node.wrap import place
 from datalad_slurm.slurm import scontrol
 from datalad_slurm.workflow.context import Context, default_cluster, lgr
 
 if TYPE_CHECKING:
     from datalad_slurm.jobs.endings import Ending
+    from datalad_slurm.node.runner import NodePlan
 
 __all__ = [
     "drop_notes_of_endings",
@@ -67,6 +66,8 @@ def have_endings_noted(
         What more is to be done around the job's script: that needs a runner in any case.
     """
     if plan is not None or _is_wanted(context):
+        from datalad_slurm.node.wrap import place
+
         endings = _root(context) / token
         endings.mkdir(parents=True, exist_ok=True)
         notes.mkdir(parents=True, exist_ok=True)

@@ -73,7 +73,7 @@ def _committed(context: Context, job: TrackedJob, relation: Relation) -> Relatio
     if not found:
         return relation
     job_id, commit = list(found.items())[-1]
-    return replace(relation, job_id=job_id, commit=commit)
+    return relation._replace(job_id=job_id, commit=commit)
 
 
 def _made(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from datalad_slurm.dataset.paths import matches
@@ -11,10 +10,8 @@ from datalad_slurm.jobs.claims import collide, covers, top_of
 from datalad_slurm.jobs.dependencies import DEPENDS_ON, Relation
 from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
-from datalad_slurm.slurm import depend, pending, scontrol
-from datalad_slurm.workflow.commits import commits_of_jobs
+from datalad_slurm.slurm import depend, scontrol
 from datalad_slurm.workflow.context import Context, Outcome
-from datalad_slurm.workflow.predecessor_checks import refuse_packed, refuse_unfit, states_of
 from datalad_slurm.workflow.relations import (
     claimed_inputs,
     latest_jobs,
@@ -72,6 +69,8 @@ def with_predecessors(context: Context, claim: TrackedJob, *, is_wanted: bool) -
     found = find_predecessors(context, claim)
     if not found:
         return claim
+    from datalad_slurm.workflow.predecessor_checks import refuse_packed, refuse_unfit, states_of
+
     for job, inputs in found:
         refuse_unfit(context, claim, job, inputs, is_wanted=is_wanted)
         refuse_packed(context, claim, job)
@@ -109,6 +108,8 @@ def wait_for_predecessors(
     relations = relations_of(claim)
     waits: list[SlurmJob] = []
     if relations:
+        from datalad_slurm.workflow.predecessor_checks import refuse_unfit, states_of
+
         open_jobs = {job.token: (job, inputs) for job, inputs in find_predecessors(context, claim)}
         still = [open_jobs[each.token] for each in relations if each.token in open_jobs]
         for job, inputs in still:
@@ -151,6 +152,8 @@ def _committed(context: Context, claim: TrackedJob, relation: Relation) -> Relat
     """Return the relation to a job that is open no more, if it was committed."""
     if relation.commit:
         return relation
+    from datalad_slurm.workflow.commits import commits_of_jobs
+
     commit = commits_of_jobs(context, relation.known_ids, claim.commit_at_submission)
     if not commit and not relation.inputs:
         return relation
@@ -160,7 +163,7 @@ def _committed(context: Context, claim: TrackedJob, relation: Relation) -> Relat
             "closed meanwhile; run that job again first"
         )
     # its files were looked at when they were there already
-    return replace(relation, outputs=(), commit=commit.popitem()[1])
+    return relation._replace(outputs=(), commit=commit.popitem()[1])
 
 
 def for_another_attempt(context: Context, job: TrackedJob) -> tuple[Relation, ...]:
@@ -206,7 +209,11 @@ def hold_back(context: Context, claim: TrackedJob, jobs: Sequence[SlurmJob]) -> 
     ids = [
         job_id for relation in relations_of(claim) if relation.outputs for job_id in relation.ids
     ]
-    for job in jobs if ids else ():
+    if not ids:
+        return
+    from datalad_slurm.slurm import pending
+
+    for job in jobs:
         try:
             pending.wait_for(job.job_id, ids, job.cluster, timeout)
         except QueryFailedError as exc:

@@ -18,7 +18,6 @@ from datalad_slurm.jobs.errors import InvalidRequestError
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
 from datalad_slurm.slurm import depend
 from datalad_slurm.slurm.sbatch import NotedCall
-from datalad_slurm.workflow.commits import commits_of_jobs
 from datalad_slurm.workflow.context import Context
 
 __all__ = [
@@ -105,14 +104,20 @@ def note_typed(
     for old in typed:
         for new in stand_ins.get(old, (old,)):
             if new in by_id:
-                relation = replace(relation_to(by_id[new], ()), outputs=(), typed=(old,))
+                relation = relation_to(by_id[new], ())._replace(outputs=(), typed=(old,))
                 relations = with_relation(relations, relation)
-            elif commit := commits_of_jobs(context, {new}).get(new):
+            elif commit := _commit_of(context, new):
                 relations = (*relations, Relation(new, typed=(old,), commit=commit))
     if relations:
         claim = with_relations(claim, relations)
         context.tracker.note_extra(claim.id, {DEPENDS_ON: claim.extra[DEPENDS_ON]})
     return claim
+
+
+def _commit_of(context: Context, job_id: int) -> str | None:
+    from datalad_slurm.workflow.commits import commits_of_jobs
+
+    return commits_of_jobs(context, {job_id}).get(job_id)
 
 
 def attempts_that_count(context: Context, job: TrackedJob) -> dict[int, tuple[int, ...]]:

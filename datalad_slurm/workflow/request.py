@@ -7,9 +7,10 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from datalad_slurm.dataset.paths import normalise_output
 from datalad_slurm.jobs.claims import top_of
@@ -30,8 +31,7 @@ DIRECTORIES = "directories"
 _WORTH_LISTING = 32
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What a user wants to have run.
 
     `outputs`, `inputs` and `extra_inputs` are as typed, relative to `cwd`.
@@ -57,16 +57,16 @@ class Request:
     #: directory to run in instead of the dataset, as typed
     alt_dir: str = ""
     #: what is to be done around the job's script
-    runner: RunnerOptions = field(default_factory=RunnerOptions)
+    runner: RunnerOptions = RunnerOptions()
     #: outputs besides those, directories that are packed when the job is finished
     pack: Pack | None = None
     #: whether the job may wait for open jobs that make its inputs
     auto_dependency: bool = True
     #: ids in a typed dependency, and those that stand for them now
-    stand_ins: Mapping[int, Sequence[int]] = field(default_factory=dict)
-    extra: dict[str, Any] = field(default_factory=dict)
+    stand_ins: Mapping[int, Sequence[int]] = MappingProxyType({})
+    extra: Mapping[str, Any] = MappingProxyType({})
     #: what is to be kept with the job, by its SHA-256
-    contents: Mapping[str, bytes] = field(default_factory=dict)
+    contents: Mapping[str, bytes] = MappingProxyType({})
 
     @property
     def packed(self) -> tuple[str, ...]:

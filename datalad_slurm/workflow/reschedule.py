@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -63,7 +62,7 @@ def reschedule(context: Context, selection: Selection, options: Options) -> Iter
 
 
 def _submit(context: Context, run: Run, submissions: Submissions) -> Iterator[Outcome]:
-    request = replace(run.request, stand_ins=submissions.stand_ins(context, run))
+    request = run.request._replace(stand_ins=submissions.stand_ins(context, run))
     for outcome in schedule(context, request):
         is_job = outcome.action == "slurm-schedule"
         if is_job and outcome.status == "ok":
@@ -72,10 +71,9 @@ def _submit(context: Context, run: Run, submissions: Submissions) -> Iterator[Ou
         if is_job and outcome.status == "ok":
             changed = _changed_scripts(context, run)
             said = _about_scripts(changed, is_as_recorded=AS_RECORDED in request.extra)
-            outcome = replace(outcome, message=outcome.message + said)  # noqa: PLW2901
+            outcome = outcome._replace(message=outcome.message + said)  # noqa: PLW2901
             details["changed_scripts"] = [script.path for script in changed]
-        yield replace(
-            outcome,
+        yield outcome._replace(
             action=_ACTION if is_job else outcome.action,
             details={**outcome.details, **details},
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from datalad_slurm.jobs.archive import AS_RECORDED, SCRIPTS, recorded_scripts
@@ -249,8 +249,7 @@ def _submit(context: Context, plan: _Plan, run_again: Collection[str]) -> Iterat
             details = {"attempt": claim.attempt, "retried": [s.job_id for s in job.slurm_jobs]}
             details |= {"tasks": plan.indices} if plan.indices else {}
             said = "" if AS_RECORDED in job.extra else "".join(f"; {each}" for each in changed)
-            yield replace(
-                outcome,
+            yield outcome._replace(
                 action=_ACTION,
                 message=f"{outcome.message}: attempt {claim.attempt} at {which} {job.label}{said}",
                 details={**outcome.details, **details},

@@ -14,9 +14,8 @@ from datalad_slurm.jobs.errors import (
     SubmissionError,
 )
 from datalad_slurm.jobs.model import SlurmJob, TrackedJob
-from datalad_slurm.jobs.notes import needs_runner
+from datalad_slurm.jobs.notes import VERIFY, needs_runner
 from datalad_slurm.jobs.packs import PACK
-from datalad_slurm.jobs.verify import VERIFY
 from datalad_slurm.slurm import sbatch
 from datalad_slurm.workflow.context import Context, Outcome
 from datalad_slurm.workflow.endings import drop_notes_of_endings, have_endings_noted

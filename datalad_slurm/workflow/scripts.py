@@ -29,7 +29,6 @@ from datalad_slurm.jobs.sbatch_options import (
     split_words,
     wrapped_script,
 )
-from datalad_slurm.node.runner import script_in
 from datalad_slurm.slurm import scontrol
 from datalad_slurm.slurm.sbatch import NotedCall
 from datalad_slurm.workflow.context import Context, lgr
@@ -63,7 +62,7 @@ def identified_scripts(
     """
     told = [call for call in calls if call.jobs]
     if not told and len(calls) == len(found) == 1:  # it printed nothing, as with --quiet
-        told = [replace(calls[0], jobs=(JobName(found[0].job_id, found[0].cluster),))]
+        told = [calls[0]._replace(jobs=(JobName(found[0].job_id, found[0].cluster),))]
     if told and AS_RECORDED in claim.extra:
         return {SCRIPTS: claim.extra[AS_RECORDED]}, {}  # nothing else was submitted
     contents: dict[str, bytes] = {}
@@ -170,6 +169,8 @@ def with_held_script(context: Context, claim: TrackedJob, job: JobName) -> Track
 
 def _held_by_slurm(context: Context, job: JobName) -> bytes | None:
     """Return the script that slurmctld has of a job: it may be no file any more."""
+    from datalad_slurm.node.runner import script_in
+
     try:
         timeout = context.settings.query_timeout
         return script_in(scontrol.batch_script(job.job_id, job.cluster, timeout))

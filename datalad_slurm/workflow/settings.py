@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from datalad_slurm.jobs.environment import Keep
 from datalad_slurm.jobs.errors import InvalidRequestError
@@ -22,8 +21,7 @@ class Configuration(Protocol):
         """Return its value in the ``local`` configuration, or that of the ``branch``."""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """What users can configure; all times in seconds."""
 
     #: until a query to Slurm counts as failed
@@ -60,21 +58,22 @@ class Settings:
         InvalidRequestError
             When a value is not of its kind.
         """
+        defaults = cls()
         return cls(
-            query_timeout=_seconds(config, "query-timeout", cls.query_timeout),
-            database_timeout=_seconds(config, "database-timeout", cls.database_timeout),
-            finish_timeout=_seconds(config, "finish-timeout", cls.finish_timeout),
-            latency_wait=_seconds(config, "latency-wait", cls.latency_wait),
-            archive_interval=_seconds(config, "archive-interval", cls.archive_interval),
-            grace=int(_seconds(config, "grace", cls.grace)),
+            query_timeout=_seconds(config, "query-timeout", defaults.query_timeout),
+            database_timeout=_seconds(config, "database-timeout", defaults.database_timeout),
+            finish_timeout=_seconds(config, "finish-timeout", defaults.finish_timeout),
+            latency_wait=_seconds(config, "latency-wait", defaults.latency_wait),
+            archive_interval=_seconds(config, "archive-interval", defaults.archive_interval),
+            grace=int(_seconds(config, "grace", defaults.grace)),
             take_over=_flag(config, "datalad.slurm.take-over") is True,
             exit_marker=_choice(
-                config, "exit-marker", ("auto", "always", "never"), cls.exit_marker
+                config, "exit-marker", ("auto", "always", "never"), defaults.exit_marker
             ),
             archive_environment=_archive_environment(config),
-            finish_job_options=_finish_job_options(config, cls.finish_job_options),
+            finish_job_options=_finish_job_options(config, defaults.finish_job_options),
             record_sidecar=_flag(config, "datalad.run.record-sidecar"),
-            record_directory=_record_directory(config, cls.record_directory),
+            record_directory=_record_directory(config, defaults.record_directory),
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Sequence
@@ -49,7 +48,7 @@ def note_prepared(context: Context, token: str, prepared: Prepared) -> None:
     """Note what is about to be done to make room for a job, so that anybody can undo it."""
     path = notes_directory(context, token) / _PREPARED
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(dataclasses.asdict(prepared)))
+    write_whole(path, json.dumps(prepared._asdict()))
 
 
 def undo_prepared(context: Context, *tokens: str) -> None:

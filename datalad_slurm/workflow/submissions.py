@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -261,7 +260,7 @@ def describe(context: Context, slurm_jobs: Iterable[SlurmJob]) -> list[SlurmJob]
     for job in slurm_jobs:
         try:
             known = scontrol.describe(job.job_id, job.cluster, context.settings.query_timeout)
-            described.append(dataclasses.replace(known, attempt=job.attempt))
+            described.append(known._replace(attempt=job.attempt))
         except QueryFailedError as exc:
             lgr.warning("job %s is tracked, but not described yet: %s", job.job_id, exc)
             described.append(job)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
 
 from datalad_slurm.jobs.dependencies import DEPENDS_ON
 from datalad_slurm.jobs.errors import QueryFailedError
@@ -103,9 +102,8 @@ def _repointed(context: Context, job: TrackedJob, old: SlurmJob, new: SlurmJob) 
             )
             return Outcome(REPOINT_ACTION, "error", said, type="dataset", details=details)
     relations = [
-        replace(
-            relation,
-            ids=tuple(new.job_id if each == old.job_id else each for each in relation.ids),
+        relation._replace(
+            ids=tuple(new.job_id if each == old.job_id else each for each in relation.ids)
         )
         for relation in relations_of(job)
     ]

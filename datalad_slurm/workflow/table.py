@@ -119,7 +119,7 @@ def _told_before(
 
 def _about(row: RowRequest, outcome: Outcome) -> Outcome:
     said = f"{row.label}: {outcome.message}"
-    return replace(outcome, message=said, details={**outcome.details, "line": row.line})
+    return outcome._replace(message=said, details={**outcome.details, "line": row.line})
 
 
 def _validated(context: Context, rows: Sequence[RowRequest]) -> Iterator[Entry]:

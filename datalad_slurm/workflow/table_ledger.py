@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -150,7 +150,7 @@ class Ledger:
         for entry, jobs in bare:
             if all((job.cluster, job.job_id) in listed for job in jobs):
                 known[entry.claim.id] = [
-                    replace(listed[job.cluster, job.job_id], attempt=job.attempt) for job in jobs
+                    listed[job.cluster, job.job_id]._replace(attempt=job.attempt) for job in jobs
                 ]
             else:
                 known[entry.claim.id] = describe(self.context, jobs)

@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -97,7 +97,7 @@ def requests_of(
         seen[text] += 1
         note = {"name": PurePath(table.name).name, "line": row.line, "row": key.hexdigest()}
         extra = {**wanted.extra, TABLE: note}
-        found.append(RowRequest(row.line, label, key.hexdigest(), replace(wanted, extra=extra)))
+        found.append(RowRequest(row.line, label, key.hexdigest(), wanted._replace(extra=extra)))
     return found
 
 
@@ -155,8 +155,7 @@ class _Filler:
         lacking = next((column for column in self._used if column not in row.values), None)
         if lacking is not None:
             raise InvalidRequestError(f"it has no '{lacking}'")
-        filled = replace(
-            self._request,
+        filled = self._request._replace(
             cmd=self._command.fill(row.values),
             outputs=self._paths(self._outputs, row.values, _no_pattern),
             inputs=self._paths(self._inputs, row.values, glob.escape),
@@ -171,12 +170,12 @@ class _Filler:
         if runner.checkpoint is None:
             return runner
         states = self._paths(self._states, values, _no_pattern)
-        return replace(runner, checkpoint=replace(runner.checkpoint, paths=states))
+        return runner._replace(checkpoint=runner.checkpoint._replace(paths=states))
 
     def _pack(self, row: Row) -> Pack | None:
         pack = self._request.pack
         paths = self._paths(self._packed, row.values, _no_pattern)
-        return replace(pack, paths=paths) if pack else None
+        return pack._replace(paths=paths) if pack else None
 
     def _paths(
         self,

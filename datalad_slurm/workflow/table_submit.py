@@ -121,7 +121,7 @@ class Submitter:
         for entry, jobs in noted:
             ids = ", ".join(str(job.job_id) for job in jobs)
             outcome = scheduled(entry.claim, jobs, f"{entry.row.label}: submitted Slurm job {ids}")
-            yield replace(outcome, details={**outcome.details, "line": entry.row.line})
+            yield outcome._replace(details={**outcome.details, "line": entry.row.line})
 
     def _submit(self, entry: Entry) -> Generator[Outcome, None, bool]:
         """Submit one job, and wait as long as Slurm takes none; return whether to stop then."""
@@ -178,7 +178,7 @@ class Submitter:
         if found:
             claim = note_typed(self._context, entry.claim, done.calls, {})
             entry = replace(entry, claim=claim, calls=done.calls)
-            self._ledger.add(entry, [replace(job, submitted=moment) for job in found])
+            self._ledger.add(entry, [job._replace(submitted=moment) for job in found])
         return bool(found)
 
     def _say_what_is_waited_for(self, entry: Entry, why: str, *, is_new: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 
 from datalad_slurm.jobs.errors import InvalidRequestError, QueryFailedError
 from datalad_slurm.jobs.model import (
@@ -50,7 +49,7 @@ def with_vain_waits(
                 task._replace(reason=NEVER_SATISFIED) if _waits_for_others(task) else task
                 for task in status.tasks
             ]
-            status = told[job.id] = replace(status, tasks=tuple(tasks))
+            status = told[job.id] = status._replace(tasks=tuple(tasks))
         if status.never_starts:
             in_vain.add(job.token)
     return told
@@ -143,7 +142,7 @@ def as_cancelled(status: JobStatus, tasks: Collection[TaskId]) -> JobStatus:
         else each
         for each in status.tasks
     )
-    return replace(status, tasks=tuple(told))
+    return status._replace(tasks=tuple(told))
 
 
 def refuse_still_in_vain(context: Context, job: TrackedJob) -> None:

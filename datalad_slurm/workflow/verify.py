@@ -14,8 +14,9 @@ from datalad_slurm.jobs.claims import top_of
 from datalad_slurm.jobs.errors import DatasetError
 from datalad_slurm.jobs.inputs import Identity
 from datalad_slurm.jobs.model import TrackedJob
+from datalad_slurm.jobs.notes import VERIFY
 from datalad_slurm.jobs.record import RunRecord
-from datalad_slurm.jobs.verify import VERIFY, Verdict, compare
+from datalad_slurm.jobs.verify import Verdict, compare
 from datalad_slurm.workflow.collect import Findings
 from datalad_slurm.workflow.context import Context, Outcome
 

@@ -83,7 +83,7 @@ def test_released_tasks_claim_nothing_and_are_open_no_more(tracker):
 def test_a_slow_command_that_describes_a_job_late_does_not_bring_back_released_tasks(tracker):
     tracked_id = submitted(tracker, "sub-%a")
     tracker.release({tracked_id: tasks(1, 2)})
-    tracker.note_submission(tracked_id, [replace(array(1, 2, 3), name="later")])
+    tracker.note_submission(tracked_id, [array(1, 2, 3)._replace(name="later")])
     (left,) = tracker.open_jobs()
     assert left.tasks == tasks(3)
     assert left.outputs == ("sub-3",)

@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -43,11 +42,11 @@ def test_what_is_claimed_and_noted_is_read_back(tmp_path):
         tuple(TaskId(7, i) for i in (1, 2, 3, 9)), {"Key": "value"},
     )  # fmt: skip
     tracker.note_submission(claim.id, [noted, SlurmJob(8)])
-    tracker.note_submission(claim.id, [replace(noted, name="later")])
+    tracker.note_submission(claim.id, [noted._replace(name="later")])
     (read,) = Tracker(tmp_path).open_jobs([JobName(8)])
     assert read.outputs == ("a/b", "ü \udcff", "")
     assert read.cmd == "sbatch {x} \udcff"
-    assert read.slurm_jobs == (replace(noted, name="later"), SlurmJob(8))
+    assert read.slurm_jobs == (noted._replace(name="later"), SlurmJob(8))
     assert read.claimed_by == current_process()
     with pytest.raises(JobNotTrackedError, match="no open job 9, 10"):
         tracker.open_jobs(map(JobName, (7, 9, 10)))
@@ -254,18 +253,18 @@ def test_a_finisher_on_another_host_is_not_guessed_about(tmp_path):
 def test_a_process_is_known_by_more_than_its_pid():
     me = current_process()
     assert is_running(me)
-    assert is_running(replace(me, start_ticks=me.start_ticks + 1)) is False
-    assert is_running(replace(me, boot_id="another")) is False
-    assert is_running(replace(me, host="another")) is None
+    assert is_running(me._replace(start_ticks=me.start_ticks + 1)) is False
+    assert is_running(me._replace(boot_id="another")) is False
+    assert is_running(me._replace(host="another")) is None
     child = subprocess.Popen(["true"])
     child.wait()
-    assert is_running(replace(me, pid=child.pid)) is False
+    assert is_running(me._replace(pid=child.pid)) is False
 
 
 def test_of_a_machine_with_a_name_that_many_have_nothing_is_guessed(monkeypatch):
     me = current_process()
-    other = replace(me, boot_id="another")
+    other = me._replace(boot_id="another")
     assert is_running(other) is False
     monkeypatch.setattr("socket.gethostname", lambda: "localhost.localdomain")
-    assert is_running(replace(other, host="localhost.localdomain")) is None
-    assert is_running(replace(me, host="localhost.localdomain")) is True
+    assert is_running(other._replace(host="localhost.localdomain")) is None
+    assert is_running(me._replace(host="localhost.localdomain")) is True
