@@ -56,7 +56,8 @@ class EnsureJobIds(Constraint):
 
     def __call__(self, value: Any) -> tuple[JobName, ...]:
         """Return the names."""
-        items = value if isinstance(value, list | tuple) else (value,)
+        is_one = isinstance(value, JobName) or not isinstance(value, list | tuple)
+        items = (value,) if is_one else value
         return tuple(self._name(item) for item in items)
 
     def _name(self, item: Any) -> JobName:
