@@ -68,7 +68,7 @@ dls_pass_on() {
 }
 
 dls_run() {
-    local dls_place dls_signal dls_pipe dls_job
+    local dls_place dls_signal dls_pipe dls_job dls_ticks
     dls_before || return
     for dls_place in "${TMPDIR:-/tmp}" /tmp "$dls_endings"; do
         dls_directory=$(mktemp -d -- "$dls_place/slurm-${SLURM_JOB_ID:-}.XXXXXXXX") || continue
@@ -110,8 +110,15 @@ dls_run() {
     # A shell's exit status does not tell `exit 143` from a death by signal 15; this
     # shell alone, no subshell of it, can list a job that has ended.
     { LC_ALL=C jobs -l; echo; } >&"$dls_pipe"
+    dls_ticks=0
     while read -r dls_job <&"$dls_pipe" && [[ -n $dls_job ]]; do
         [[ ! $dls_job =~ \ $dls_child\ +(Exit|Done) ]] || dls_has_exited=yes
+        [[ ! $dls_job =~ \ $dls_child\ +(Terminated|Exit 143) ]] || dls_ticks=25
+    done
+    # On a busy node Slurm's signal reaches the script seconds before this shell.
+    while ((dls_ticks--)) && [[ " $dls_received" != *" TERM:"* ]]; do
+        read -r -t 0.2 <&"$dls_pipe"
+        (($? > 128)) || sleep 0.2
     done
     # No signal can matter to the script any more, and none shall come in between.
     # shellcheck disable=SC2086 # each is a word

@@ -249,6 +249,18 @@ def test_a_script_without_traps_dies_of_the_signal(start, endings):
     assert notes(endings)["received"].startswith("TERM:")
 
 
+@pytest.mark.parametrize("script", ["sleep 60", "trap 'exit 143' TERM; sleep 60 & wait"])
+def test_slurm_signal_that_reaches_the_script_first_is_noted_all_the_same(start, endings, script):
+    job = start(f"#!/bin/bash\necho ready\n{script}\n")
+    ready(job)
+    for pid in reversed(tree(job.pid)[1:]):
+        os.kill(pid, signal.SIGTERM)
+    time.sleep(1)  # a busy node
+    job.terminate()
+    assert job.wait(timeout=60) in (-15, 143)
+    assert notes(endings)["received"].startswith("TERM:")
+
+
 def test_a_script_that_was_stopped_goes_on(start, endings):
     job = start("#!/bin/bash\necho ready\nkill -STOP $$\nexit 4\n")
     ready(job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -106,8 +107,6 @@ def test_fifty_schedules_beside_four_finishes_track_and_commit_each_job_once(
         crowd.add(lambda: slurm_finish(dataset=box.path, on_failure="ignore"))
     ended = crowd.run()
     assert [(code, printed) for code, printed in ended if code or "(error)" in printed] == []
-    finishers = [printed for _, printed in ended[50:]]
-    assert any("waiting for another slurm-finish: process" in said for said in finishers), finishers
     listed = slurm.run("squeue", "-h", "-t", "all", "-o", "%A %Z").splitlines()
     submitted = {int(line.split()[0]) for line in listed if line.endswith(f" {box.path}")}
     assert len(submitted) == 53
@@ -121,6 +120,22 @@ def test_fifty_schedules_beside_four_finishes_track_and_commit_each_job_once(
     assert box.status() == ""
     assert_sound(box, "after all")
     count_faults("concurrent processes", 54)
+
+
+def test_a_finisher_says_for_whom_it_waits_and_goes_on_after_it(box, slurm):
+    job = schedule(box, ["sbatch", "--wrap", "echo x > out"])
+    slurm.wait(job)
+    with only_finisher(Tracker(box.path / ".git/datalad-slurm").database, 0, print):
+        process = subprocess.Popen(
+            [DATALAD, "slurm-finish"], cwd=box.path, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        said = process.stderr.readline()
+        assert f"waiting for another slurm-finish: process {os.getpid()} on" in said
+        assert jobs_in_history(box) == []
+    process.communicate(timeout=300)
+    assert process.returncode == 0
+    assert jobs_in_history(box) == [job]
 
 
 def test_a_finisher_that_cannot_be_seen_is_named_and_can_be_overruled(box, slurm):
