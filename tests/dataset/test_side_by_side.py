@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from datalad_slurm.dataset.side_by_side import side_by_side
+from datalad_slurm.dataset.side_by_side import _suitable_threads, side_by_side
 
 
 @pytest.mark.parametrize("seconds", [0, 0.001])
@@ -38,8 +41,29 @@ def test_those_that_wait_are_done_at_the_same_time_and_have_different_numbers():
 
 
 def test_those_that_do_not_wait_are_done_one_by_one(monkeypatch):
-    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)  # whatever else this machine does
+    # whatever else this machine does
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_stime=0.0))
     assert side_by_side(lambda _, number: sum(range(5000)) and number, range(1000)) == [0] * 1000
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "worked", "in_kernel", "cores", "threads"),
+    [
+        (1.0, 0.2, 0.1, 2, 8),  # it waits for a server
+        (1.0, 0.2, 0.1, 1, 8),
+        (1.0, 0.9, 0.8, 2, 2),  # the kernel is busy
+        (1.0, 0.9, 0.8, 64, 4),
+        (1.0, 0.9, 0.8, 1, 1),
+        (1.0, 0.9, 0.5, 64, 1),  # Python is
+        (1.0, 0.9, 0.0, 64, 1),
+    ],
+)
+def test_there_are_as_many_threads_as_can_be_of_use(
+    monkeypatch, elapsed, worked, in_kernel, cores, threads
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    assert _suitable_threads(elapsed, worked, in_kernel) == threads
 
 
 @pytest.mark.parametrize("place", [20, 100])
