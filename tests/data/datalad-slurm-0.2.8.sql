@@ -15,7 +15,7 @@ CREATE TABLE open_jobs (
     );
 INSERT INTO open_jobs VALUES(54,'first of the peer''s','[]','sbatch job.sh a.txt','50bb3c99-6112-4349-b058-5ed284ec7bbf','["in.csv"]','[]','["sub/out"]','["slurm-54.out", "slurm-job-54.env.json"]','sub','');
 INSERT INTO open_jobs VALUES(55,NULL,'[]','sbatch --hold --array=1-3 --wrap ''mkdir -p arr; echo $SLURM_ARRAY_TASK_ID > arr/$SLURM_ARRAY_TASK_ID''','50bb3c99-6112-4349-b058-5ed284ec7bbf','[]','[]','["./arr"]','["slurm-55_1.out", "slurm-55_2.out", "slurm-55_3.out", "slurm-job-55.env.json"]','.','');
-INSERT INTO open_jobs VALUES(56,NULL,'[]','sbatch --hold --wrap ''echo x > altout''','50bb3c99-6112-4349-b058-5ed284ec7bbf','[]','[]','["./altout"]','["slurm-56.out", "slurm-job-56.env.json"]','.','/tmp/w/scratch-peerdb/alt');
+INSERT INTO open_jobs VALUES(56,NULL,'[]','sbatch --hold --wrap ''echo x > altout''','50bb3c99-6112-4349-b058-5ed284ec7bbf','[]','[]','["./altout"]','["slurm-56.out", "slurm-job-56.env.json"]','.','/scratch/me/alt');
 CREATE TABLE locked_prefixes (
     slurm_job_id INTEGER,
     prefix TEXT );
