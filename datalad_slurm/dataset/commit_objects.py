@@ -74,7 +74,7 @@ class Roots:
 
     def _load(self, oids: Sequence[str]) -> Iterator[Directory]:
         """Yield directories, by their ids."""
-        seen = self._seen or {}
+        seen = {} if self._seen is None else self._seen
         new = list(dict.fromkeys(oid for oid in oids if oid not in seen))
         contents = {each.oid: each.content for each in self._reader.read_all(new, "tree")}
         for oid in oids:

@@ -181,8 +181,10 @@ def _is_certain(change: Change, found: os.stat_result) -> bool:
     A program can put a file's time back, but not that of its inode. Where times are those of
     whole seconds, all that is written in one second has the same.
     """
-    if change.mode == LINK_MODE or change.stat is None:
-        return change.mode == LINK_MODE
+    if change.mode == LINK_MODE:
+        return True
+    if change.stat is None:
+        return False
     times = (found.st_mtime_ns, found.st_ctime_ns)
     return found.st_ctime_ns == change.stat.st_ctime_ns and all(t % 10**9 for t in times)
 

@@ -250,19 +250,11 @@ def _annex_add_batch(
     keys: dict[str, str] = {}
     failures: dict[str, str] = {}
     said = repo.run(
-        *options,
-        *IN_ORDER,
-        "annex",
-        "add",
-        "--batch",
-        "-z",
-        "--json",
-        "--json-error-messages",
+        *options, *IN_ORDER, "annex", "add", "--batch", "-z", "--json", "--json-error-messages",
         "--no-check-gitignore",
-        input=nul_joined(paths),
-        env=env,
+        input=nul_joined(paths), env=env,
         ok_codes=(0, 1),  # 1: some paths failed, each says so
-    )
+    )  # fmt: skip
     lines = said.split(b"\n")
     # one line a path, in their order; an empty one for what it does not add
     if len(lines) < len(paths):

@@ -125,24 +125,20 @@ def why_not(options: RunnerOptions, asked: Mapping[str, str]) -> str:
             f"--node-local is for jobs on one node, and this one asks for --nodes={nodes}; leave "
             "out --node-local, or ask for one node"
         )
-    shared = _shared_path(options.checkpoint) if options.checkpoint else ""
-    if shared and "--array" in asked and not options.node_local:
-        return (
-            f"all tasks of the array would write the checkpoint '{shared}'; put %a into its name, "
-            "which stands for the number of the task"
-        )
+    if options.checkpoint and "--array" in asked and not options.node_local:
+        from datalad_slurm.jobs.checkpoints import shared_path
+
+        if shared := shared_path(options.checkpoint):
+            return (
+                f"all tasks of the array would write the checkpoint '{shared}'; put %a into its "
+                "name, which stands for the number of the task"
+            )
     if _TERM_TO_SHELL.fullmatch(asked.get("--signal", "")):
         return (
             f"--signal={asked['--signal']} is what {options} does by itself; leave it out, and "
             "say with --grace how long before its time limit the job is told to come to an end"
         )
     return ""
-
-
-def _shared_path(checkpoint: Checkpoint) -> str:
-    from datalad_slurm.jobs.checkpoints import shared_path
-
-    return shared_path(checkpoint)
 
 
 def further_options(options: RunnerOptions, asked: Mapping[str, str]) -> list[str]:
